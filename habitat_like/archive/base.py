@@ -1,0 +1,97 @@
+"""What an archive must do: the interface of the archive sink and the operator's commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+Document = dict[str, Any]
+
+#: The largest UNIX time a message can carry, in seconds (ten digits).
+MAX_TIME = 9_999_999_999
+
+
+class ArchiveError(Exception):
+    """The archive could not do what was asked; the text is one line that says what to do."""
+
+
+class ArchiveUnavailable(ArchiveError):  # noqa: N818 (it is a state, not a mistake)
+    """The archive can't be used now (down, slow, wrong password, no rights): try again later."""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """One document that the archive refuses for good.
+
+    ``index`` is its place in the batch that was given to ``store``, ``reason`` one line.
+    """
+
+    index: int
+    reason: str
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which archived messages are wanted.
+
+    Times are UNIX seconds and compare with ``time_created``; ``since`` is inclusive, ``until``
+    exclusive. ``limit`` is the largest number of documents, None for all of them.
+    """
+
+    callsign: str | None = None
+    type: str | None = None
+    since: int = 0
+    until: int = MAX_TIME + 1
+    limit: int | None = None
+    order: Literal["asc", "desc"] = "desc"
+
+
+class Archive(Protocol):
+    """A store of immutable documents, each known by its ``_id``.
+
+    An archive object is used by one thread at a time, except ``interrupt``, which any thread may
+    call. Every method but ``interrupt`` and ``close`` raises ``ArchiveUnavailable`` when the
+    archive can't be used now.
+    """
+
+    @property
+    def name(self) -> str:
+        """The archive's address for people, without secrets."""
+
+    def prepare(self) -> list[str]:
+        """Make the database and sync its indexes and views, where their content differs.
+
+        Returns one-line warnings about what could not be set up (missing rights) although
+        documents can still be stored. Raises ArchiveUnavailable.
+        """
+
+    def store(self, documents: Sequence[bytes]) -> list[Rejected]:
+        """Store ``documents`` (each the JSON bytes of one document, with its ``_id``) durably.
+
+        When it returns, every document is in the archive and survives a power loss there, except
+        those in the returned list, which the archive refuses for good. A document whose ``_id``
+        is already archived counts as stored and leaves the archived one as it is. Raises
+        ArchiveUnavailable when some of it is not known to be durable; storing the same batch
+        again is then right and does no harm.
+        """
+
+    def query(self, query: Query) -> Iterator[Document]:
+        """Yield the documents that match, ordered by ``time_created`` then ``_id``, streamed."""
+
+    def position(self) -> str:
+        """The present end of the archive's feed of new documents, for ``follow``."""
+
+    def follow(self, position: str) -> tuple[list[Document], str]:
+        """The documents archived since ``position``, in order of arrival, and the new position.
+
+        Returns at once, with an empty list when there are none.
+        """
+
+    def interrupt(self) -> None:
+        """Make a call that hangs in another thread fail soon with ArchiveUnavailable.
+
+        Calls made after ``interrupt`` fail at once as well. Thread-safe.
+        """
+
+    def close(self) -> None:
+        """Give back connections and files."""

@@ -1,0 +1,109 @@
+"""Dead letters: messages that a sink refuses for good, kept in the journal with the reason."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+
+class DeadLetter(NamedTuple):
+    """One message that ``sink`` refused; ``time`` is UNIX seconds, ``seq`` its journal number.
+
+    ``retry`` says that an operator asked for another try, which the sink has not made yet.
+    """
+
+    id: int
+    sink: str
+    seq: int
+    time: int
+    reason: str
+    retry: bool
+    document: bytes
+
+
+class DeadLetters:
+    """The table of dead letters, over a connection to the journal's file.
+
+    As thread-safe as its connection. Every method raises sqlite3.Error.
+    """
+
+    SCHEMA = """
+    CREATE TABLE dead_letter (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, seq INTEGER NOT NULL,
+        time INTEGER NOT NULL, reason TEXT NOT NULL, retry INTEGER NOT NULL DEFAULT 0,
+        document BLOB NOT NULL, UNIQUE (sink, seq));
+    """
+    _COLUMNS = "id, sink, seq, time, reason, retry, document"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, sink: str, letters: Iterable[tuple[int, bytes, str]]) -> None:
+        """Keep ``letters`` (sequence number, document, reason) durably, each once per sink."""
+        now = int(time.time())
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(
+                "INSERT INTO dead_letter (sink, seq, time, reason, document) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (sink, seq) DO UPDATE SET reason = excluded.reason, retry = 0",
+                [(sink, seq, now, reason, document) for seq, document, reason in letters],
+            )
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def count(self) -> dict[str, int]:
+        """How many there are of each sink."""
+        return dict(
+            self._connection.execute("SELECT sink, count(*) FROM dead_letter GROUP BY sink")
+        )
+
+    def select(self, sink: str | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
+        """The dead letters (of ``sink``), oldest first."""
+        rows = self._connection.execute(
+            f"SELECT {self._COLUMNS} FROM dead_letter WHERE ?1 IS NULL OR sink = ?1"  # noqa: S608
+            " ORDER BY id LIMIT ?2",
+            (sink, -1 if limit is None else limit),
+        )
+        return map(_letter, rows)
+
+    def get(self, number: int) -> DeadLetter | None:
+        """The dead letter with this id."""
+        row = self._connection.execute(
+            f"SELECT {self._COLUMNS} FROM dead_letter WHERE id = ?",  # noqa: S608
+            (number,),
+        ).fetchone()
+        return None if row is None else _letter(row)
+
+    def due(self, sink: str, limit: int) -> list[DeadLetter]:
+        """Those of ``sink`` for which another try was asked."""
+        rows = self._connection.execute(
+            f"SELECT {self._COLUMNS} FROM dead_letter WHERE sink = ? AND retry = 1"  # noqa: S608
+            " ORDER BY id LIMIT ?",
+            (sink, limit),
+        )
+        return [_letter(row) for row in rows]
+
+    def retry(self, numbers: Iterable[int] | None = None) -> int:
+        """Ask for another try of these (None: all); returns how many there are."""
+        return self._each("UPDATE dead_letter SET retry = 1", numbers)
+
+    def drop(self, numbers: Iterable[int] | None = None) -> int:
+        """Delete these (None: all), durably; returns how many there were."""
+        return self._each("DELETE FROM dead_letter", numbers)
+
+    def _each(self, statement: str, numbers: Iterable[int] | None) -> int:
+        if numbers is None:
+            return self._connection.execute(statement).rowcount
+        return sum(
+            self._connection.execute(f"{statement} WHERE id = ?", (number,)).rowcount
+            for number in numbers
+        )
+
+
+def _letter(row: tuple[int, str, int, int, str, int, bytes]) -> DeadLetter:
+    return DeadLetter(*row[:5], bool(row[5]), row[6])

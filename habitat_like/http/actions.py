@@ -1,0 +1,227 @@
+"""The actions that a station can call, and nothing else that it can reach. No I/O.
+
+An action is a function ``name(application, ip, args)``; the methods of InsertApplication are the
+built-in ones, and the configuration's ``gateway.actions`` names which of all may be called.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from habitat_like.message import InvalidMessage, Registry, import_path
+
+if TYPE_CHECKING:
+    from habitat_like.message_server import Server
+
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+#: Seconds after which a station that was told 503 may try again.
+RETRY_AFTER = 5
+_WHITESPACE = b" \t\r\n"
+
+
+class Response(NamedTuple):
+    """What a request is answered with."""
+
+    status: int = 200
+    body: bytes = b"OK"
+    content_type: str = TEXT
+    headers: Mapping[str, str] | None = None
+
+
+OK = Response()
+
+
+class Refused(Exception):
+    """A request that is answered with an error; the text is one line for the client."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = headers
+
+    def response(self) -> Response:
+        """The answer."""
+        return Response(self.status, f"{self}\n".encode(), TEXT, self.headers)
+
+
+def unavailable(reason: str) -> Response:
+    """503: nothing was changed, and the same request may succeed after Retry-After seconds."""
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return Response(503, f"{reason}; try again later\n".encode(), TEXT, headers)
+
+
+class Args(NamedTuple):
+    """What an action is given: the request's body, decoded, and where it came in.
+
+    ``path`` is what follows the action's name, ``query`` the query string, ``headers`` the SCGI
+    headers.
+    """
+
+    body: bytes
+    method: str = "POST"
+    path: str = ""
+    query: str = ""
+    headers: Mapping[bytes, bytes] = {}
+
+    def json(self) -> Any:
+        """The body's JSON. Raises InvalidMessage."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidMessage(f"body: not valid JSON: {error}") from None
+
+
+ActionFunction = Callable[..., Any]
+
+
+class Action(NamedTuple):
+    """An action that can be called: ``methods`` are HTTP methods.
+
+    A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. All
+    others run on the slow lane's threads, where they can hold up nobody. With ``subpaths`` it is
+    also called for paths below its own, which it finds in ``Args.path``.
+    """
+
+    name: str
+    call: ActionFunction
+    methods: tuple[str, ...] = ("POST",)
+    fast: bool = False
+    subpaths: bool = False
+
+
+def action(
+    *, methods: tuple[str, ...] = ("POST",), fast: bool = False, subpaths: bool = False
+) -> Callable[[ActionFunction], ActionFunction]:
+    """Declare an action's HTTP methods, if it is fast, and if it has pages below it."""
+
+    def declare(function: ActionFunction) -> ActionFunction:
+        function.declared = (methods, fast, subpaths)  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+class InsertApplication:
+    """The actions that put messages into ``server``.
+
+    ``actions`` is the whitelist: the names that may be called. ``program`` has the attributes
+    ``config`` and ``registry``. Used by several threads at once; it holds no state of requests.
+    """
+
+    actions: tuple[str, ...] = ("message", "messages")
+
+    def __init__(self, server: Server, program: Any) -> None:
+        self.server = server
+        self.program = program
+        self.actions = tuple(program.config.gateway.actions)
+        self.clock: Callable[[], float] = time.time
+
+    @action(fast=True)
+    def message(self, ip: str | None, args: Args | bytes | Mapping[str, Any]) -> Response:
+        """Take one message: a JSON object.
+
+        Returns 200 OK, to be sent once the message is committed. Raises InvalidMessage with field
+        and reason, and BacklogFull.
+        """
+        registry: Registry = self.program.registry
+        self.server.push_message(registry.parse(_body(args), ip, int(self.clock())))
+        return OK
+
+    @action(fast=True)
+    def messages(self, ip: str | None, args: Args | bytes) -> Response:
+        """Take many messages: a JSON array of objects, or one object a line (NDJSON).
+
+        Returns 200, 207 if some were refused, 400 if all were, with a result for each in order.
+        Raises InvalidMessage if the body is neither, and BacklogFull.
+        """
+        registry: Registry = self.program.registry
+        now = int(self.clock())
+        results: list[dict[str, str]] = []
+        accepted = 0
+        for part in _split(_body(args)):
+            try:
+                message = registry.parse(part, ip, now)
+            except InvalidMessage as error:
+                results.append({"error": str(error)})
+            else:
+                self.server.push_message(message)
+                results.append({"id": message.id})
+                accepted += 1
+        status = 200 if accepted == len(results) else 207 if accepted else 400
+        body = msgspec.json.encode({"accepted": accepted, "results": results})
+        return Response(status, body, JSON)
+
+
+def find_actions(names: tuple[str, ...]) -> dict[str, Action]:
+    """The whitelisted actions by name: built-in names, or dotted paths of functions.
+
+    A function at ``package.module.weather`` is the action ``weather``. Raises ValueError with one
+    line for a name that leads to none or stands twice.
+    """
+    found: dict[str, Action] = {}
+    for name in names:
+        short = name.rpartition(".")[2]
+        function = import_path(name) if "." in name else _built_in().get(name)
+        if function is None:
+            near = difflib.get_close_matches(name, _built_in(), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"gateway.actions: there is no action {name!r}{hint}")
+        if not callable(function):
+            raise ValueError(f"gateway.actions: {name} is not a function")
+        if short in found or short in RESERVED:
+            raise ValueError(f"gateway.actions: the name {short!r} is taken")
+        found[short] = Action(short, function, *getattr(function, "declared", ()))
+    return found
+
+
+#: Paths that belong to the operator.
+RESERVED = frozenset({"", "status", "metrics", "healthz", "readyz", "console"})
+
+
+def to_response(result: Any) -> Response:
+    """What an action returned as a Response: text, bytes and JSON-able values are wrapped."""
+    if isinstance(result, Response):
+        return result
+    if result is None:
+        return OK
+    if isinstance(result, str):
+        return Response(200, result.encode())
+    if isinstance(result, bytes):
+        return Response(200, result, "application/octet-stream")
+    return Response(200, msgspec.json.encode(result), JSON)
+
+
+def _built_in() -> dict[str, ActionFunction]:
+    return {
+        name: function
+        for name, function in vars(InsertApplication).items()
+        if hasattr(function, "declared")
+    }
+
+
+def _body(args: Args | bytes | Mapping[str, Any]) -> bytes:
+    if isinstance(args, Args):
+        return args.body
+    return args if isinstance(args, bytes) else msgspec.json.encode(args)
+
+
+def _split(body: bytes) -> list[Any]:
+    """The JSON texts in an array or in lines. Raises InvalidMessage."""
+    text = body.strip(_WHITESPACE)
+    if not text:
+        raise InvalidMessage("body: empty; expected a JSON array or one JSON object a line")
+    if text[:1] != b"[":
+        return [line for line in text.split(b"\n") if line.strip(_WHITESPACE)]
+    try:
+        # Copies: a Raw is a view, and the registry looks at its input as bytes.
+        return [bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidMessage(f"body: not a valid JSON array: {error}") from None
+    except RecursionError:
+        raise InvalidMessage("body: nested too deeply") from None

@@ -1,0 +1,40 @@
+"""A connection that has to wait: for more of its request, for its action, or for its client."""
+
+from __future__ import annotations
+
+import os
+
+from habitat_like import scgi
+
+
+class Connection:
+    """One client's connection, owned by the gateway's thread.
+
+    ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``abandoned``: it
+    was answered while its action still ran, whose outcome is then dropped. It is set by the
+    gateway's thread and read by workers, which only spares them work.
+    """
+
+    __slots__ = ("abandoned", "deadline", "draining", "fd", "out", "parser", "started", "waiting")
+
+    def __init__(
+        self, fd: int, parser: scgi.RequestParser, started: float, deadline: float
+    ) -> None:
+        self.fd = fd
+        self.parser = parser
+        self.started = started
+        self.deadline = deadline
+        self.out: memoryview | None = None
+        self.waiting = False
+        self.draining = False
+        self.abandoned = False
+
+
+def send(fd: int, data: bytes | memoryview) -> int | None:
+    """Write what the socket takes; returns the number of bytes, None if the client is gone."""
+    try:
+        return os.write(fd, data)
+    except BlockingIOError:
+        return 0
+    except OSError:
+        return None

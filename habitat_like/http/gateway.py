@@ -1,0 +1,433 @@
+"""The gateway's thread: one epoll set over all connections, one journal commit for each batch.
+
+What arrives while a commit waits for the disk is the next batch, so batches grow with the load by
+themselves, and a slow client costs a descriptor and never a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from habitat_like import scgi
+from habitat_like.http.actions import OK, Refused, Response, unavailable
+from habitat_like.http.connection import Connection, send
+from habitat_like.http.handler import SCGIHandler
+from habitat_like.http.listener import Listener
+from habitat_like.http.workers import Done, Workers
+from habitat_like.journal import JournalError, Row
+
+if TYPE_CHECKING:
+    from habitat_like.http.server import SCGIApplication
+
+log = logging.getLogger(__name__)
+
+READ_SIZE = 65536
+#: Seconds between two looks at deadlines, and the longest wait for an event.
+TICK = 1.0
+#: Seconds that a half-read request is given to come in whole when the gateway stops.
+STOP_GRACE = 1.0
+#: Seconds between two lines in the log about requests that were not SCGI.
+MALFORMED_EVERY = 60.0
+
+
+def encode(response: Response) -> bytes:
+    """The response's bytes."""
+    return scgi.encode_response(
+        response.status, response.body, response.content_type, response.headers
+    )
+
+
+OK_BYTES = encode(OK)
+
+
+class Answer(NamedTuple):
+    """A response that waits for its batch's commit; ``pushed``: it stands for messages in it."""
+
+    fd: int
+    started: float
+    name: str
+    response: Response
+    pushed: bool
+
+
+class Gateway:
+    """All state of one gateway thread. Made and started by SCGIApplication.
+
+    ``run`` is the thread. Other threads call ``report`` and ``stop``; everything else is the
+    thread's own.
+    """
+
+    def __init__(self, application: SCGIApplication, listener: Listener, timeout: float) -> None:
+        config = application.program.config.gateway
+        self._application = application
+        self._server = application.server
+        self._journal = application.server.journal
+        self._metrics = application.metrics
+        self._listener = listener
+        self._timeout = timeout
+        self._max_batch = config.max_batch
+        self._tick = min(TICK, timeout / 4)
+        self._epoll = select.epoll()
+        self._epoll.register(listener.socket.fileno(), select.EPOLLIN)
+        self._accepting = True
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._connections: dict[int, Connection] = {}
+        # Filled by workers, emptied here; deque.append and popleft are atomic.
+        self._done: deque[Done] = deque()
+        self._stop_at: float | None = None
+        self._next_tick = 0.0
+        self._malformed_since = 0
+        self._malformed_at = -MALFORMED_EVERY
+        self.workers = Workers(config.workers, application.server, self.report)
+        #: Why no message can be made durable now, None while all is well.
+        self.problem: str | None = None
+        #: Monotonic time of the last turn, for the watchdog.
+        self.beat = time.monotonic()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open beyond a single turn."""
+        return len(self._connections)
+
+    def report(self, done: Done) -> None:
+        """Take the outcome of a slow action. Called on a worker's thread."""
+        self._done.append(done)
+        self._wake()
+
+    def stop(self, timeout: float) -> None:
+        """Begin to stop: answer what was read, within ``timeout`` seconds. Thread-safe."""
+        self._stop_at = time.monotonic() + timeout
+        self._wake()
+
+    def run(self) -> None:
+        """Serve until ``stop``, then end in order."""
+        try:
+            while self._stop_at is None:
+                self._turn(self._tick)
+            self._finish(self._stop_at)
+        finally:
+            self._close()
+
+    def _wake(self) -> None:
+        try:
+            os.eventfd_write(self._wake_fd, 1)
+        except OSError:
+            log.debug("wake after close")
+
+    def _turn(self, timeout: float) -> None:
+        """Take everything that is ready, commit once, answer all of it."""
+        events = self._epoll.poll(timeout, self._max_batch)
+        now = self.beat = time.monotonic()
+        if events:
+            answers: list[Answer] = []
+            with self._server.transaction() as rows:
+                for fd, _ in events:
+                    connection = self._connections.get(fd)
+                    if connection is not None:
+                        self._ready(connection, answers, rows)
+                    elif fd == self._wake_fd:
+                        self._collect(answers, rows)
+                    else:
+                        self._accept(answers, rows, now)
+            if answers:
+                self._answer(answers, rows)
+        if now >= self._next_tick:
+            self._next_tick = now + self._tick
+            self._on_tick(now)
+
+    def _accept(self, answers: list[Answer], rows: list[Row], now: float) -> None:
+        """Accept what waits in the kernel; most requests are whole by then and never wait."""
+        # The raw call gives a bare descriptor: a socket object each costs more than parsing does.
+        accept = self._listener.socket._accept  # type: ignore[attr-defined]
+        config = self._application.limits
+        while len(answers) < self._max_batch:
+            try:
+                fd, _ = accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._pause(error)
+                return
+            os.set_blocking(fd, False)
+            parser = scgi.RequestParser(config.max_headers, config.max_body)
+            try:
+                data = os.read(fd, READ_SIZE)
+            except BlockingIOError:
+                self._wait(fd, parser, now)
+                continue
+            except OSError:
+                os.close(fd)
+                continue
+            if not data:
+                os.close(fd)
+                continue
+            try:
+                request = parser.feed(data)
+            except scgi.ScgiError as error:
+                self._malformed(Connection(fd, parser, now, now + self._timeout), error)
+                continue
+            if request is None:
+                self._wait(fd, parser, now)
+            else:
+                self._handle(fd, request, now, answers, rows)
+
+    def _wait(self, fd: int, parser: scgi.RequestParser, now: float) -> None:
+        """Keep a connection whose request is not whole yet."""
+        if len(self._connections) >= self._application.limits.max_connections:
+            self._metrics.requests["unknown", 503] += 1
+            self._linger(Connection(fd, parser, now, now + self._timeout), _TOO_MANY)
+            return
+        self._connections[fd] = Connection(fd, parser, now, now + self._timeout)
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _ready(self, connection: Connection, answers: list[Answer], rows: list[Row]) -> None:
+        """A connection that waited can be read or written."""
+        if connection.out is not None:
+            self._send_rest(connection)
+            return
+        try:
+            data = os.read(connection.fd, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._forget(connection)
+            os.close(connection.fd)
+            return
+        if connection.draining:
+            return
+        try:
+            request = connection.parser.feed(data)
+        except scgi.ScgiError as error:
+            self._forget(connection)
+            self._malformed(connection, error)
+            return
+        if request is not None:
+            self._forget(connection)
+            self._handle(connection.fd, request, connection.started, answers, rows)
+
+    def _handle(
+        self,
+        fd: int,
+        request: scgi.Request,
+        started: float,
+        answers: list[Answer],
+        rows: list[Row],
+    ) -> None:
+        """Run a whole request here, or give it to the slow lane."""
+        before = len(rows)
+        handler = SCGIHandler(request, None, self._application)
+        response = handler.handle()
+        if response is None:
+            parser = scgi.RequestParser(0, 0)
+            connection = Connection(fd, parser, started, time.monotonic() + self._timeout)
+            connection.waiting = True
+            self._connections[fd] = connection
+            self.workers.put(connection, handler)
+            return
+        if response.status >= 400:
+            del rows[before:]  # a refused request changes nothing
+        answers.append(Answer(fd, started, handler.name, response, len(rows) > before))
+
+    def _collect(self, answers: list[Answer], rows: list[Row]) -> None:
+        """Take what the slow lane has finished into this batch."""
+        os.eventfd_read(self._wake_fd)
+        while self._done:
+            done = self._done.popleft()
+            connection = done.connection
+            if connection.abandoned:
+                continue
+            del self._connections[connection.fd]
+            rows.extend(done.rows)
+            answers.append(
+                Answer(
+                    connection.fd,
+                    connection.started,
+                    done.handler.name,
+                    done.response,
+                    bool(done.rows),
+                )
+            )
+
+    def _answer(self, answers: list[Answer], rows: list[Row]) -> None:
+        """Commit the batch, then tell every client how it went."""
+        durable = not rows or self._commit(rows)
+        metrics = self._metrics
+        for fd, _, name, response, pushed in answers:
+            if pushed and not durable:
+                response = _NOT_DURABLE  # noqa: PLW2901 (the answer that takes its place)
+            metrics.requests[name, response.status] += 1
+            self._send(fd, OK_BYTES if response is OK else encode(response))
+        end = time.monotonic()
+        metrics.batch_size.observe(len(answers))
+        for answer in answers:
+            metrics.latency.observe(end - answer.started)
+
+    def _commit(self, rows: list[Row]) -> bool:
+        """Make ``rows`` durable; returns whether they are."""
+        begin = time.monotonic()
+        try:
+            written = self._journal.write(rows)
+        except JournalError as error:
+            self._metrics.commit_failures += 1
+            if self.problem is None:
+                log.error("no message can be stored: answering 503", extra={"why": str(error)})
+            self.problem = str(error)
+            return False
+        self._metrics.commit_seconds.observe(time.monotonic() - begin)
+        self._metrics.messages += len(rows)
+        self._metrics.written += written
+        self._well()
+        return True
+
+    def _well(self) -> None:
+        if self.problem is not None:
+            self.problem = None
+            log.info("messages can be stored again")
+
+    def _send(self, fd: int, data: bytes) -> None:
+        """Send a whole reply and close, or keep the connection until its client takes the rest."""
+        sent = send(fd, data)
+        if sent is None or sent == len(data):
+            os.close(fd)
+            return
+        now = time.monotonic()
+        connection = Connection(fd, scgi.RequestParser(0, 0), now, now + self._timeout)
+        connection.out = memoryview(data)[sent:]
+        self._connections[fd] = connection
+        self._epoll.register(fd, select.EPOLLOUT)
+
+    def _send_rest(self, connection: Connection) -> None:
+        assert connection.out is not None  # noqa: S101 (the caller looked)
+        sent = send(connection.fd, connection.out)
+        if sent is not None and sent < len(connection.out):
+            connection.out = connection.out[sent:]
+            return
+        self._forget(connection)
+        os.close(connection.fd)
+
+    def _malformed(self, connection: Connection, error: scgi.ScgiError) -> None:
+        """Answer a request that can't be read; the log gets one line a minute."""
+        self._metrics.requests["unknown", int(error.status)] += 1
+        if type(error) is scgi.ScgiError:
+            self._metrics.malformed += 1
+            self._malformed_since += 1
+            now = time.monotonic()
+            if now - self._malformed_at >= MALFORMED_EVERY:
+                log.warning(
+                    "malformed requests", extra={"why": str(error), "count": self._malformed_since}
+                )
+                self._malformed_at, self._malformed_since = now, 0
+        self._linger(connection, encode(Refused(error.status, str(error)).response()))
+
+    def _linger(self, connection: Connection, reply: bytes) -> None:
+        """Answer before the request is read to its end, then read on and throw away.
+
+        Closing at once would break the client's sending, and it would never look at the answer.
+        """
+        send(connection.fd, reply)
+        connection.draining = True
+        if len(self._connections) >= 2 * self._application.limits.max_connections:
+            os.close(connection.fd)
+            return
+        self._connections[connection.fd] = connection
+        self._epoll.register(connection.fd, select.EPOLLIN)
+
+    def _forget(self, connection: Connection) -> None:
+        """Take a connection out of the set; its descriptor stays open."""
+        if self._connections.pop(connection.fd, None) is not None and not connection.waiting:
+            self._epoll.unregister(connection.fd)
+
+    def _drop(self, connection: Connection, reply: bytes | None) -> None:
+        """End a connection early, with ``reply`` if it can still be given one."""
+        self._forget(connection)
+        connection.abandoned = True
+        if reply is not None and connection.out is None and not connection.draining:
+            send(connection.fd, reply)
+        os.close(connection.fd)
+
+    def _on_tick(self, now: float) -> None:
+        for connection in list(self._connections.values()):
+            if now < connection.deadline:
+                continue
+            self._metrics.timeouts += 1
+            status = 503 if connection.waiting else 408
+            if connection.out is None and not connection.draining:
+                self._metrics.requests["unknown", status] += 1
+            self._drop(connection, _TOO_SLOW if connection.waiting else _TIMED_OUT)
+        if not self._accepting and self._stop_at is None:
+            self._epoll.register(self._listener.socket.fileno(), select.EPOLLIN)
+            self._accepting = True
+        if self.problem is not None:
+            # Recover by ourselves: a load balancer that sees 503 may send no message to try with.
+            try:
+                self._journal.probe()
+            except JournalError as error:
+                self.problem = str(error)
+            else:
+                self._well()
+
+    def _pause(self, error: OSError) -> None:
+        """Out of descriptors or memory: leave clients in the kernel's queue for a tick."""
+        log.error("can't accept connections for now", extra={"why": error.strerror})
+        self._epoll.unregister(self._listener.socket.fileno())
+        self._accepting = False
+
+    def _finish(self, deadline: float) -> None:
+        """Answer what has come in, refuse what has not, wait for the slow lane."""
+        listener = self._listener
+        if listener.inherited:
+            # What comes from now on waits in the kernel for the next instance.
+            if self._accepting:
+                self._epoll.unregister(listener.socket.fileno())
+        else:
+            listener.unlink()
+            if not self._accepting:
+                self._epoll.register(listener.socket.fileno(), select.EPOLLIN)
+        self._accepting = not listener.inherited
+        begin = time.monotonic()
+        grace = min(begin + STOP_GRACE, deadline)
+        while (now := time.monotonic()) < deadline:
+            if self._accepting and self._queue_is_empty():
+                self._epoll.unregister(listener.socket.fileno())
+                self._accepting = False
+            if not self._connections and not self._accepting and not self._done:
+                break
+            if now >= grace:
+                for connection in list(self._connections.values()):
+                    if connection.out is None and not connection.waiting:
+                        self._drop(connection, _STOPPING)
+            self._turn(min(0.05, deadline - now))
+        for connection in list(self._connections.values()):
+            self._drop(connection, _STOPPING)
+
+    def _queue_is_empty(self) -> bool:
+        poll = select.poll()
+        poll.register(self._listener.socket.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    def _close(self) -> None:
+        for connection in self._connections.values():
+            os.close(connection.fd)
+        self._connections.clear()
+        self._listener.unlink()
+        self._listener.close()
+        self._epoll.close()
+
+    def close(self) -> None:
+        """Close what other threads use; called once all of them are joined."""
+        os.close(self._wake_fd)
+
+
+_NOT_DURABLE = unavailable("the message could not be stored")
+_TOO_MANY = encode(unavailable("too many connections"))
+_TOO_SLOW = encode(unavailable("the action took too long"))
+_STOPPING = encode(unavailable("the gateway is shutting down"))
+_TIMED_OUT = encode(Refused(408, "the request did not arrive in time").response())

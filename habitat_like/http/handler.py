@@ -1,0 +1,155 @@
+"""SCGIHandler: one request, from its SCGI headers to its response. No I/O."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from typing import TYPE_CHECKING
+
+from habitat_like import scgi
+from habitat_like.http.actions import (
+    OK,
+    Action,
+    Args,
+    Refused,
+    Response,
+    to_response,
+    unavailable,
+)
+from habitat_like.message import InvalidMessage
+from habitat_like.message_server import BacklogFull
+
+if TYPE_CHECKING:
+    from habitat_like.http.server import SCGIApplication
+
+log = logging.getLogger(__name__)
+
+#: Bodies over this many bytes, and compressed ones, are handled on the slow lane: reading them
+#: would keep everybody else waiting.
+FAST_BODY = 65536
+
+
+class SCGIHandler:
+    """Handles one request in the steps ``read_scgi_req``, ``check_scgi_environ``, ``perform_req``.
+
+    ``request`` is the whole request, ``client_address`` the peer's address or None to take the
+    web server's REMOTE_ADDR, ``server`` the SCGIApplication whose actions may be called. Used by
+    one thread at a time.
+    """
+
+    __slots__ = ("action", "body", "ip", "method", "name", "path", "request", "server")
+
+    def __init__(
+        self, request: scgi.Request, client_address: str | None, server: SCGIApplication
+    ) -> None:
+        self.request = request
+        self.ip = client_address
+        self.server = server
+        self.setup()
+
+    def setup(self) -> None:
+        """Begin with nothing known of the request."""
+        self.action: Action | None = None
+        self.name = "unknown"
+        self.method = ""
+        self.path = ""
+        self.body = b""
+
+    def handle(self) -> Response | None:
+        """The response, or None for a request that belongs on the slow lane (``handle_slow``)."""
+        try:
+            self.read_scgi_req()
+            self.check_scgi_environ()
+            if not self.is_fast():
+                return None
+            return self.perform_req()
+        except Exception as error:
+            return self._failed(error)
+
+    def handle_slow(self) -> Response:
+        """The response to a request for which ``handle`` returned None."""
+        try:
+            return self.perform_req()
+        except Exception as error:
+            return self._failed(error)
+
+    def read_scgi_req(self) -> None:
+        """Read method, path, address and body out of the SCGI request."""
+        headers = self.request.headers
+        self.method = headers.get(b"REQUEST_METHOD", b"").decode(scgi.ENCODING)
+        path = headers.get(b"PATH_INFO")
+        if path is None:
+            path = headers.get(b"DOCUMENT_URI", b"").removeprefix(headers.get(b"SCRIPT_NAME", b""))
+        self.path = path.decode(scgi.ENCODING)
+        if self.ip is None:
+            self.ip = headers.get(b"REMOTE_ADDR", b"").decode(scgi.ENCODING)
+        self.body = self.request.body
+
+    def check_scgi_environ(self) -> None:
+        """Find the action; raises Refused for an unknown path or method."""
+        name, _, rest = self.path.removeprefix("/").partition("/")
+        action = self.server.routes.get(name)
+        if action is None or (rest and not action.subpaths):
+            names = ", ".join(f"/{known}" for known in self.server.actions)
+            raise Refused(404, f"no action at this path; there are: {names}")
+        self.name = name or "index"
+        if self.method not in action.methods:
+            allow = ", ".join(action.methods)
+            raise Refused(405, f"/{name} takes {allow}, not {self.method[:32]}", {"Allow": allow})
+        self.action = action
+        self.path = rest
+
+    def is_fast(self) -> bool:
+        """Whether the gateway's thread may run the action."""
+        assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
+        return (
+            self.action.fast
+            and len(self.body) <= FAST_BODY
+            and b"HTTP_CONTENT_ENCODING" not in self.request.headers
+        )
+
+    def perform_req(self) -> Response:
+        """Decode the body and call the action. Raises whatever the action raises, and Refused."""
+        assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
+        headers = self.request.headers
+        encoding = headers.get(b"HTTP_CONTENT_ENCODING")
+        if encoding is not None:
+            self.body = decode_body(self.body, encoding, self.server.max_body)
+        query = headers.get(b"QUERY_STRING", b"").decode(scgi.ENCODING)
+        args = Args(self.body, self.method, self.path, query, headers)
+        result = self.action.call(self.server.application, self.ip, args)
+        return OK if result is OK else to_response(result)
+
+    def _failed(self, error: Exception) -> Response:
+        if isinstance(error, InvalidMessage):
+            return Refused(400, str(error)).response()
+        if isinstance(error, Refused):
+            return error.response()
+        if isinstance(error, BacklogFull):
+            return unavailable("the backlog is full")
+        log.error("action failed", extra={"action": self.name}, exc_info=error)
+        return Response(500, b"the action failed; the gateway's log says why\n")
+
+
+def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """Undo a Content-Encoding; ``limit`` bounds the decoded body, in bytes. Raises Refused."""
+    coding = encoding.strip().lower()
+    if coding in (b"", b"identity"):
+        return body
+    if coding not in (b"gzip", b"x-gzip"):
+        raise Refused(415, "Content-Encoding: only gzip is understood", {"Accept-Encoding": "gzip"})
+    decoded = b""
+    rest = body
+    while rest:
+        # 16 + MAX_WBITS: a gzip header and trailer; RFC 1952 allows several members in a row.
+        member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        try:
+            decoded += member.decompress(rest, limit + 1 - len(decoded))
+        except zlib.error:
+            raise Refused(400, "body: not valid gzip") from None
+        if len(decoded) > limit:
+            raise Refused(413, f"body: over the limit of {limit} bytes once decompressed")
+        if not member.eof:
+            raise Refused(400, "body: the gzip data is cut off")
+        rest = member.unused_data
+    return decoded

@@ -1,0 +1,133 @@
+"""The listening socket: a path of our own, or one that systemd hands over."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import socket
+import stat
+from pathlib import Path
+
+from scgi import systemd_socket
+
+#: Connections that may wait in the kernel; it caps this at net.core.somaxconn.
+BACKLOG = 4096
+
+
+class ListenError(Exception):
+    """The socket can't be had; one line that says why and what to do."""
+
+
+class Listener:
+    """A non-blocking listening UNIX socket.
+
+    ``inherited`` says that systemd owns it: it stays, with the requests that wait in it, when this
+    process ends.
+    """
+
+    def __init__(self, sock: socket.socket, path: Path, inherited: bool) -> None:
+        self.socket = sock
+        self.path = path
+        self.inherited = inherited
+        sock.setblocking(False)
+        self._identity = None if inherited else _identity(path)
+
+    def unlink(self) -> None:
+        """Take our path away, so that no new client comes; those that wait can still be served."""
+        # Another instance may have put its own socket there meanwhile.
+        if self._identity is not None and _identity(self.path) == self._identity:
+            self.path.unlink(missing_ok=True)
+        self._identity = None
+
+    def close(self) -> None:
+        """Close our end."""
+        self.socket.close()
+
+
+def open_listener(path: str | Path, mode: int, group: str | None) -> Listener:
+    """Take over systemd's socket (LISTEN_FDS, sd_listen_fds(3)), or listen at ``path``.
+
+    A stale socket file is taken over; a live one is refused and left alone. ``mode`` are permission
+    bits, ``group`` the group's name. Raises ListenError.
+    """
+    try:
+        inherited = systemd_socket.get_systemd_socket()
+    except OSError as error:
+        raise ListenError(f"LISTEN_FDS: {error}; the gateway takes exactly one socket") from None
+    path = Path(path)
+    if inherited is not None:
+        return Listener(inherited, path, inherited=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        _clear(path)
+        return Listener(_bind(path, mode, group), path, inherited=False)
+    except OSError as error:
+        raise ListenError(
+            f"gateway.socket {path}: {error.strerror}; check the directory and its rights"
+        ) from None
+
+
+def is_live(path: str | Path) -> bool:
+    """Whether a process listens at ``path``. Raises OSError when that can't be known."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except BlockingIOError:
+            return True  # its queue is full, so somebody owns it
+        return True
+
+
+def _clear(path: Path) -> None:
+    """Remove a dead instance's socket. Raises ListenError for anything else."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise ListenError(f"gateway.socket {path}: this is no socket; choose another path")
+    if is_live(path):
+        raise ListenError(
+            f"gateway.socket {path}: another instance is listening; stop it, or choose another path"
+        )
+    path.unlink(missing_ok=True)
+
+
+def _bind(path: Path, mode: int, group: str | None) -> socket.socket:
+    gid = -1
+    if group:
+        try:
+            gid = grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise ListenError(f"gateway.socket_group: there is no group {group!r}") from None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # No moment with more rights than asked for: bind makes the file with the umask's.
+        umask = os.umask(0o777)
+        try:
+            sock.bind(os.fspath(path))
+        finally:
+            os.umask(umask)
+        if gid >= 0:
+            os.chown(path, -1, gid)
+        path.chmod(mode)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EPERM and group:
+            raise ListenError(
+                f"gateway.socket_group: no right to give the socket to {group!r}; run as a member"
+            ) from None
+        raise
+    return sock
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,106 @@
+"""The operator's pages: what the gateway is, how it fares. They wait for nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from habitat_like import __version__
+from habitat_like.http.actions import JSON, Action, Response, unavailable
+from habitat_like.message_server import JournalSink
+
+if TYPE_CHECKING:
+    from habitat_like.http.server import SCGIApplication
+
+READ = ("GET", "HEAD")
+
+
+def routes(application: SCGIApplication) -> dict[str, Action]:
+    """The operator's pages by path."""
+    pages = {
+        "": lambda *_: index(application),
+        "status": lambda *_: Response(200, msgspec.json.encode(status(application)), JSON),
+        "metrics": lambda *_: metrics(application),
+        "healthz": lambda *_: Response(),
+        "readyz": lambda *_: readiness(application),
+    }
+    return {name: Action(name, call, READ, fast=True) for name, call in pages.items()}
+
+
+def index(application: SCGIApplication) -> Response:
+    """What this is, for whoever finds it."""
+    names = "".join(
+        f"  {' '.join(action.methods)} /{name}\n" for name, action in application.actions.items()
+    )
+    text = (
+        f"habitat_like {__version__}: takes messages from field stations into an archive.\n"
+        f"Actions:\n{names}"
+        "Documentation: docs/http.md in the habitat_like distribution\n"
+    )
+    return Response(200, text.encode())
+
+
+def readiness(application: SCGIApplication) -> Response:
+    """200 while a station would be served; the archive may be down."""
+    problem = application.problem()
+    return unavailable(problem) if problem else Response(200, b"ready\n")
+
+
+def status(application: SCGIApplication) -> dict[str, Any]:
+    """Counters, backlog, archive state, uptime and threads."""
+    program = application.program
+    journal = program.journal
+    now = time.time()
+    sinks = {}
+    for path, sink in application.server.sinks.items():
+        if not isinstance(sink, JournalSink):
+            continue
+        state = sink.state
+        cursor = journal.cursors.get(path, 0)
+        sinks[path] = {
+            "state": "waiting" if state.problem else "ok",
+            "problem": state.problem,
+            "backlog": journal.last_seq - cursor,
+            "cursor": cursor,
+            "messages": state.messages,
+            "batches": state.batches,
+            "retries": state.retries,
+            "last_success": state.last_success,
+            "seconds_since_success": state.last_success and round(now - state.last_success, 3),
+            "dead_letters": program.dead_letters.get(path, 0),
+        }
+    problem = application.problem()
+    archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
+    return {
+        "version": __version__,
+        "instance": program.config.gateway.machine_code,
+        "state": problem or "ready",
+        "uptime": round(now - program.started, 3),
+        "requests": application.metrics.by_action(),
+        "messages": {
+            "accepted": application.metrics.messages,
+            "written": application.metrics.written,
+        },
+        "connections": application.connections,
+        "backlog": journal.backlog,
+        "max_backlog": program.config.journal.max_backlog,
+        "journal": {
+            "path": str(journal.path),
+            "last_seq": journal.last_seq,
+            "bytes": journal.size(),
+        },
+        "archive": archive,
+        "sinks": sinks,
+        "dead_letters": sum(program.dead_letters.values()),
+        "threads": sorted(thread.name for thread in threading.enumerate()),
+    }
+
+
+def metrics(application: SCGIApplication) -> Response:
+    """The Prometheus text format."""
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415 (slow)
+
+    return Response(200, generate_latest(application.collector), CONTENT_TYPE_LATEST)

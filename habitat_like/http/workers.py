@@ -1,0 +1,77 @@
+"""The slow lane: threads for the actions that may take long."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from habitat_like.journal import Row
+
+if TYPE_CHECKING:
+    from habitat_like.http.actions import Response
+    from habitat_like.http.connection import Connection
+    from habitat_like.http.handler import SCGIHandler
+    from habitat_like.message_server import Server
+
+
+class Done(NamedTuple):
+    """A slow request whose action has returned; ``rows`` are the messages that it pushed."""
+
+    connection: Connection
+    handler: SCGIHandler
+    response: Response
+    rows: list[Row]
+
+
+class Workers:
+    """A pool of ``count`` threads that run slow actions.
+
+    What an action pushes is not committed here: it goes back, with the response, through
+    ``report`` (called on a worker's thread), to be committed before the response is sent.
+    """
+
+    def __init__(self, count: int, server: Server, report: Callable[[Done], None]) -> None:
+        self._server = server
+        self._report = report
+        self._queue: queue.SimpleQueue[tuple[Connection, SCGIHandler] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"worker {number}", daemon=True)
+            for number in range(count)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, connection: Connection, handler: SCGIHandler) -> None:
+        """Queue a request. The number of connections bounds the queue."""
+        self._queue.put((connection, handler))
+
+    def stop(self, deadline: float) -> list[str]:
+        """Join the threads by ``deadline`` (monotonic); returns the names of those still busy."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(deadline - time.monotonic(), 0))
+        return alive(self._threads)
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            connection, handler = work
+            if connection.abandoned:
+                continue  # answered 503 while it waited here
+            with self._server.transaction() as rows:
+                response = handler.handle_slow()
+            if response.status >= 400:
+                rows.clear()  # a refused request changes nothing
+            self._report(Done(connection, handler, response, rows))
+
+
+def alive(threads: Iterable[threading.Thread]) -> list[str]:
+    """The names of the threads that still run."""
+    return [thread.name for thread in threads if thread.is_alive()]

@@ -1,0 +1,343 @@
+"""Program: builds the parts, runs them, takes them down in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from habitat_like import __version__, log
+from habitat_like.config import Config, ConfigError, load, mask, unknown_environment
+from habitat_like.http import SCGIApplication
+from habitat_like.http.listener import ListenError
+from habitat_like.journal import Journal, JournalError
+from habitat_like.message import Registry, load_types
+from habitat_like.message_server import Server, SinkError
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two rounds of housekeeping: checkpoint, prune, count of dead letters.
+HOUSEKEEPING = 1.0
+#: Seconds between two rounds of pruning.
+PRUNE_EVERY = 60.0
+#: A gateway thread that has not turned for so many seconds is stuck: the watchdog is not fed.
+STUCK = 30.0
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+#: What a SIGHUP can put in force; everything else needs a restart.
+RELOADABLE = frozenset(
+    {
+        "gateway.max_connections",
+        "gateway.max_headers",
+        "gateway.max_body",
+        "journal.max_backlog",
+        "journal.retention",
+        "log.level",
+        "log.format",
+        "log.file",
+        "sinks",
+        "types",
+    }
+)
+
+
+class SignalListener:
+    """Turns signals into calls on the main thread. Used by the main thread alone.
+
+    SIGTERM and SIGINT call ``stop`` (a second one ends the process at once), SIGHUP ``reload``.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
+        self._stop = stop
+        self._reload = reload
+        self._stops = 0
+        self._before = {number: signal.getsignal(number) for number in self.SIGNALS}
+
+    def __enter__(self) -> SignalListener:
+        """Begin to listen."""
+        for number in self.SIGNALS:
+            signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put back the handlers that were there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reload()
+            return
+        self._stops += 1
+        if self._stops > 1:
+            # What was answered 200 is on disk; nothing else is worth the wait.
+            os._exit(FAILED)
+        self._stop()
+
+
+class Program:
+    """The gateway as a process.
+
+    ``config`` is the configuration in force and ``config_path`` where a reload reads it again.
+    ``main`` runs everything on the calling thread until a signal, ``shutdown`` or an uncaught
+    exception in any thread.
+    """
+
+    def __init__(self, config: Config, config_path: str | None = None) -> None:
+        self.config = config
+        self.config_path = config_path
+        self.started = time.time()
+        self.registry = Registry()
+        #: Dead letters by sink, as counted a moment ago.
+        self.dead_letters: dict[str, int] = {}
+        self.journal: Journal
+        self.server: Server
+        self.gateway: SCGIApplication
+        self._stop = threading.Event()
+        self._stopped = threading.Event()
+        # Set in a signal handler and by other threads; the main thread waits for it.
+        self._wake = threading.Event()
+        self._reload_asked = False
+        self._failed = False
+
+    def main(self) -> int:
+        """Run until told to stop; returns the exit code: 0 done, 1 failed, 2 configuration."""
+        before = threading.excepthook
+        threading.excepthook = self._thread_failed
+        try:
+            # Handlers first: a signal that comes while the parts are built must not be lost.
+            with SignalListener(self._ask_stop, self._ask_reload):
+                try:
+                    self._build()
+                except (ConfigError, ValueError) as error:
+                    return self._give_up(str(error), USAGE)
+                except (JournalError, ListenError, SinkError, OSError) as error:
+                    return self._give_up(str(error), FAILED)
+                self._notify("READY=1")
+                while not self._stop.is_set():
+                    self._wake.wait(HOUSEKEEPING)
+                    self._wake.clear()
+                    if self._reload_asked:
+                        self._reload_asked = False
+                        self.reload()
+                    self._housekeeping()
+                left = self._take_down()
+        finally:
+            threading.excepthook = before
+            self._stopped.set()
+        if left:
+            # These threads can't be stopped, and the interpreter would wait for them.
+            logger.error("threads did not stop in time", extra={"threads": ", ".join(left)})
+            logging.shutdown()
+            os._exit(FAILED)
+        return FAILED if self._failed else DONE
+
+    def reload(self) -> None:
+        """Read the configuration again and put in force what can be; say what can't be."""
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            config = load(self.config_path)
+            registry = Registry(load_types(config.types))
+            log.configure(config.log)
+        except (ConfigError, ValueError, OSError) as error:
+            logger.error("reload refused, the old configuration stays", extra={"why": str(error)})
+            self._notify("READY=1")
+            return
+        changed = _differences(self.config, config)
+        restart = [key for key in changed if key not in RELOADABLE]
+        self.registry = registry
+        self.gateway.limits = config.gateway
+        self.server.set_max_backlog(config.journal.max_backlog)
+        self._change_sinks(config.sinks)
+        # What needs a restart stays as it is, so that /status tells the truth and a later
+        # reload names it again.
+        self.config = msgspec.structs.replace(
+            self.config,
+            gateway=msgspec.structs.replace(
+                self.config.gateway,
+                max_connections=config.gateway.max_connections,
+                max_headers=config.gateway.max_headers,
+                max_body=config.gateway.max_body,
+            ),
+            journal=msgspec.structs.replace(
+                self.config.journal,
+                max_backlog=config.journal.max_backlog,
+                retention=config.journal.retention,
+            ),
+            log=config.log,
+            types=config.types,
+            sinks=tuple(self.server.sinks),
+        )
+        logger.info(
+            "configuration reloaded",
+            extra={"changed": ", ".join(key for key in changed if key in RELOADABLE) or "nothing"},
+        )
+        if restart:
+            logger.warning(
+                "some changes need a restart of the gateway", extra={"keys": ", ".join(restart)}
+            )
+        self._notify("READY=1")
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Stop ``main`` in order; returns whether it has ended after ``timeout`` seconds.
+
+        Thread-safe. On the main thread itself use a ``timeout`` of 0.
+        """
+        self._ask_stop()
+        return self._stopped.wait(timeout)
+
+    def _build(self) -> None:
+        config = self.config
+        log.configure(config.log)
+        for line in unknown_environment(os.environ):
+            logger.warning(line)
+        if self.config_path is not None:
+            # An operator's own sinks, types and actions may lie beside the configuration.
+            sys.path.append(str(Path(self.config_path).resolve().parent))
+        self.registry = Registry(load_types(config.types))
+        self.journal = Journal(config.journal.path, sync=config.journal.sync)
+        try:
+            self.server = Server(self)
+            for path in config.sinks:
+                self.server.load(path)
+            self.gateway = SCGIApplication(
+                self.server, self, config.gateway.socket, config.gateway.timeout
+            )
+            self._prune_at = time.monotonic()
+            self._housekeeping()
+            self.gateway.start()
+        except BaseException:
+            self.journal.close()
+            raise
+        self.server.start()
+        logger.info(
+            "habitat_like started",
+            extra={
+                "version": __version__,
+                "instance": config.gateway.machine_code,
+                "socket": config.gateway.socket,
+                "workers": config.gateway.workers,
+                "max_batch": config.gateway.max_batch,
+                "max_connections": config.gateway.max_connections,
+                "max_body": config.gateway.max_body,
+                "actions": ", ".join(self.gateway.actions),
+                "journal": config.journal.path,
+                "sync": config.journal.sync,
+                "backlog": self.journal.backlog,
+                "archive": mask(config.archive.uri),
+                "sinks": ", ".join(config.sinks),
+            },
+        )
+        for name in sorted(self.journal.stored_cursors().keys() - set(config.sinks)):
+            logger.warning(
+                "a sink that is no longer configured holds back pruning; configure it, or let it go"
+                " with: habitat journal drop --sink",
+                extra={"sink": name},
+            )
+
+    def _take_down(self) -> list[str]:
+        """Stop the gateway, then the sinks, then the journal; returns the threads that are left."""
+        self._notify("STOPPING=1")
+        begin = time.monotonic()
+        timeout = self.config.gateway.shutdown_timeout
+        logger.info("stopping")
+        # The sinks get what the gateway leaves, and at least a quarter.
+        left = self.gateway.shutdown(timeout * 0.7)
+        left += self.server.shutdown(max(begin + timeout * 0.95 - time.monotonic(), 0))
+        if not left:
+            self.journal.close()
+        logger.info(
+            "stopped",
+            extra={
+                "seconds": round(time.monotonic() - begin, 3),
+                "backlog": self.journal.backlog,
+            },
+        )
+        return left
+
+    def _change_sinks(self, wanted: tuple[str, ...]) -> None:
+        loaded = self.server.sinks
+        for path in loaded:
+            if path not in wanted:
+                self._try(self.server.unload, path)
+        for path in wanted:
+            if path not in loaded:
+                self._try(self.server.load, path)
+
+    def _try(self, change: Callable[[str], object], path: str) -> None:
+        try:
+            change(path)
+        except (SinkError, ConfigError) as error:
+            logger.error(str(error))
+
+    def _housekeeping(self) -> None:
+        try:
+            self.journal.checkpoint()
+            with self.journal.dead_letters() as letters:
+                self.dead_letters = letters.count()
+            if time.monotonic() >= self._prune_at:
+                self._prune_at = time.monotonic() + PRUNE_EVERY
+                self.journal.prune(self.config.journal.retention)
+        except JournalError as error:
+            # The gateway tells the world when messages can't be stored; this will be tried again.
+            logger.debug("housekeeping put off", extra={"why": str(error)})
+        if time.monotonic() - self.gateway.beat < STUCK:
+            self._notify("WATCHDOG=1")
+
+    def _ask_stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def _ask_reload(self) -> None:
+        self._reload_asked = True
+        self._wake.set()
+
+    def _thread_failed(self, args: threading.ExceptHookArgs) -> None:
+        """No half-dead process: whatever ends a thread by surprise ends the program in order."""
+        name = args.thread.name if args.thread else "unknown"
+        error = args.exc_value or args.exc_type()
+        logger.critical("a thread failed, stopping", extra={"thread": name}, exc_info=error)
+        self._failed = True
+        self._ask_stop()
+
+    def _give_up(self, reason: str, code: int) -> int:
+        sys.stderr.write(f"habitat: error: {reason}\n")
+        return code
+
+    @staticmethod
+    def _notify(*lines: str) -> None:
+        """Tell systemd (sd_notify(3)), where it runs us."""
+        address = os.environ.get("NOTIFY_SOCKET")
+        if not address:
+            return
+        # An abstract socket is written with a leading @.
+        address = "\0" + address[1:] if address.startswith("@") else address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+                notify.sendto("\n".join(lines).encode(), address)
+        except OSError as error:
+            logger.debug("sd_notify failed", extra={"why": error.strerror})
+
+
+def _differences(old: Config, new: Config) -> list[str]:
+    """The dotted keys whose values differ."""
+    changed = []
+    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
+    for section, value in before.items():
+        if isinstance(value, dict) and section != "types":
+            changed += [f"{section}.{key}" for key in value if value[key] != after[section][key]]
+        elif value != after[section]:
+            changed.append(section)
+    return changed

@@ -1,0 +1,397 @@
+"""Messages, the stations that send them, and the registry of types with their checks. No I/O.
+
+A message comes in as the JSON of DESIGN's "message object" and becomes one immutable document. One
+msgspec decode checks it against the type's definition, one encode makes its canonical data.
+"""
+
+from __future__ import annotations
+
+import binascii
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
+from typing import Annotated, Any
+
+import msgspec
+
+#: The largest time, in UNIX seconds, that a message may carry (ten digits).
+MAX_TIME = 9_999_999_999
+#: Bytes of the hash in an id: 24 hex digits.
+HASH_BYTES = 12
+
+_CALLSIGN = re.compile(r"[A-Za-z0-9/_-]{1,64}")
+_TYPE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_ADDRESS = re.compile(r"[0-9A-Za-z:.%_-]{1,64}")
+_checked_names: set[str] = set()
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
+
+
+class InvalidMessage(ValueError):
+    """A message that is refused; the text is one line: the field and the reason."""
+
+
+class Listener:
+    """Who sends: ``callsign`` (stored in upper case) and the address ``ip``, None if not known.
+
+    Raises InvalidMessage.
+    """
+
+    __slots__ = ("callsign", "ip")
+
+    def __init__(self, callsign: str, ip: str | None = None) -> None:
+        if not _CALLSIGN.fullmatch(callsign):
+            raise InvalidMessage("callsign: must be 1 to 64 characters of A-Z a-z 0-9 / _ -")
+        self.callsign = callsign.upper()
+        self.ip = ip if ip and _ADDRESS.fullmatch(ip) else None
+
+    def __repr__(self) -> str:
+        """For logs and tests."""
+        return f"Listener({self.callsign!r}, {self.ip!r})"
+
+
+class Message:
+    """One message, with the id and the document that follow from it.
+
+    ``time_created`` and ``time_uploaded`` are UNIX seconds by the gateway's clock. ``time_sent`` is
+    the station's own ``time_created``, before any correction: the id is made of it, so that a retry
+    has the same id; a message that a sink makes has no other, and leaves it out. ``data`` is plain
+    values or a msgspec Struct. Raises ValueError for a type that is no type's name.
+    """
+
+    __slots__ = (
+        "_canonical",
+        "data",
+        "listener",
+        "time_created",
+        "time_sent",
+        "time_uploaded",
+        "type",
+    )
+
+    def __init__(
+        self,
+        listener: Listener,
+        type: str,
+        time_created: int,
+        time_uploaded: int,
+        data: Any,
+        time_sent: int | None = None,
+    ) -> None:
+        if type not in _checked_names:
+            check_type_name(type)
+        self.listener = listener
+        self.type = type
+        self.time_created = time_created
+        self.time_uploaded = time_uploaded
+        self.time_sent = time_created if time_sent is None else time_sent
+        self.data = data
+        self._canonical = _encode_sorted(data)
+
+    @property
+    def id(self) -> str:
+        """The id: deterministic, and growing with time, as a B-tree likes it."""
+        head = f"{self.listener.callsign}\0{self.type}\0{self.time_sent}\0".encode()
+        digest = blake2b(head + self._canonical, digest_size=HASH_BYTES).hexdigest()
+        return f"{self.time_sent:010d}-{digest}"
+
+    @property
+    def canonical(self) -> bytes:
+        """The data as JSON with sorted keys."""
+        return self._canonical
+
+    def document(self, gateway: str) -> tuple[str, bytes]:
+        """The id and the archived document's JSON bytes; ``gateway``: the machine code as JSON."""
+        listener = self.listener
+        ip = f'"{listener.ip}"' if listener.ip else "null"
+        identifier = self.id
+        # Everything put in here was checked to need no escape; canonical and gateway are JSON.
+        return identifier, (
+            f'{{"_id":"{identifier}","type":"{self.type}","callsign":"{listener.callsign}",'
+            f'"ip":{ip},"time_created":{self.time_created},"time_uploaded":{self.time_uploaded},'
+            f'"data":'
+        ).encode("ascii") + self._canonical + f',"gateway":{gateway}}}'.encode()
+
+
+class MessageType(msgspec.Struct, frozen=True):
+    """The definition of a type: its name, what its ``data`` is, and the checks no type expresses.
+
+    ``data`` is anything that msgspec can decode an object into; ``check`` gets the decoded data
+    and raises InvalidMessage.
+    """
+
+    name: str
+    data: Any
+    check: Callable[[Any], None] | None = None
+
+
+Scalar = str | int | float | bool | None
+Degrees90 = Annotated[float, msgspec.Meta(ge=-90, le=90)]
+Degrees180 = Annotated[float, msgspec.Meta(ge=-180, le=180)]
+
+
+class ListenerInfo(msgspec.Struct):
+    """The data of LISTENER_INFO."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    location: str | msgspec.UnsetType = msgspec.UNSET
+    radio: str | msgspec.UnsetType = msgspec.UNSET
+    antenna: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class TimeOfDay(msgspec.Struct):
+    """A time of day, with room for a leap second."""
+
+    hour: Annotated[int, msgspec.Meta(ge=0, le=23)]
+    minute: Annotated[int, msgspec.Meta(ge=0, le=59)]
+    second: Annotated[int, msgspec.Meta(ge=0, le=60)]
+
+
+class ListenerTelem(msgspec.Struct):
+    """The data of LISTENER_TELEM: degrees, degrees, metres, time of day."""
+
+    latitude: Degrees90
+    longitude: Degrees180
+    altitude: float
+    time: TimeOfDay
+
+
+def check_received_telem(data: dict[str, Scalar]) -> None:
+    """RECEIVED_TELEM: base64 in ``string``; ``frequency``, if any, in Hz. Raises InvalidMessage."""
+    string = data.get("string")
+    if not isinstance(string, str):
+        reason = "must be a string" if "string" in data else "required field is missing"
+        raise InvalidMessage(f"data.string: {reason}")
+    try:
+        binascii.a2b_base64(string, strict_mode=True)
+    except ValueError as error:
+        raise InvalidMessage(f"data.string: not base64 ({str(error).lower()})") from None
+    frequency = data.get("frequency", 0)
+    if isinstance(frequency, bool) or not isinstance(frequency, int | float) or frequency < 0:
+        raise InvalidMessage("data.frequency: must be a number >= 0, in Hz")
+
+
+RECEIVED_TELEM = MessageType("RECEIVED_TELEM", dict[str, Scalar], check_received_telem)
+LISTENER_INFO = MessageType("LISTENER_INFO", ListenerInfo)
+LISTENER_TELEM = MessageType("LISTENER_TELEM", ListenerTelem)
+#: The types that stations may send.
+STATION_TYPES = (RECEIVED_TELEM, LISTENER_INFO, LISTENER_TELEM)
+_OWN_TYPES = frozenset(definition.name for definition in STATION_TYPES)
+#: Types that only sinks inside the server make, with the reason that a station is told.
+SERVER_TYPES = {"TELEM": "is made by the server's own sinks; stations may not send it"}
+
+
+class Registry:
+    """The types that stations may send, and the decoder of their messages.
+
+    Immutable once made, so any number of threads may share it. Raises ValueError for a name that
+    is no type's name, is taken, or for a definition that msgspec can't decode.
+    """
+
+    def __init__(self, extra: Iterable[MessageType] = ()) -> None:
+        self._types: dict[str, MessageType] = {}
+        for definition in (*STATION_TYPES, *extra):
+            check_type_name(definition.name)
+            if definition.name in self._types or definition.name in SERVER_TYPES:
+                raise ValueError(f"the type {definition.name} exists already")
+            self._types[definition.name] = definition
+        envelopes = [_envelope(definition) for definition in self._types.values()]
+        union: Any = envelopes[0]
+        for envelope in envelopes[1:]:
+            union |= envelope
+        self._checks = {name: definition.check for name, definition in self._types.items()}
+        try:
+            self._decode = msgspec.json.Decoder(union).decode
+        except TypeError as error:
+            raise ValueError(str(error).splitlines()[0]) from None
+
+    @property
+    def names(self) -> list[str]:
+        """The types' names."""
+        return list(self._types)
+
+    def parse(self, body: bytes, ip: str | None, now: int) -> Message:
+        """One message out of a station's JSON. Raises InvalidMessage with field and reason.
+
+        ``now`` is the gateway's clock in UNIX seconds: it replaces ``time_uploaded``, and its
+        difference from that corrects ``time_created``, as the station's clock need not be right.
+        """
+        try:
+            raw = self._decode(body)
+        except msgspec.ValidationError as error:
+            raise InvalidMessage(self._reason(body, error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidMessage(f"body: not valid JSON: {_plain(error)}") from None
+        except RecursionError:
+            raise InvalidMessage("body: nested too deeply") from None
+        type_name = type(raw).__struct_config__.tag
+        listener = Listener(raw.callsign, ip)
+        created = _seconds("time_created", raw.time_created)
+        uploaded = _seconds("time_uploaded", raw.time_uploaded)
+        check = self._checks[type_name]
+        if check is not None:
+            check(raw.data)
+        corrected = min(max(created + now - uploaded, 0), MAX_TIME)
+        message = Message(listener, type_name, corrected, now, raw.data, created)
+        # Five colons of the message's own keys. Colons in strings stand on both sides, unless one
+        # is written as an escape; so equality means that no key was dropped and none stood twice.
+        # An operator's own Struct may add keys (its defaults), which would upset the count.
+        if (
+            b"\\" in body
+            or type_name not in _OWN_TYPES
+            or body.count(b":") != 5 + message.canonical.count(b":")
+        ):
+            refuse_repeated_keys(body)
+        return message
+
+    def _reason(self, body: bytes, error: msgspec.ValidationError) -> str:
+        """What a station is told, from msgspec's message and, where that names no key, a look."""
+        reason, _, path = str(error).partition(" - at `$")
+        field = path.rstrip("`").lstrip(".")
+        if missing := re.fullmatch(r"Object missing required field `(\w+)`", reason):
+            name = missing[1]
+            return f"{f'{field}.' if field else ''}{name}: required field is missing"
+        if field == "type":
+            return self._type_reason(body)
+        if field == "data[...]":
+            field = _bad_entry(body) or "data"
+        reason = reason[:1].lower() + reason[1:].replace("`", "")
+        return f"{field or 'body'}: {reason}"
+
+    def _type_reason(self, body: bytes) -> str:
+        name = _lenient(body).get("type")
+        if isinstance(name, str) and name in SERVER_TYPES:
+            return f"type: {name} {SERVER_TYPES[name]}"
+        return f"type: must be one of {', '.join(self._types)}"
+
+
+def from_document(document: bytes | Mapping[str, Any]) -> Message:
+    """The message in a journal's or an archive's document, for sinks; times are as archived."""
+    tree = msgspec.json.decode(document) if isinstance(document, bytes) else document
+    return Message(
+        Listener(tree["callsign"], tree.get("ip")),
+        tree["type"],
+        tree["time_created"],
+        tree["time_uploaded"],
+        tree["data"],
+        int(tree["_id"][:10]),
+    )
+
+
+def type_of(document: bytes) -> str:
+    """The type in a journal's document, without decoding all of it."""
+    start = document.index(b'"type":"') + 8
+    return document[start : document.index(b'"', start)].decode("ascii")
+
+
+def check_type_name(name: str) -> None:
+    """Raise ValueError unless ``name`` can be a type's name."""
+    if not _TYPE_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no type name (A-Z 0-9 _, a letter first)")
+    _checked_names.add(name)
+
+
+def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
+    """Types from the configuration: name to dotted path of a msgspec Struct for the ``data``.
+
+    A Struct may carry a static method ``check(data)``, which raises ValueError with field and
+    reason. Raises ValueError, with one line, for a path that leads to no Struct.
+    """
+    types = []
+    for name, path in definitions.items():
+        struct = import_path(path)
+        if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
+            raise ValueError(f"types.{name}: {path} is not a msgspec Struct")
+        types.append(MessageType(name, struct, getattr(struct, "check", None)))
+    return types
+
+
+def import_path(path: str) -> Any:
+    """The object at the dotted ``path``. Raises ValueError with one line."""
+    module, _, name = path.rpartition(".")
+    if not module or not name:
+        raise ValueError(f"{path!r} is not a dotted path such as package.module.Name")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except AttributeError:
+        raise ValueError(f"{path}: the module {module} has no {name}") from None
+    except Exception as error:
+        # Whatever an operator's own module raises while it is imported belongs in one line.
+        raise ValueError(f"{path}: {type(error).__name__}: {error}") from None
+
+
+def refuse_repeated_keys(body: bytes) -> None:
+    """Raise InvalidMessage if a key stands twice in any object of ``body`` (valid JSON)."""
+    try:
+        json.loads(body, object_pairs_hook=_unique)
+    except RecursionError:
+        raise InvalidMessage("body: nested too deeply") from None
+    except InvalidMessage:
+        raise
+    except ValueError as error:
+        raise InvalidMessage(f"body: not valid JSON: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidMessage(f"{twice[:64]!r}: the key stands twice")
+    return tree
+
+
+def _envelope(definition: MessageType) -> type[msgspec.Struct]:
+    """The message object of one type, tagged so that a single decode checks all of it."""
+    return msgspec.defstruct(
+        definition.name,
+        [
+            ("callsign", str),
+            ("time_created", int | float | str),
+            ("time_uploaded", int | float | str),
+            ("data", definition.data),
+        ],
+        tag_field="type",
+        tag=definition.name,
+    )
+
+
+def _seconds(field: str, value: float | str) -> int:
+    """A time as whole UNIX seconds; fractions are cut. Raises InvalidMessage."""
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit() and len(value) <= 20):
+            raise InvalidMessage(
+                f"{field}: must be UNIX seconds, a number or an integer in a string"
+            )
+        value = int(value)
+    if not 0 <= value < MAX_TIME + 1:
+        raise InvalidMessage(f"{field}: must be UNIX seconds from 0 to {MAX_TIME}")
+    return int(value)
+
+
+def _bad_entry(body: bytes) -> str | None:
+    """The key in ``data`` whose value is no JSON scalar or a number out of range."""
+    data = _lenient(body).get("data")
+    if isinstance(data, dict):
+        for key, value in data.items():
+            large = isinstance(value, float | int) and not abs(value) <= sys.float_info.max
+            if large or isinstance(value, dict | list):
+                return f"data.{key[:64]}"
+    return None
+
+
+def _lenient(body: bytes) -> dict[str, Any]:
+    """The object in ``body`` for a look at what was refused; empty where it can't be read."""
+    try:
+        tree = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return str(error).removeprefix("JSON is malformed: ")

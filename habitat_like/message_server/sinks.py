@@ -1,0 +1,298 @@
+"""Sinks: what takes messages out of the journal.
+
+Every sink that does work reads the journal behind a durable cursor of its own, on a thread of its
+own, at least once: a slow or broken one holds up neither the gateway nor another sink. To write
+one, derive from SimpleSink and write ``message``.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from habitat_like.journal import Entry, JournalError, Reader, Row
+from habitat_like.message import Message, from_document, type_of
+
+if TYPE_CHECKING:
+    from habitat_like.message_server.server import Server
+
+log = logging.getLogger(__name__)
+
+#: How often an idle sink looks for dead letters that an operator wants tried again, in seconds.
+IDLE = 1.0
+
+#: A message that is refused for good, and why.
+Refusal = tuple[Entry, str]
+
+
+class Retry(Exception):
+    """What the sink writes to can't be used now; the text says why. The batch is tried again."""
+
+
+class Sink:
+    """What every sink has: the types it wants, and the hooks that the server calls.
+
+    ``types`` are the types of interest, None for all of them. ``name`` is set by the server.
+    """
+
+    types: frozenset[str] | None = None
+    name: str = ""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def setup(self) -> None:
+        """Called once, before the first message; an exception here refuses the sink."""
+
+    def shutdown(self) -> None:
+        """Called once, after the last message."""
+
+    def stop(self) -> None:
+        """Begin to stop; returns at once."""
+
+    def interrupt(self) -> None:
+        """Make a call that hangs fail soon, as the server is about to stop."""
+
+    def join(self, timeout: float) -> bool:
+        """Wait until it has stopped, for ``timeout`` seconds; returns whether it has."""
+        return True
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return False
+
+
+class SinkState:
+    """How a sink fares, for the logs, ``/status`` and the metrics. Written by the sink's thread.
+
+    Each attribute is replaced as a whole, so other threads read it without a lock. ``problem`` is
+    None while all is well; ``last_success`` is UNIX seconds, None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.last_success: float | None = None
+        self.messages = 0
+        self.batches = 0
+        self.retries = 0
+        self.refused = 0
+
+
+class JournalSink(Sink):
+    """A sink that is given the journal's messages in batches, at least once each.
+
+    Derive from it and write ``process``. ``batch`` is the largest number of messages in one; the
+    waits between tries grow from ``retry_min`` to ``retry_max`` seconds.
+    """
+
+    batch: int = 100
+    retry_min: float = 0.5
+    retry_max: float = 60
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self.state = SinkState()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._cursor = 0
+        self._look_at = 0.0
+
+    def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
+        """Take ``entries``, all of types of interest, in the journal's order.
+
+        Returns those that are refused for good, with a reason: they become dead letters. Raises
+        Retry, or anything else, when the same batch shall be given again later.
+        """
+        raise Retry(f"{type(self).__name__} has no process method")
+
+    def idle(self) -> None:
+        """Called while there is nothing to take; may raise like ``process``."""
+
+    def register(self) -> None:
+        """Take the sink's place in the journal. Raises JournalError."""
+        self._cursor = self.server.journal.register(self.name)
+
+    def start(self) -> None:
+        """Start the sink's thread."""
+        self._thread = threading.Thread(target=self._run, name=f"sink {self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop at the next batch boundary."""
+        self._stopping.set()
+        self.server.journal.wake()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until the thread has ended."""
+        if self._thread is not None:
+            self._thread.join(max(timeout, 0))
+        return not self.alive
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(self) -> None:
+        journal = self.server.journal
+        reader = journal.reader()
+        tries = 0
+        try:
+            while not self._stopping.is_set():
+                try:
+                    if not self._turn(reader):
+                        journal.wait(self._cursor, IDLE)
+                    tries = 0
+                    self._is_well()
+                except Exception as error:
+                    if self._stopping.is_set():
+                        break
+                    tries += 1
+                    self.state.retries += 1
+                    self._is_unwell(error)
+                    self._stopping.wait(self.backoff(tries))
+        finally:
+            reader.close()
+
+    def _turn(self, reader: Reader) -> bool:
+        """Take dead letters that are due, then the next batch; returns whether there was one."""
+        journal = self.server.journal
+        if time.monotonic() >= self._look_at:
+            self._take_due()
+            self._look_at = time.monotonic() + IDLE
+        entries = reader.read(self._cursor, self.batch)
+        if not entries:
+            self.idle()
+            return False
+        refused, rows = self._take([entry for entry in entries if self._wants(entry)])
+        if refused:
+            with journal.dead_letters() as letters:
+                letters.add(self.name, [(e.seq, e.document, reason) for e, reason in refused])
+        # The cursor moves last: whatever fails before is done again.
+        journal.advance(self.name, entries[-1].seq, rows)
+        self._cursor = entries[-1].seq
+        self.state.messages += len(entries) - len(refused)
+        return True
+
+    def _take_due(self) -> None:
+        journal = self.server.journal
+        with journal.dead_letters() as letters:
+            due = letters.due(self.name, self.batch)
+        if not due:
+            return
+        entries = [Entry(letter.seq, letter.document) for letter in due]
+        refused, rows = self._take(entries)
+        if rows:
+            journal.write(rows)
+        again = {entry.seq for entry, _ in refused}
+        with journal.dead_letters() as letters:
+            letters.add(self.name, [(e.seq, e.document, reason) for e, reason in refused])
+            letters.drop([letter.id for letter in due if letter.seq not in again])
+        self.state.messages += len(due) - len(refused)
+
+    def _take(self, entries: Sequence[Entry]) -> tuple[Sequence[Refusal], list[Row]]:
+        if not entries:
+            return (), []
+        with self.server.transaction(bounded=False) as rows:
+            refused = self.process(entries)
+        self.state.batches += 1
+        self.state.refused += len(refused)
+        self.state.last_success = time.time()
+        for entry, reason in refused:
+            log.warning("dead letter", extra={"sink": self.name, "seq": entry.seq, "why": reason})
+        return refused, rows
+
+    def _wants(self, entry: Entry) -> bool:
+        return self.types is None or type_of(entry.document) in self.types
+
+    def backoff(self, tries: int) -> float:
+        """Seconds to wait after this many failed tries: exponential, with jitter."""
+        ceiling = min(self.retry_max, self.retry_min * 2.0 ** min(tries - 1, 32))
+        return random.uniform(ceiling / 2, ceiling)  # noqa: S311 (jitter needs no secrecy)
+
+    def _is_well(self) -> None:
+        if self.state.problem is not None:
+            self.state.problem = None
+            log.info("sink works again", extra={"sink": self.name})
+
+    def _is_unwell(self, error: Exception) -> None:
+        problem = str(error) or type(error).__name__
+        if not isinstance(error, Retry | JournalError):
+            problem = f"{type(error).__name__}: {problem}"
+        before, self.state.problem = self.state.problem, problem
+        if before is None:
+            # One line for the change of state, not one for each try.
+            expected = isinstance(error, Retry | JournalError)
+            log.error(
+                "sink can't go on, messages wait in the journal",
+                extra={"sink": self.name, "why": problem},
+                exc_info=None if expected else error,
+            )
+
+
+class SimpleSink(JournalSink):
+    """A sink that takes one message at a time, in order: write ``message``.
+
+    A message for which ``message`` raises is tried ``attempts`` times with growing waits, then goes
+    to this sink's dead letters.
+    """
+
+    attempts: int = 5
+    retry_max: float = 10
+
+    def message(self, message: Message) -> None:
+        """Take one message. May push others with ``self.server.push_message``."""
+        raise Retry(f"{type(self).__name__} has no message method")
+
+    def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
+        """Give each entry to ``message``."""
+        return [refusal for entry in entries for refusal in self._attempt(entry)]
+
+    def _attempt(self, entry: Entry) -> Iterator[Refusal]:
+        """Nothing, or the refusal after the last attempt; an unfinished one raises Retry."""
+        for attempt in range(1, self.attempts + 1):
+            if self._stopping.is_set():
+                raise Retry("stopping")
+            try:
+                self.message(from_document(entry.document))
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                if attempt == self.attempts:
+                    yield entry, reason.replace("\n", " ")
+                else:
+                    self.state.retries += 1
+                    self._stopping.wait(self.backoff(attempt))
+            else:
+                return
+
+
+class ThreadedSink(SimpleSink):
+    """A SimpleSink whose ``message`` runs on a pool of ``workers`` threads, in no special order."""
+
+    workers: int = 4
+
+    def setup(self) -> None:
+        """Make the pool; its threads are joined in ``shutdown``."""
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix=f"sink {self.name}")
+
+    def shutdown(self) -> None:
+        """Join the pool's threads."""
+        self._pool.shutdown()
+
+    def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
+        """Give the entries to the pool and wait for all of them."""
+        refused: list[Refusal] = []
+        for refusals, rows in list(self._pool.map(self._one, entries)):
+            refused += refusals
+            self.server.push_rows(rows)
+        return refused
+
+    def _one(self, entry: Entry) -> tuple[list[Refusal], list[Row]]:
+        with self.server.transaction(bounded=False) as rows:
+            return list(self._attempt(entry)), rows

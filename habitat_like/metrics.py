@@ -1,0 +1,157 @@
+"""What is counted, and how Prometheus sees it.
+
+The gateway's thread adds to plain numbers, once a batch where that is enough; the Prometheus
+objects are made only when somebody asks
+(https://prometheus.io/docs/instrumenting/writing_clientlibs/).
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+#: Upper bounds in seconds.
+LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+COMMIT_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Histogram:
+    """Counts of observed values, a bucket each. Written by one thread, read by any."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count ``value``."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """The buckets as Prometheus wants them: upper bound and count of all up to it."""
+        seen = 0
+        buckets = []
+        for bound, count in zip([*map(str, self.bounds), "+Inf"], self.counts, strict=True):
+            seen += count
+            buckets.append((bound, float(seen)))
+        return buckets
+
+
+class GatewayMetrics:
+    """The gateway's counters, owned by its thread; other threads only read."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.latency = Histogram(LATENCY_BUCKETS)
+        self.batch_size = Histogram(BATCH_BUCKETS)
+        self.commit_seconds = Histogram(COMMIT_BUCKETS)
+        self.messages = 0
+        self.written = 0
+        self.commit_failures = 0
+        self.timeouts = 0
+        self.malformed = 0
+
+    def by_action(self) -> dict[str, dict[str, int]]:
+        """Requests by action and status."""
+        tree: dict[str, dict[str, int]] = {}
+        for (name, status), count in sorted(self.requests.items()):
+            tree.setdefault(name, {})[str(status)] = count
+        return tree
+
+
+class Collector:
+    """Makes Prometheus metrics of the program's counters; see docs/operating for each."""
+
+    def __init__(self, status: Any, metrics: GatewayMetrics) -> None:
+        """``status`` is a function that gives what ``/status`` shows."""
+        self._status = status
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric, for ``prometheus_client``."""
+        # Imported here, as it takes a tenth of the program's start.
+        from prometheus_client.core import (  # noqa: PLC0415
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+        )
+
+        status = self._status()
+        own = self._metrics
+
+        def gauge(name: str, text: str, value: float) -> Metric:
+            return GaugeMetricFamily(f"habitat_{name}", text, value)
+
+        def counter(name: str, text: str, value: float) -> Metric:
+            return CounterMetricFamily(f"habitat_{name}", text, value)
+
+        def histogram(name: str, text: str, source: Histogram) -> Metric:
+            family = HistogramMetricFamily(f"habitat_{name}", text)
+            family.add_metric([], source.cumulative(), source.total)
+            return family
+
+        requests = CounterMetricFamily(
+            "habitat_requests", "Requests answered.", labels=["action", "status"]
+        )
+        for (name, code), count in list(own.requests.items()):
+            requests.add_metric([name, str(code)], count)
+        yield requests
+        yield histogram("request_seconds", "Time from accept to reply.", own.latency)
+        yield histogram("batch_requests", "Requests in one commit.", own.batch_size)
+        yield histogram("journal_commit_seconds", "Time of one commit.", own.commit_seconds)
+        yield counter("journal_commit_failures", "Commits that failed.", own.commit_failures)
+        yield counter("messages_accepted", "Messages answered OK.", own.messages)
+        yield counter("messages_written", "Messages written, repeats left out.", own.written)
+        yield counter("request_timeouts", "Clients that took too long.", own.timeouts)
+        yield counter("malformed_requests", "Requests that were not SCGI.", own.malformed)
+        yield gauge("connections", "Open connections.", status["connections"])
+        yield gauge("journal_backlog", "Messages the sinks have not taken.", status["backlog"])
+        yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status["max_backlog"])
+        yield gauge("journal_bytes", "The journal's size.", status["journal"]["bytes"])
+        yield gauge("ready", "1 while stations are served.", float(status["state"] == "ready"))
+        yield gauge("uptime_seconds", "Time since start.", status["uptime"])
+        yield gauge("threads", "Threads alive.", len(status["threads"]))
+        yield gauge("start_time_seconds", "When it started.", time.time() - status["uptime"])
+        yield from _sink_metrics(status["sinks"])
+
+
+def _sink_metrics(sinks: dict[str, dict[str, Any]]) -> Iterator[Metric]:
+    from prometheus_client.core import (  # noqa: PLC0415
+        CounterMetricFamily,
+        GaugeMetricFamily,
+    )
+
+    gauges = {
+        "sink_up": ("1 while the sink works.", "state"),
+        "sink_backlog": ("Messages waiting for the sink.", "backlog"),
+        "sink_dead_letters": ("Messages refused for good.", "dead_letters"),
+        "sink_seconds_since_success": ("Time since the last batch.", "seconds_since_success"),
+    }
+    counters = {
+        "sink_messages": ("Messages taken by the sink.", "messages"),
+        "sink_batches": ("Batches taken by the sink.", "batches"),
+        "sink_retries": ("Tries that failed.", "retries"),
+    }
+    for name, (text, key) in gauges.items():
+        gauge = GaugeMetricFamily(f"habitat_{name}", text, labels=["sink"])
+        for path, entry in sinks.items():
+            if entry[key] is not None:
+                gauge.add_metric(
+                    [path], float(entry[key] == "ok" if key == "state" else entry[key])
+                )
+        yield gauge
+    for name, (text, key) in counters.items():
+        counter = CounterMetricFamily(f"habitat_{name}", text, labels=["sink"])
+        for path, entry in sinks.items():
+            counter.add_metric([path], entry[key])
+        yield counter
