@@ -1,0 +1,224 @@
+"""``habitat check``: looks at everything that the gateway needs, and says what it found."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import grp
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import yaml
+
+from habitat_like import config as configuration
+from habitat_like.archive import open_archive
+from habitat_like.archive.base import ArchiveError
+from habitat_like.cli import client, options
+from habitat_like.cli.text import printable
+from habitat_like.config import Config, ConfigError
+from habitat_like.http.actions import find_actions
+from habitat_like.journal import JournalError, open_file
+from habitat_like.message import Registry, import_path, load_types
+from habitat_like.message_server import Sink
+
+OK = "ok"
+WARNING = "warning"
+#: Something outside of the configuration is not as it must be: exit code 1.
+ERROR = "error"
+#: The configuration itself can't be used: exit code 2.
+CONFIG_ERROR = "config error"
+COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red", CONFIG_ERROR: "red"}
+
+
+class Finding(NamedTuple):
+    """What one check found: ``mark`` is one of the above, ``text`` one line."""
+
+    mark: str
+    subject: str
+    text: str
+
+
+@click.command(cls=options.Command, epilog="Example: habitat check --config etc/config.yml")
+@options.config_option
+def command(config_path: str | None) -> int:
+    """Check everything that the gateway needs.
+
+    Prints the configuration as it takes effect, secrets masked, then a line for each check. Makes
+    nothing but what the archive's database lacks. Run it as the gateway's user. The exit code is 0
+    if all is usable, 1 if something is not as it must be now (an archive that is down, which a
+    gateway lives with), 2 if the configuration can't be used.
+    """
+    config = options.load_config(config_path)
+    text = yaml.safe_dump(configuration.effective(config), sort_keys=False, allow_unicode=True)
+    click.echo(text)
+    marks = set()
+    for check in CHECKS:
+        for finding in check(config):
+            marks.add(finding.mark)
+            mark = click.style(f"{finding.mark:12}", fg=COLOURS[finding.mark])
+            line = " ".join(printable(finding.text).split())
+            click.echo(f"{mark} {finding.subject}: {line}")
+    if CONFIG_ERROR in marks:
+        return 2
+    return 1 if ERROR in marks else 0
+
+
+def check_environment(config: Config) -> Iterator[Finding]:
+    """Variables that look like overrides and are none, and a password in the wrong place."""
+    for line in configuration.unknown_environment(os.environ):
+        yield Finding(WARNING, "environment", line)
+    try:
+        parts = configuration.archive_uri(config.archive)
+    except ConfigError as error:
+        yield Finding(CONFIG_ERROR, "configuration", str(error))
+        return
+    if parts.password is not None and config.archive.password_file is None:
+        hint = "move it into a file that archive.password_file names"
+        yield Finding(WARNING, "configuration", f"archive.uri holds a password; {hint}")
+    if config.archive.password_file is not None:
+        path = Path(config.archive.password_file)
+        if path.stat().st_mode & 0o007:
+            hint = f"everybody can read {path}; chmod o= {path}"
+            yield Finding(WARNING, "archive.password_file", hint)
+
+
+def check_code(config: Config) -> Iterator[Finding]:
+    """Types, actions and sinks lead to what they must lead to."""
+    loads: dict[str, Callable[[], list[str]]] = {
+        "types": lambda: Registry(load_types(config.types)).names,
+        "gateway.actions": lambda: list(find_actions(config.gateway.actions)),
+        "sinks": lambda: [_sink(path) for path in config.sinks],
+    }
+    for subject, load in loads.items():
+        # Importing an operator's own code may raise anything.
+        try:
+            names = load()
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            text = reason.removeprefix(f"{subject}: ")
+            yield Finding(CONFIG_ERROR, subject, text)
+        else:
+            yield Finding(OK, subject, ", ".join(names) or "none")
+
+
+def check_directories(config: Config) -> Iterator[Finding]:
+    """The directories of the files that the gateway makes."""
+    paths = {"gateway.socket": config.gateway.socket, "journal.path": config.journal.path}
+    if config.log.file is not None:
+        paths["log.file"] = config.log.file
+    with contextlib.suppress(ConfigError):
+        parts = configuration.archive_uri(config.archive)
+        if parts.scheme == "sqlite":
+            paths["archive.uri"] = parts.path
+    for subject, path in paths.items():
+        yield _directory(subject, Path(path).absolute().parent)
+
+
+def check_socket(config: Config) -> Iterator[Finding]:
+    """Whether the gateway can have its socket, and the group is one of this machine."""
+    path = config.gateway.socket
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            state = client.probe(path)
+        except OSError as error:
+            yield Finding(ERROR, "socket", f"{path}: {error.strerror}; check as the gateway's user")
+        else:
+            yield {
+                client.SocketState.FREE: Finding(OK, "socket", f"{path} is free"),
+                client.SocketState.STALE: Finding(
+                    OK, "socket", f"{path} is left over from a crash and will be taken over"
+                ),
+                client.SocketState.LIVE: Finding(OK, "socket", f"{path}: a gateway is running"),
+                client.SocketState.NO_SOCKET: Finding(
+                    ERROR, "socket", f"{path} is no socket; remove it or change gateway.socket"
+                ),
+            }[state]
+    group = config.gateway.socket_group
+    if group is not None:
+        try:
+            grp.getgrnam(group)
+        except KeyError:
+            hint = f"there is no group {group!r} on this machine; make it with groupadd"
+            yield Finding(CONFIG_ERROR, "gateway.socket_group", hint)
+
+
+def check_journal(config: Config) -> Iterator[Finding]:
+    """Whether the journal can be read, by this version; a running gateway may have it open."""
+    path = config.journal.path
+    if not Path(path).exists():
+        yield Finding(OK, "journal", f"{path} doesn't exist yet, the gateway makes it")
+        return
+    try:
+        with contextlib.closing(open_file(path)):
+            pass
+    except (JournalError, OSError) as error:
+        yield Finding(ERROR, "journal", str(error))
+        return
+    if os.access(path, os.W_OK):
+        yield Finding(OK, "journal", f"{path} is readable and of a known format")
+    else:
+        yield Finding(ERROR, "journal", f"{path} is not writable for {_user()}")
+
+
+def check_archive(config: Config) -> Iterator[Finding]:
+    """Whether the archive answers, with these credentials, and has its indexes."""
+    try:
+        parts = configuration.archive_uri(config.archive)
+        if parts.scheme == "sqlite" and not Path(parts.path).exists():
+            # Made here it would belong to whoever runs this, root for one.
+            text = f"{parts.path} doesn't exist yet, the gateway makes it"
+            yield Finding(OK, "archive", text)
+            return
+        with contextlib.closing(open_archive(config.archive)) as archive:
+            warnings = archive.prepare()
+            yield from (Finding(WARNING, "archive", warning) for warning in warnings)
+            yield Finding(OK, "archive", f"{archive.name} can be used")
+    except ConfigError:
+        # Told already by check_environment.
+        yield Finding(CONFIG_ERROR, "archive", "not tried, as it is not configured right")
+    except ArchiveError as error:
+        text = (
+            f"{error}; a gateway serves stations all the same, their messages wait in the journal"
+        )
+        yield Finding(ERROR, "archive", text)
+
+
+CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    check_environment,
+    check_code,
+    check_directories,
+    check_socket,
+    check_journal,
+    check_archive,
+)
+
+
+def _sink(path: str) -> str:
+    factory = import_path(path)
+    if not (isinstance(factory, type) and issubclass(factory, Sink)):
+        raise ConfigError(f"{path} is not a Sink class")
+    return path
+
+
+def _directory(subject: str, directory: Path) -> Finding:
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    if not there.is_dir():
+        return Finding(ERROR, subject, f"{there} is not a directory; remove it or change {subject}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        hint = "check as the gateway's user, or change its owner"
+        return Finding(ERROR, subject, f"directory {there} is not writable for {_user()}; {hint}")
+    if there != directory:
+        return Finding(
+            OK, subject, f"directory {directory} doesn't exist yet, the gateway makes it"
+        )
+    return Finding(OK, subject, f"directory {directory} is writable")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.geteuid()}"

@@ -1,0 +1,398 @@
+"""``habitat journal``: what waits in the journal, and what the sinks refused for good.
+
+Works on the journal's file, beside a running gateway and without one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from habitat_like.cli import options, output, times
+from habitat_like.cli.text import printable
+from habitat_like.config import Config
+from habitat_like.dead_letters import DeadLetter, DeadLetters
+from habitat_like.journal import open_file
+
+#: Messages that one statement of ``export`` reads, so that it never holds up the gateway.
+CHUNK = 1000
+#: A dead letter's id; SQLite's integers end there.
+NUMBER = click.IntRange(1, 2**63 - 1)
+LAST_SEQ = (
+    "SELECT max(coalesce((SELECT max(seq) FROM message), 0),"
+    " coalesce((SELECT max(seq) FROM cursor), 0))"
+)
+
+
+@click.group(
+    name="journal",
+    epilog="Example: habitat journal ls",
+    no_args_is_help=False,
+)
+@options.config_option
+def command(config_path: str | None) -> None:
+    """List, show, retry, export and drop what waits in the journal.
+
+    A dead letter is a message that a sink, such as the archive's, refused for good.
+    """
+
+
+command.command_class = options.Command
+
+
+@command.command("ls", epilog="Example: habitat journal ls --limit 5")
+@options.config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(0),
+    default=20,
+    help="At most N dead letters, the newest. [default: 20]",
+)
+def ls(config_path: str | None, as_json: bool, limit: int) -> None:
+    """Show the backlog and the cursor of each sink, and the dead letters."""
+    config = options.load_config(config_path)
+    with _journal(config) as connection:
+        facts = _facts(connection, config, limit)
+    if as_json:
+        sys.stdout.buffer.write(output.encode_for(facts, sys.stdout.isatty()) + b"\n")
+    else:
+        _print_facts(facts)
+
+
+@command.command("show", epilog="Example: habitat journal show 7")
+@options.config_option
+@click.argument("number", metavar="ID", type=NUMBER)
+def show(config_path: str | None, number: int) -> None:
+    """Show one dead letter with its document."""
+    with _journal(options.load_config(config_path)) as connection:
+        letter = DeadLetters(connection).get(number)
+    if letter is None:
+        raise click.ClickException(_no_letters([number]))
+    for name, value in (
+        ("dead letter", letter.id),
+        ("sink", letter.sink),
+        ("message", letter.seq),
+        ("refused", times.show(letter.time)),
+        ("reason", letter.reason),
+        ("retry", "asked for" if letter.retry else "not asked for"),
+    ):
+        click.echo(f"{name + ':':13}{printable(str(value))}")
+    click.echo(output.pretty(letter.document))
+
+
+@command.command("retry", epilog="Example: habitat journal retry 7 8")
+@options.config_option
+@click.argument("numbers", metavar="[ID]...", type=NUMBER, nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Retry all dead letters.")
+def retry(config_path: str | None, numbers: tuple[int, ...], every: bool) -> None:
+    """Have dead letters tried again by the sink that refused them."""
+    _check_choice(numbers, every)
+    with _journal(options.load_config(config_path)) as connection:
+        letters = DeadLetters(connection)
+        missing = _missing(letters, numbers)
+        marked = letters.retry(None if every else dict.fromkeys(numbers))
+    if marked:
+        click.echo(
+            f"marked {_letters(marked)} for another try: a running gateway takes it up within"
+            " seconds, else the next one does when it starts"
+        )
+    elif every:
+        click.echo("there are no dead letters")
+    if missing:
+        raise click.ClickException(_no_letters(missing))
+
+
+@command.command("export", epilog="Example: habitat journal export --dead dead-letters.ndjson")
+@options.config_option
+@click.option("--dead", "what", flag_value="dead", default=True, help="Dead letters. [default]")
+@click.option("--backlog", "what", flag_value="backlog", help="Messages not yet archived.")
+@click.argument("file", metavar="[FILE|-]", default="-")
+def export(config_path: str | None, what: str, file: str) -> None:
+    """Write documents to FILE, or to standard output, one JSON document a line."""
+    config = options.load_config(config_path)
+    with _journal(config) as connection:
+        if what == "backlog":
+            after, last = _unarchived(connection, config)
+            total = last - after
+            documents = _messages(connection, after, last)
+        else:
+            identifiers = [
+                int(row[0]) for row in connection.execute("SELECT id FROM dead_letter ORDER BY id")
+            ]
+            total = len(identifiers)
+            documents = _documents(DeadLetters(connection), identifiers)
+        with _target(file) as out:
+            count = 0
+            for document in _progress(documents, total, shown=file != "-"):
+                # JSON has line breaks between its tokens only, so this keeps its meaning.
+                out.write(document.replace(b"\n", b" ") + b"\n")
+                count += 1
+    if file != "-":
+        noun = "message" if what == "backlog" else "dead letter"
+        click.echo(f"wrote {_count(count, noun)} to {file}", err=True)
+
+
+@command.command("drop", epilog="Example: habitat journal drop 7 --yes")
+@options.config_option
+@click.argument("numbers", metavar="[ID]...", type=NUMBER, nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Drop all dead letters.")
+@click.option("--sink", metavar="NAME", help="Forget this sink, which is no longer configured.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def drop(
+    config_path: str | None, numbers: tuple[int, ...], every: bool, sink: str | None, yes: bool
+) -> None:
+    """Delete dead letters for good, or the place of a sink that is no longer configured.
+
+    Such a place keeps the journal from being pruned. Export first what may still be wanted.
+    """
+    config = options.load_config(config_path)
+    if sink is not None:
+        if numbers or every:
+            raise click.UsageError("Give either dead letters or --sink, not both")
+        _drop_sink(config, sink, yes)
+        return
+    _check_choice(numbers, every)
+    with _journal(config) as connection:
+        letters = DeadLetters(connection)
+        missing = _missing(letters, numbers)
+        there = sum(letters.count().values()) if every else len({*numbers} - {*missing})
+        if there:
+            _confirm(f"Delete {_letters(there)} for good?", yes)
+            dropped = letters.drop(None if every else dict.fromkeys(numbers))
+            click.echo(f"dropped {_letters(dropped)}")
+        elif every:
+            click.echo("there are no dead letters")
+    if missing:
+        raise click.ClickException(_no_letters(missing))
+
+
+@contextlib.contextmanager
+def _journal(config: Config) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(open_file(config.journal.path)) as connection:
+        yield connection
+
+
+def _facts(connection: sqlite3.Connection, config: Config, limit: int) -> dict[str, Any]:
+    # One transaction, so that cursors and messages belong together.
+    connection.execute("BEGIN")
+    ((last,),) = connection.execute(LAST_SEQ)
+    ((oldest, bytes_),) = connection.execute(
+        "SELECT (SELECT time FROM message ORDER BY seq LIMIT 1),"
+        " (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size)"
+    )
+    cursors = dict(connection.execute("SELECT sink, seq FROM cursor ORDER BY sink"))
+    letters = DeadLetters(connection)
+    newest = connection.execute("SELECT id FROM dead_letter ORDER BY id DESC LIMIT ?", (limit,))
+    found = (letters.get(number) for (number,) in newest.fetchall())
+    facts = {
+        "path": config.journal.path,
+        "bytes": bytes_ + _size(f"{config.journal.path}-wal"),
+        "last_seq": last,
+        "oldest_time": oldest,
+        "max_backlog": config.journal.max_backlog,
+        "sinks": [
+            {
+                "sink": sink,
+                "cursor": cursor,
+                "backlog": last - cursor,
+                "configured": sink in config.sinks,
+            }
+            for sink, cursor in cursors.items()
+        ],
+        "dead_letters": {
+            "count": letters.count(),
+            "newest": [_summary(letter) for letter in found if letter is not None],
+        },
+    }
+    connection.execute("COMMIT")
+    return facts
+
+
+def _summary(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "sink": letter.sink,
+        "seq": letter.seq,
+        "time": letter.time,
+        "retry": letter.retry,
+        "reason": letter.reason,
+    }
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    oldest = facts["oldest_time"]
+    age = f"oldest {times.show_age(time.time() - oldest)} old" if oldest else "no messages in it"
+    click.echo(
+        f"journal {printable(facts['path'])}: {facts['bytes'] / 1e6:.1f} MB,"
+        f" last message {facts['last_seq']}, {age}"
+    )
+    click.echo()
+    if facts["sinks"]:
+        output.print_table(
+            ("backlog", "cursor", "sink"),
+            [
+                (
+                    str(sink["backlog"]),
+                    str(sink["cursor"]),
+                    sink["sink"] + ("" if sink["configured"] else "  (not configured)"),
+                )
+                for sink in facts["sinks"]
+            ],
+        )
+    else:
+        click.echo("no sink has read from it yet")
+    click.echo()
+    total = sum(facts["dead_letters"]["count"].values())
+    newest = facts["dead_letters"]["newest"]
+    if not total:
+        click.echo("no dead letters")
+        return
+    shown = f", the newest {len(newest)} of them" if len(newest) < total else ""
+    click.echo(f"{_letters(total)}{shown}")
+    if newest:
+        output.print_table(
+            ("id", "refused", "message", "sink", "retry", "reason"),
+            [
+                (
+                    str(letter["id"]),
+                    times.show(letter["time"]),
+                    str(letter["seq"]),
+                    letter["sink"],
+                    "asked" if letter["retry"] else "-",
+                    letter["reason"],
+                )
+                for letter in newest
+            ],
+        )
+
+
+def _unarchived(connection: sqlite3.Connection, config: Config) -> tuple[int, int]:
+    """The sequence numbers between which is what not every configured sink has passed."""
+    cursors = dict(connection.execute("SELECT sink, seq FROM cursor"))
+    ((last,),) = connection.execute(LAST_SEQ)
+    after = min((int(cursors.get(sink, 0)) for sink in config.sinks), default=0)
+    ((oldest,),) = connection.execute("SELECT min(seq) FROM message")
+    return max(after, (oldest or int(last) + 1) - 1), int(last)
+
+
+def _messages(connection: sqlite3.Connection, after: int, last: int) -> Iterator[bytes]:
+    while True:
+        rows = connection.execute(
+            "SELECT seq, document FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+            (after, last, CHUNK),
+        ).fetchall()
+        yield from (document for _, document in rows)
+        if len(rows) < CHUNK:
+            return
+        after = rows[-1][0]
+
+
+def _documents(letters: DeadLetters, identifiers: list[int]) -> Iterator[bytes]:
+    found = map(letters.get, identifiers)
+    # One that was dropped or archived in the meantime is no dead letter any more.
+    return (letter.document for letter in found if letter is not None)
+
+
+@contextlib.contextmanager
+def _target(file: str) -> Iterator[BinaryIO]:
+    """The file to write to; a regular one appears when it is whole and on disk, or not at all."""
+    if file == "-":
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(file)
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        with path.open("wb") as out:
+            yield out
+        return
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as temporary:
+        try:
+            yield temporary  # type: ignore[misc]
+            temporary.flush()
+            os.fsync(temporary.fileno())
+            Path(temporary.name).replace(path)
+        except BaseException:
+            Path(temporary.name).unlink(missing_ok=True)
+            raise
+
+
+def _progress(documents: Iterable[bytes], total: int, *, shown: bool) -> Iterable[bytes]:
+    """``documents``, with a progress bar on standard error where that is a terminal."""
+    if not (shown and sys.stderr.isatty()):
+        return documents
+    from rich.console import Console  # noqa: PLC0415 (slow to import, seldom used)
+    from rich.progress import track  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    return track(documents, "exporting", total=total, console=console, transient=True)
+
+
+def _drop_sink(config: Config, sink: str, yes: bool) -> None:
+    if sink in config.sinks:
+        raise options.ConfigurationFailure(
+            f"the sink {sink} is configured; take it out of 'sinks' and reload the gateway first"
+        )
+    with _journal(config) as connection:
+        row = connection.execute("SELECT seq FROM cursor WHERE sink = ?", (sink,)).fetchone()
+        if row is None:
+            raise click.ClickException(
+                f"no sink {sink!r} has a place in the journal; see 'habitat journal ls'"
+            )
+        ((last,),) = connection.execute(LAST_SEQ)
+        behind = _count(last - row[0], "message")
+        _confirm(f"Forget the sink {sink}, which has not seen {behind}?", yes)
+        connection.execute("DELETE FROM cursor WHERE sink = ?", (sink,))
+    click.echo(f"forgot the sink {printable(sink)}")
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("--yes is needed where nobody can be asked")
+    if not click.confirm(printable(question), err=True):
+        raise click.ClickException("nothing was dropped")
+
+
+def _check_choice(numbers: tuple[int, ...], every: bool) -> None:
+    if bool(numbers) == every:
+        raise click.UsageError("Give either the IDs of dead letters or --all")
+
+
+def _missing(letters: DeadLetters, numbers: Iterable[int]) -> list[int]:
+    return [number for number in dict.fromkeys(numbers) if letters.get(number) is None]
+
+
+def _no_letters(numbers: list[int]) -> str:
+    names = ", ".join(map(str, numbers))
+    return f"no dead letter {names}; 'habitat journal ls' lists them"
+
+
+def _letters(count: int) -> str:
+    return _count(count, "dead letter")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,108 @@
+"""``habitat nginx``: prints the nginx location block that fits the configuration."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from string import Template
+
+import click
+
+from habitat_like.cli import options
+from habitat_like.config import Config
+
+#: Room over gateway.max_body, so that the gateway itself can answer bodies a little too large.
+BODY_MARGIN = 65536
+#: Seconds over what the gateway allows itself, so that its own answer always comes first.
+TIME_MARGIN = 5
+
+BLOCK = Template("""\
+# For inside a server { } block; made by 'habitat nginx'. Check it with 'nginx -t'.
+location / {
+    # The gateway's socket (gateway.socket)$relative.
+    scgi_pass $socket;
+
+    # What the gateway is told; nginx adds CONTENT_LENGTH and the client's header fields itself.
+    scgi_param SCGI            1;
+    scgi_param REQUEST_METHOD  $$request_method;
+    scgi_param REQUEST_URI     $$request_uri;
+    scgi_param DOCUMENT_URI    $$document_uri;
+    scgi_param QUERY_STRING    $$query_string;
+    scgi_param CONTENT_TYPE    $$content_type;
+    scgi_param SERVER_PROTOCOL $$server_protocol;
+    scgi_param SERVER_NAME     $$server_name;
+    scgi_param SERVER_PORT     $$server_port;
+    scgi_param REQUEST_SCHEME  $$scheme;
+    scgi_param HTTPS           $$https if_not_empty;
+    # The station's address, archived with its messages. Behind another proxy, set it right with
+    # set_real_ip_from and real_ip_header.
+    scgi_param REMOTE_ADDR     $$remote_addr;
+    scgi_param REMOTE_PORT     $$remote_port;
+
+    # A little over gateway.max_body ($max_body), so that a station that sends too much gets the
+    # gateway's own one-line answer.
+    client_max_body_size $client_max_body_size;
+    # A slow station costs nginx a buffer, not the gateway a connection.
+    scgi_request_buffering on;
+
+    # gateway.timeout ($timeout s), and gateway.shutdown_timeout ($shutdown_timeout s) for requests
+    # that wait in the socket during a restart, and some room.
+    scgi_connect_timeout $connect_timeout;
+    scgi_send_timeout    $send_timeout;
+    scgi_read_timeout    $read_timeout;
+    # A station that hangs up doesn't stop its message from being taken.
+    scgi_ignore_client_abort on;
+
+    # For operators and monitoring on this machine alone; all else is inherited from above.
+    location ~ ^/+(status|metrics|healthz|readyz)(/|$$) {
+        allow 127.0.0.1;
+        allow ::1;
+        deny  all;
+        scgi_pass $socket;
+    }
+}
+""")
+
+
+@click.command(
+    cls=options.Command,
+    epilog="Example: habitat nginx > /etc/nginx/snippets/habitat.conf",
+)
+@options.config_option
+def command(config_path: str | None) -> None:
+    """Print the nginx location block that fits the configuration.
+
+    It belongs inside a server { } block, for example with nginx's include.
+    """
+    click.echo(location_block(options.load_config(config_path)), nl=False)
+
+
+def location_block(config: Config) -> str:
+    """The text of the block. Raises click.ClickException for a path that nginx can't be told."""
+    gateway = config.gateway
+    waiting = gateway.timeout + gateway.shutdown_timeout + TIME_MARGIN
+    given = Path(gateway.socket)
+    relative = "" if given.is_absolute() else ", relative to the directory of this command"
+    return BLOCK.substitute(
+        socket=_quoted(f"unix:{given.absolute()}"),
+        relative=relative,
+        max_body=gateway.max_body,
+        client_max_body_size=gateway.max_body + BODY_MARGIN,
+        timeout=f"{gateway.timeout:g}",
+        shutdown_timeout=f"{gateway.shutdown_timeout:g}",
+        connect_timeout=f"{math.ceil(gateway.timeout + TIME_MARGIN)}s",
+        send_timeout=f"{math.ceil(waiting)}s",
+        read_timeout=f"{math.ceil(waiting)}s",
+    )
+
+
+def _quoted(path: str) -> str:
+    if "$" in path or not path.isprintable():
+        raise options.ConfigurationFailure(
+            f"gateway.socket: nginx can't be given the path {path!r}; choose one of letters,"
+            " digits, / . _ -"
+        )
+    if re.fullmatch(r"[\w/.:,+@=-]+", path):
+        return path
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,132 @@
+"""What the subcommands share: the configuration option, errors as one line, checked values."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from habitat_like import config as configuration
+from habitat_like.archive.base import ArchiveError
+from habitat_like.cli import times
+from habitat_like.config import Config, ConfigError
+from habitat_like.journal import JournalError
+from habitat_like.message import InvalidMessage, Listener, check_type_name
+
+#: The value of ``--limit`` that means no limit.
+ALL = "all"
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class ConfigurationFailure(click.ClickException):
+    """The configuration can't be used; exit code 2."""
+
+    exit_code = 2
+
+
+class Command(click.Command):
+    """A subcommand whose expected failures become one line on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises click.ClickException for what can go wrong outside of us."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            raise ConfigurationFailure(str(error)) from None
+        except (ArchiveError, JournalError) as error:
+            raise click.ClickException(str(error)) from None
+        except sqlite3.Error as error:
+            raise click.ClickException(f"journal: {error}") from None
+
+
+def config_option(function: Function) -> Function:
+    """Add ``--config`` to a subcommand, as its argument ``config_path``."""
+    return click.option(
+        "--config",
+        "config_path",
+        metavar="PATH",
+        help="The configuration file. [default: $HABITAT_CONFIG or /etc/habitat/config.yml]",
+    )(function)
+
+
+def chosen_path(config_path: str | None) -> str | None:
+    """The ``--config`` of the subcommand, else that of ``habitat`` or of a group in between."""
+    context = click.get_current_context().parent
+    while config_path is None and context is not None:
+        config_path = context.params.get("config_path") or context.params.get("config")
+        context = context.parent
+    return config_path
+
+
+def load_config(config_path: str | None) -> Config:
+    """The configuration that the command line chooses. Raises ConfigError."""
+    return configuration.load(chosen_path(config_path))
+
+
+def callsign_option(function: Function) -> Function:
+    """Add ``--callsign``, checked and in upper case, as the archive has it."""
+    return click.option(
+        "--callsign",
+        metavar="CALLSIGN",
+        callback=_callsign,
+        help="Only messages of this station (upper and lower case are the same).",
+    )(function)
+
+
+def type_option(function: Function) -> Function:
+    """Add ``--type``, as the argument ``type_``."""
+    return click.option(
+        "--type",
+        "type_",
+        metavar="TYPE",
+        callback=_message_type,
+        help="Only messages of this type, such as RECEIVED_TELEM.",
+    )(function)
+
+
+def read_time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """An option's callback: the point in time in UNIX seconds. Raises click.BadParameter."""
+    if value is None:
+        return None
+    try:
+        return times.parse(value, time.time())
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def read_limit(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """An option's callback: a number of messages, 0 for ``all``. Raises click.BadParameter."""
+    if value is None:
+        return None
+    if value == ALL:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,18}", value) or int(value) == 0:
+        text = f"{value!r} is neither a number from 1 up nor 'all'"
+        raise click.BadParameter(text, ctx, param)
+    return int(value)
+
+
+def _callsign(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return Listener(value).callsign
+    except InvalidMessage:
+        raise click.BadParameter(
+            f"{value!r} can't be a callsign (1 to 64 of A-Z a-z 0-9 / _ -)", ctx, param
+        ) from None
+
+
+def _message_type(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        check_type_name(value.upper())
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    return value.upper()

@@ -1,0 +1,121 @@
+"""``habitat query``: prints archived messages."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import click
+
+from habitat_like.archive import open_archive
+from habitat_like.archive.base import MAX_TIME, Document, Query
+from habitat_like.cli import options, output, times
+
+#: Messages in a table when ``--limit`` doesn't say; the other forms are for programs and have all.
+TABLE_LIMIT = 100
+
+
+@click.command(
+    cls=options.Command,
+    epilog=(
+        "\b\n"
+        "Examples: habitat query --callsign M0ZDR --since '2h ago'\n"
+        "          habitat query --since yesterday --until today --format csv > day.csv"
+    ),
+)
+@options.config_option
+@options.callsign_option
+@options.type_option
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=options.read_time,
+    help="Only messages created at this time or later.",
+)
+@click.option(
+    "--until",
+    metavar="TIME",
+    callback=options.read_time,
+    help="Only messages created before this time.",
+)
+@click.option(
+    "--limit",
+    metavar="N|all",
+    callback=options.read_limit,
+    help=f"At most N messages. [default: {TABLE_LIMIT} in a table, all in the other formats]",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["asc", "desc"]),
+    default="desc",
+    help="asc: oldest first; desc: newest first. [default: desc]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "ndjson", "csv"]),
+    default="table",
+    help=(
+        "table: for people, with local times; json: one array; ndjson: one document a line;"
+        " csv: with a header and data as JSON. [default: table]"
+    ),
+)
+def command(
+    *,
+    config_path: str | None,
+    callsign: str | None,
+    type_: str | None,
+    since: int | None,
+    until: int | None,
+    limit: int | None,
+    order: Literal["asc", "desc"],
+    form: str,
+) -> None:
+    """Print archived messages, by default the newest first.
+
+    They come as they are read, so that any number of them needs no memory.
+    """
+    since = 0 if since is None else since
+    until = MAX_TIME + 1 if until is None else until
+    if since > until:
+        raise click.BadOptionUsage("since", "--since is later than --until, nothing can match")
+    cut = TABLE_LIMIT if limit is None and form == "table" else None
+    # One more than is shown by default tells whether there are more.
+    wanted = cut + 1 if cut is not None else limit or None
+    query = Query(
+        callsign=callsign, type=type_, since=since, until=until, limit=wanted, order=order
+    )
+    config = options.load_config(config_path)
+    with contextlib.closing(open_archive(config.archive)) as archive:
+        counted = _Counted(archive.query(query))
+        output.print_documents(itertools.islice(counted, cut), form)
+        if cut is not None and counted.more():
+            click.echo(f"only the first {cut} are shown; --limit all shows all", err=True)
+        elif not counted.count and form == "table":
+            click.echo("no message matches", err=True)
+
+
+class _Counted:
+    """Documents on their way through, counted."""
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self._documents = iter(documents)
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Document]:
+        return self
+
+    def __next__(self) -> Document:
+        document = next(self._documents)
+        self.count += 1
+        return document
+
+    def more(self) -> bool:
+        """Whether another document follows, which is then gone."""
+        return next(self._documents, None) is not None
+
+
+command.help = f"{inspect.cleandoc(command.help or '')}\n\nA TIME is {times.FORMS}."

@@ -1,0 +1,13 @@
+"""Text that is safe to show."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """``text`` with everything that could steer a terminal written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

@@ -1,0 +1,98 @@
+"""Reads the times that people write on the command line, and writes times for people."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+
+from habitat_like.archive.base import MAX_TIME
+
+UNITS = {
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "m": 60,
+    "min": 60,
+    "minute": 60,
+    "h": 3600,
+    "hour": 3600,
+    "d": 86400,
+    "day": 86400,
+    "w": 604800,
+    "week": 604800,
+}
+_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
+_UNIT = "|".join(sorted(UNITS, key=len, reverse=True))
+_UNIX = re.compile(_NUMBER)
+_PART = re.compile(rf"({_NUMBER})\s*({_UNIT})s?(?![a-z])\s*")
+_AGO = re.compile(rf"((?:{_NUMBER}\s*(?:{_UNIT})s?(?![a-z])\s*)+)(?:ago)?")
+
+#: What ``parse`` understands, for the help.
+FORMS = (
+    "UNIX seconds, ISO 8601 (2026-11-21, 2026-11-21T14:00, 2026-11-21T14:00Z;"
+    " without Z or an offset it is local time), '2h' or '2h ago' (s, m, h, d, w; also 1h30m),"
+    " now, today or yesterday (their first second, local time)"
+)
+
+
+def parse(text: str, now: float) -> int:
+    """``text`` as UNIX seconds; ``now`` is the present time in UNIX seconds.
+
+    A fraction is rounded up: for whole seconds t, both ``t >= since`` and ``t < until`` then mean
+    the same as with the fraction. Times before 1970 and after the year 2286 become the first and
+    the last time that a message can have. Raises ValueError with a line for people.
+    """
+    word = text.strip().lower()
+    if word == "now":
+        return _clamp(now)
+    if word in ("today", "yesterday"):
+        day = datetime.date.fromtimestamp(now) - datetime.timedelta(days=word == "yesterday")
+        return _clamp(datetime.datetime.combine(day, datetime.time()).timestamp())
+    if _UNIX.fullmatch(word):
+        if float(word) > MAX_TIME + 1:
+            raise ValueError(f"{text!r} is too large for UNIX seconds; are these milliseconds?")
+        return _clamp(float(word))
+    if _AGO.fullmatch(word):
+        seconds = sum(float(number) * UNITS[unit] for number, unit in _PART.findall(word))
+        return _clamp(now - seconds)
+    return _clamp(_iso(text))
+
+
+def show(seconds: object) -> str:
+    """UNIX seconds as local time with its offset, which ``parse`` reads back; else as they are."""
+    if not isinstance(seconds, int) or isinstance(seconds, bool):
+        return str(seconds)
+    try:
+        return datetime.datetime.fromtimestamp(seconds).astimezone().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+
+
+def show_age(seconds: float) -> str:
+    """A length of time in its two largest units, such as ``2h 5m``."""
+    rest = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2])
+
+
+def _iso(text: str) -> float:
+    try:
+        moment = datetime.datetime.fromisoformat(text.strip().upper())
+    except ValueError:
+        raise ValueError(f"{text!r} is no time; write {FORMS}") from None
+    try:
+        return moment.timestamp()
+    except (OverflowError, ValueError, OSError):
+        # Within a day of the calendar's ends: an offset leads out of it.
+        return 0 if moment.year < 1970 else MAX_TIME + 1
+
+
+def _clamp(seconds: float) -> int:
+    return min(max(math.ceil(seconds), 0), MAX_TIME + 1)
