@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -121,11 +122,13 @@ class Program:
             with SignalListener(self._ask_stop, self._ask_reload):
                 try:
                     self._build()
-                except (ConfigError, ValueError) as error:
+                except (ConfigError, SinkError, ValueError) as error:
                     return self._give_up(str(error), USAGE)
-                except (JournalError, ListenError, SinkError, OSError) as error:
+                except (JournalError, ListenError, OSError) as error:
                     return self._give_up(str(error), FAILED)
                 self._notify("READY=1")
+                # Takes a while to import, and the gateway's thread must not wait for it.
+                importlib.import_module("prometheus_client")
                 while not self._stop.is_set():
                     self._wake.wait(HOUSEKEEPING)
                     self._wake.clear()

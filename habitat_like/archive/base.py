@@ -17,7 +17,7 @@ class ArchiveError(Exception):
     """The archive could not do what was asked; the text is one line that says what to do."""
 
 
-class ArchiveUnavailable(ArchiveError):  # noqa: N818 (it is a state, not a mistake)
+class ArchiveUnavailable(ArchiveError):
     """The archive can't be used now (down, slow, wrong password, no rights): try again later."""
 
 

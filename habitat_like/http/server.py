@@ -14,6 +14,7 @@ from habitat_like.http.gateway import Gateway
 from habitat_like.http.listener import open_listener
 from habitat_like.http.workers import alive
 from habitat_like.metrics import Collector, GatewayMetrics
+from habitat_like.threads import start_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,8 +88,7 @@ class SCGIApplication:
             self._stopping = False
             self._gateway = Gateway(self, listener, self.timeout)
             self._gateway.workers.start()
-            self._thread = threading.Thread(target=self._gateway.run, name="gateway", daemon=True)
-            self._thread.start()
+            self._thread = start_thread("gateway", self._gateway.run)
 
     def shutdown(self, timeout: float | None = None) -> list[str]:
         """Answer what was read, close the socket, join every thread.

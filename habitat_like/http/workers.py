@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from habitat_like.journal import Row
+from habitat_like.threads import start_thread
 
 if TYPE_CHECKING:
     from habitat_like.http.actions import Response
@@ -37,15 +38,12 @@ class Workers:
         self._server = server
         self._report = report
         self._queue: queue.SimpleQueue[tuple[Connection, SCGIHandler] | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._run, name=f"worker {number}", daemon=True)
-            for number in range(count)
-        ]
+        self._count = count
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Start the threads."""
-        for thread in self._threads:
-            thread.start()
+        self._threads = [start_thread(f"worker {n}", self._run) for n in range(self._count)]
 
     def put(self, connection: Connection, handler: SCGIHandler) -> None:
         """Queue a request. The number of connections bounds the queue."""
@@ -56,8 +54,7 @@ class Workers:
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(max(deadline - time.monotonic(), 0))
+            thread.join(max(deadline - time.monotonic(), 0))
         return alive(self._threads)
 
     def _run(self) -> None:

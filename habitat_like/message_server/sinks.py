@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from habitat_like.journal import Entry, JournalError, Reader, Row
 from habitat_like.message import Message, from_document, type_of
+from habitat_like.threads import start_thread
 
 if TYPE_CHECKING:
     from habitat_like.message_server.server import Server
@@ -120,8 +121,7 @@ class JournalSink(Sink):
 
     def start(self) -> None:
         """Start the sink's thread."""
-        self._thread = threading.Thread(target=self._run, name=f"sink {self.name}", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(f"sink {self.name}", self._run)
 
     def stop(self) -> None:
         """Stop at the next batch boundary."""

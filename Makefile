@@ -1,0 +1,63 @@
+# What a developer does with a checkout. `make` alone lists it.
+
+PYTHON ?= python3
+ARGS ?=
+NPM_PACKAGES := tests/couchdb/node_modules/.installed
+
+export PATH := $(PATH):/usr/sbin:/sbin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint venv clean nginx node
+
+help:
+	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
+	@echo 'make test   run all tests (ARGS="-k journal -x" goes to pytest)'
+	@echo 'make lint   ruff and mypy'
+	@echo 'make venv   make .venv with everything a developer needs'
+	@echo 'make clean  remove what the other targets made, but not the data in var/'
+
+run: .venv/.run nginx
+	@exec .venv/bin/python tools/run.py
+
+test: .venv/.dev nginx node $(NPM_PACKAGES)
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/.dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+venv: .venv/.dev
+
+clean:
+	rm -rf .venv build dist *.egg-info tests/couchdb/node_modules
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find habitat_like tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: each is made once, and again when what it depends on changes.
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tools/install-debian python3-venv
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/.run: .venv/.made pyproject.toml setup.py
+	.venv/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/.dev: .venv/.made pyproject.toml setup.py
+	.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	@touch .venv/.run $@
+
+$(NPM_PACKAGES): tests/couchdb/package.json tests/couchdb/package-lock.json | node
+	cd tests/couchdb && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+nginx:
+	@command -v nginx >/dev/null || tools/install-debian nginx
+
+node:
+	@command -v node >/dev/null && command -v npm >/dev/null || tools/install-debian nodejs npm

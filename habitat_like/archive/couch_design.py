@@ -1,0 +1,181 @@
+"""What a CouchDB database needs beside documents: its Mango indexes and its views.
+
+Their definitions are the files in ``design/``: ``indexes.json`` gives the fields of each index by
+the name of its design document, ``statistics.json`` the views that need a reduce, with their
+functions in files of their own. Each index has a design document to itself, so that a new one
+does not make CouchDB build the others again. Rules:
+https://docs.couchdb.org/en/stable/api/database/find.html#db-index and
+https://docs.couchdb.org/en/stable/ddocs/ddocs.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from .base import ArchiveUnavailable
+from .couch_connection import Refused
+from .couch_http import CouchLink
+
+STATISTICS = "habitat-statistics"
+
+#: Another gateway that syncs at the same time makes ours conflict; then we look again.
+_TRIES = 5
+
+
+def index_name(ddoc: str) -> str:
+    """The name of the one index in the design document ``ddoc``."""
+    return ddoc.removeprefix("habitat-")
+
+
+def indexes() -> dict[str, list[str]]:
+    """The indexed fields by the name of the design document, ascending all."""
+    return msgspec.json.decode(_read("indexes.json"), type=dict[str, list[str]])
+
+
+def statistics() -> dict[str, Any]:
+    """The design document with the views, without ``_rev``."""
+    views = msgspec.json.decode(_read("statistics.json"), type=dict[str, dict[str, str]])
+    for view in views.values():
+        # CouchDB takes a function, not a script: what stands before it is for readers of the file.
+        text = _read(view["map"]).decode()
+        view["map"] = text[text.index("function") :].strip()
+    return {"_id": f"_design/{STATISTICS}", "language": "javascript", "views": views}
+
+
+def make_database(link: CouchLink) -> None:
+    """Make the database if there is none. Raises ArchiveUnavailable."""
+    try:
+        _, data = link.request("get")
+    except Refused as refused:
+        if refused.status != 404:
+            raise link.explain(refused) from None
+    else:
+        link.read(_Information, data)
+        return
+    try:
+        link.request("put")
+    except Refused as refused:
+        if refused.status == 412:  # another gateway was faster
+            return
+        if refused.status in (401, 403):
+            raise link.unavailable(
+                f"has no database {link.database!r}, and user {link.user!r} may not make it"
+                f" ({refused.status}): have an admin run curl -X PUT -u ADMIN"
+                f" {link.base}/{link.database}"
+            ) from None
+        raise link.explain(refused) from None
+
+
+def sync(link: CouchLink) -> list[str]:
+    """Put the indexes and views that are missing or differ, leave the others untouched.
+
+    Returns at most one warning, for missing rights: documents can be stored all the same. Raises
+    ArchiveUnavailable for anything else.
+    """
+    missing: list[str] = []
+    for ddoc, fields in indexes().items():
+        if not _with_rights(link, partial(_sync_index, link, ddoc, fields)):
+            missing.append(ddoc)
+    if not _with_rights(link, partial(_sync_statistics, link)):
+        missing.append(STATISTICS)
+    if not missing:
+        return []
+    return [
+        f"CouchDB at {link.base} lets user {link.user!r} write no design documents in"
+        f" {link.database!r}, and it lacks {', '.join(missing)}: messages are archived, but queries"
+        f" can fail until an admin runs {admin_command(link)}"
+    ]
+
+
+def admin_command(link: CouchLink) -> str:
+    """The command with which an admin of CouchDB sets up the database."""
+    scheme, _, rest = link.name.partition("://")
+    return (
+        f"HABITAT_ARCHIVE_URI='{scheme}://ADMIN@{rest.rpartition('@')[2]}'"
+        " HABITAT_ARCHIVE_PASSWORD_FILE=FILE habitat check"
+    )
+
+
+class _Information(msgspec.Struct):
+    """That it is a database's description tells that it is CouchDB that answers."""
+
+    db_name: str
+    update_seq: Any
+
+
+class _Index(msgspec.Struct):
+    name: str = ""
+    ddoc: str | None = None
+    definition: dict[str, Any] = msgspec.field(name="def", default_factory=dict)
+
+
+class _Revision(msgspec.Struct):
+    rev: str = msgspec.field(name="_rev")
+
+
+class _Indexes(msgspec.Struct):
+    indexes: list[_Index]
+
+
+def _with_rights(link: CouchLink, step: Callable[[], None]) -> bool:
+    """Do ``step`` until it meets no conflict; False if the user has no right to it."""
+    for _ in range(_TRIES):
+        try:
+            step()
+        except Refused as refused:
+            if refused.status in (401, 403):
+                return False
+            if refused.status != 409:
+                raise link.explain(refused) from None
+        else:
+            return True
+    raise ArchiveUnavailable(
+        f"CouchDB at {link.base}: something else keeps changing the design documents of"
+        f" {link.database!r}: let one gateway start at a time"
+    )
+
+
+def _sync_index(link: CouchLink, ddoc: str, fields: list[str]) -> None:
+    _, data = link.request("get", "_index")
+    name = index_name(ddoc)
+    for index in link.read(_Indexes, data).indexes:
+        if index.ddoc == f"_design/{ddoc}" and index.name == name:
+            if _same(index.definition, fields):
+                return
+            _, data = link.request("get", "_design", ddoc)
+            revision = link.read(_Revision, data).rev
+            link.request("delete", "_design", ddoc, rev=revision)
+    wanted = {"index": {"fields": fields}, "ddoc": ddoc, "name": name, "type": "json"}
+    link.request("post", "_index", body=msgspec.json.encode(wanted))
+
+
+def _same(definition: dict[str, Any], fields: list[str]) -> bool:
+    wanted = [{field: "asc"} for field in fields]
+    given = definition.get("fields")
+    return given in (wanted, fields) and not definition.get("partial_filter_selector")
+
+
+def _sync_statistics(link: CouchLink) -> None:
+    wanted = statistics()
+    path = wanted["_id"].split("/")
+    try:
+        _, data = link.request("get", *path)
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+    else:
+        present = link.read(dict[str, Any], data)
+        revision = present.pop("_rev", None)
+        if present == wanted:
+            return
+        wanted["_rev"] = revision
+    link.request("put", *path, body=msgspec.json.encode(wanted))
+
+
+def _read(name: str) -> bytes:
+    return files(__package__).joinpath("design", name).read_bytes()

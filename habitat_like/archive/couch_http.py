@@ -1,0 +1,191 @@
+"""CouchLink: HTTP to one CouchDB database through couchdb-python, with its traps closed.
+
+The library (version 1.2) writes the request, keeps connections for reuse, and repeats a request
+once when the connection is reset before an answer has come; that is harmless here because every
+document carries its own ``_id``. What it does badly when things go wrong is kept away from it at
+one place: its connections are ours (``couch_connection``), which read the whole answer themselves,
+under a deadline, and raise ``Refused`` for every status that is not 2xx. So none of these is met:
+
+- no timeout by default, and none at all for an answer that trickles;
+- an error without Content-Type raises TypeError, one over 8 kB or chunked AttributeError, one that
+  is not JSON ValueError, and an HTML one is lost and gives the connection back twice;
+- redirects are followed, with the password, to wherever they point, and remembered for ever;
+- GET answers are cached without limit of size, and looked up in HEAD's answers;
+- a connection whose request failed is left open, a chunked answer costs its connection;
+- credentials in the URL that contain ``@`` or ``:`` break the URL;
+- ``simplejson`` is taken for the standard library's json where it happens to be installed.
+
+With TLS (``couchdbs``) the server's certificate and name are always checked. The authorities are
+those of the operating system, or those in the file that the environment variable ``SSL_CERT_FILE``
+names (https://docs.openssl.org/3.0/man3/SSL_CTX_load_verify_locations/).
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+from typing import Any, Literal
+
+import couchdb
+import couchdb.http
+import couchdb.json
+import msgspec
+
+from ..config import ArchiveUri
+from .base import ArchiveUnavailable
+from .couch_connection import Pool, Refused, TooSlow, one_line
+
+couchdb.json.use("json")
+
+_HOW_TO_LOG_IN = "give the user and the password with archive.uri and archive.password_file"
+
+
+class CouchLink:
+    """One database of one CouchDB server.
+
+    ``timeout`` is in seconds, for each of: connecting, sending a piece, waiting for a piece of the
+    answer. A whole request may take ``couch_connection.WHOLE`` times that. One thread at a time,
+    except ``interrupt``. Nothing is connected before the first request.
+    """
+
+    def __init__(self, uri: ArchiveUri, timeout: float) -> None:
+        """Build couchdb-python's objects; no I/O."""
+        tls = uri.scheme == "couchdbs"
+        self.base = f"http{'s' if tls else ''}://{uri.netloc}"
+        self.user = uri.user
+        self.database = uri.path
+        who = f"{uri.user}@" if uri.user else ""
+        self.name = f"{uri.scheme}://{who}{uri.netloc}/{uri.path}"
+        self._pool = Pool(timeout, ssl.create_default_context() if tls else None)
+        session = couchdb.http.Session(timeout=timeout, retry_delays=[0])
+        session.connection_pool = self._pool
+        session.cache = _NoCache()
+        server = couchdb.Server(self.base + "/", session=session)
+        if uri.user is not None:
+            server.resource.credentials = (uri.user, uri.password or "")
+        self._database = couchdb.Database(server.resource(uri.path), uri.path)
+
+    def request(
+        self,
+        method: Literal["get", "post", "put", "delete"],
+        *path: str,
+        body: bytes | None = None,
+        **parameters: Any,
+    ) -> tuple[int, bytes]:
+        """Send one request below the database and return the 2xx status and the whole answer.
+
+        ``path`` are the parts behind the database's name, quoted here. Raises Refused for any
+        other status, ArchiveUnavailable when there is no whole answer. A request that is answered
+        by a reset is sent a second time, so it must be harmless to repeat.
+        """
+        if body is not None:
+            parameters |= {"body": body, "headers": {"Content-Type": "application/json"}}
+        send = getattr(self._database.resource, method)
+        try:
+            status, _, data = send(list(path) or None, **parameters)
+        except Refused:
+            raise
+        except Exception as error:
+            self._pool.drop()
+            # The library and http.client between them raise OSError, HTTPException, ValueError,
+            # AttributeError and more for what a peer can send: each means "no usable answer".
+            raise ArchiveUnavailable(self._why(error)) from error
+        return status, b"" if data is None else data.read()
+
+    def read(self, kind: type[Any], data: bytes) -> Any:
+        """``data`` as the msgspec type ``kind``. Raises ArchiveUnavailable."""
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            text = f"sent an answer that can't be read ({one_line(str(error))})"
+            raise self.unavailable(f"{text}: check that archive.uri leads to CouchDB") from None
+
+    def unavailable(self, what: str) -> ArchiveUnavailable:
+        """The error with the one line "CouchDB at URL WHAT"."""
+        return ArchiveUnavailable(f"CouchDB at {self.base} {what}")
+
+    def explain(self, refused: Refused) -> ArchiveUnavailable:  # noqa: PLR0911 (one a status)
+        """What a refused request means for the operator."""
+        who = f"user {self.user!r}" if self.user else "a request without user"
+        said = one_line(refused.reason or refused.error)
+        status = refused.status
+        if status == 401:
+            if self.user is None:
+                return self.unavailable(f"wants a password (401): {_HOW_TO_LOG_IN}")
+            return self.unavailable(
+                f"refused the password of {who} (401): check archive.uri and archive.password_file"
+            )
+        if status == 403:
+            return self.unavailable(
+                f"gives {who} no right to database {self.database!r} (403, {said}):"
+                f" have an admin put that user into {self.base}/{self.database}/_security"
+            )
+        if status == 404:
+            return self.unavailable(
+                f"has no database {self.database!r} (404, {said}):"
+                " 'habitat serve' makes it, or check archive.uri"
+            )
+        if 300 <= status < 400:
+            return self.unavailable(f"redirects elsewhere ({status}): put that into archive.uri")
+        if status == 429 or status >= 500:
+            return self.unavailable(f"can't serve now ({status}, {said}): look at its log")
+        return self.unavailable(f"refused the request ({refused}): check archive.uri and its log")
+
+    def interrupt(self) -> None:
+        """Cut the connections and let every later request fail. Thread-safe.
+
+        What it can't cut short is the look-up of the host's name, which the operating system's
+        resolver bounds.
+        """
+        self._pool.interrupt()
+
+    def close(self) -> None:
+        """Close the connections. The next request opens one again."""
+        self._pool.drop(idle=True)
+
+    def _why(self, error: Exception) -> str:
+        if self._pool.interrupted:
+            return f"CouchDB at {self.base}: interrupted, the program is stopping"
+        what = f"can't be reached ({error})"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            what = (
+                f"has a certificate that can't be trusted ({error.verify_message}):"
+                " name its authority's file in the environment variable SSL_CERT_FILE"
+            )
+        elif isinstance(error, ssl.SSLError):
+            what = f"doesn't speak TLS as it should ({one_line(str(error))}): check archive.uri"
+        elif isinstance(error, TooSlow):
+            what = f"did not finish its answer in {error.seconds:g} s: look at its load"
+        elif isinstance(error, TimeoutError):
+            what = (
+                f"did not answer within {self._pool.timeout:g} s: look at its load (it may be"
+                " building an index), or raise archive.timeout"
+            )
+        elif isinstance(error, socket.gaierror):
+            what = f"can't be found ({error.strerror}): check the host in archive.uri"
+        elif isinstance(error, OSError):
+            reason = error.strerror or str(error) or type(error).__name__
+            if error.errno is not None and not error.strerror:
+                reason = os.strerror(error.errno)
+            what = f"can't be reached ({one_line(reason)}): check that it runs"
+        elif isinstance(error, http.client.HTTPException):
+            text = one_line(f"{type(error).__name__}: {error}")
+            what = f"sent a broken or cut-off answer ({text})"
+        else:
+            what = f"sent what can't be understood ({one_line(f'{type(error).__name__}: {error}')})"
+        return f"CouchDB at {self.base} {what}"
+
+
+class _NoCache:
+    """In place of the library's cache, which never forgets a large answer: remembers nothing."""
+
+    def get(self, url: str) -> None:
+        """Nothing is known."""
+
+    def put(self, url: str, response: Any) -> None:
+        """Nothing is kept."""
+
+    def remove(self, url: str) -> None:
+        """There is nothing to remove."""

@@ -1,0 +1,422 @@
+"""SqliteArchive: the archive in one SQLite file, for a gateway with no CouchDB.
+
+The rules it relies on are SQLite's: https://www.sqlite.org/wal.html (readers and one writer at the
+same time), https://www.sqlite.org/pragma.html#pragma_synchronous (FULL: a commit is on disk when it
+returns), https://www.sqlite.org/queryplanner.html (an index that holds the sort order).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from .base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
+from .batch import Entry, sort_out
+
+#: Documents read in one statement by ``query`` and ``follow``.
+PAGE = 500
+
+#: The version of the tables, kept in the file's user_version.
+VERSION = 1
+
+#: Says in the file's header that the tables are ours ("habi").
+_APPLICATION = 0x68616269
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS document (
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice: follow() counts on it
+    id TEXT NOT NULL UNIQUE,
+    type, callsign, time_created,  -- as in the document, for the indexes; NULL where it has none
+    document TEXT NOT NULL         -- the JSON text as it came
+);
+CREATE INDEX IF NOT EXISTS by_time ON document (time_created, id);
+CREATE INDEX IF NOT EXISTS by_type_time ON document (type, time_created, id);
+CREATE INDEX IF NOT EXISTS by_callsign_time ON document (callsign, time_created, id);
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {VERSION};
+"""
+
+# One statement for a whole batch: the interpreter's lock is given up once and the loop over the
+# documents runs in C. executemany gives it up and takes it back for every row, and beside a busy
+# gateway thread each taking back waits. "OR IGNORE" would hide more than a repeated id.
+_INSERT = """
+INSERT INTO document (id, type, callsign, time_created, document)
+SELECT json_extract(value, '$._id'), json_extract(value, '$.type'),
+       json_extract(value, '$.callsign'), json_extract(value, '$.time_created'), value
+FROM json_each(?) WHERE true
+ON CONFLICT (id) DO NOTHING
+"""
+
+_FULL = "the disk is full: free some space there"
+_REASONS = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_BUSY: "another process keeps it locked: find it with 'fuser' and let it finish",
+    sqlite3.SQLITE_LOCKED: "another process keeps it locked: find it with 'fuser'",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a backup or move it away",
+    sqlite3.SQLITE_NOTADB: "this is not an SQLite database: name another file in archive.uri",
+    sqlite3.SQLITE_READONLY: "it can't be written: check the owner and mode of file and directory",
+    sqlite3.SQLITE_PERM: "no permission: check the owner and mode of file and directory",
+    sqlite3.SQLITE_CANTOPEN: "it can't be opened: check the owner and mode of file and directory",
+    sqlite3.SQLITE_IOERR: "reading or writing the disk failed: look at the kernel's log",
+}
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_BUSY_SLICE = 0.1  # seconds that SQLite itself waits for a lock before we look for interrupt()
+
+_T = TypeVar("_T")
+
+
+class SqliteArchive:
+    """An ``Archive`` in the file ``path``.
+
+    ``timeout`` is how many seconds a call waits for another process's lock. Several processes may
+    use the file at once: readers never wait for the writer. Only ``prepare`` and ``store`` make
+    the file; the other methods raise ArchiveUnavailable where there is none. One thread at a time,
+    except ``interrupt``.
+    """
+
+    def __init__(self, path: str, timeout: float = 30) -> None:
+        """Remember where the archive is; no I/O."""
+        self._path = Path(path)
+        self._timeout = timeout
+        self._interrupted = threading.Event()
+        self._lock = threading.Lock()  # interrupt() against opening and closing
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """``sqlite:`` and the path as configured."""
+        return f"sqlite:{self._path}"
+
+    def prepare(self) -> list[str]:
+        """Make the directory, the file and its tables where they are missing.
+
+        Returns no warnings. Raises ArchiveUnavailable, also for a file that a newer version made.
+        """
+        with self._errors():
+            self._open_writer()
+        return []
+
+    def store(self, documents: Sequence[bytes]) -> list[Rejected]:
+        """Store the batch in one transaction that is on disk when this returns.
+
+        Refuses for good what is not a JSON object with a usable ``_id`` (see ``sort_out``). Raises
+        ArchiveUnavailable; then nothing of the batch is stored.
+        """
+        entries, rejected = sort_out(documents)
+        with self._errors():
+            for _ in range(3):
+                writer = self._open_writer()
+                try:
+                    rejected += self._insert(writer, entries)
+                except sqlite3.DataError:  # longer than SQLite takes (SQLITE_LIMIT_LENGTH)
+                    return self._halve(documents)
+                if self._is_ours():
+                    break
+                # The file was moved or deleted under us: what was written went with it.
+            else:
+                raise ArchiveUnavailable(f"{self.name}: something keeps deleting the file")
+        return sorted(rejected, key=lambda one: one.index)
+
+    def query(self, query: Query) -> Iterator[Document]:
+        """Yield the documents that match; see ``Archive.query``.
+
+        Each page is a statement of its own that starts behind the last document of the page
+        before, so no read transaction stays open between two documents, however slowly they are
+        taken: an open one would keep SQLite from checkpointing, and the write-ahead log would
+        grow. Documents archived meanwhile may show when they sort behind the present one.
+        """
+        left = query.limit
+        pages, values = statements(query)
+        at: tuple[Any, str] | None = None
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            arguments = {**values, "size": size}
+            if at is not None:
+                arguments |= {"time": at[0], "id": at[1]}
+            rows = self._read(pages[at is not None], arguments)
+            for *_, text in rows:
+                yield self._document(text)
+            if len(rows) < size:
+                return
+            at = rows[-1][0], rows[-1][1]
+            left = None if left is None else left - size
+
+    def position(self) -> str:
+        """The number of the document that came last, as text."""
+        rows = self._read("SELECT coalesce(max(arrival), 0) FROM document", {})
+        return str(rows[0][0])
+
+    def follow(self, position: str) -> tuple[list[Document], str]:
+        """Up to ``PAGE`` documents that came after ``position``; call again for more."""
+        try:
+            after = int(position)
+        except ValueError:
+            raise ArchiveError(f"{self.name}: {position!r} is no position of this feed") from None
+        rows = self._read(
+            "SELECT arrival, document FROM document"
+            " WHERE arrival > :after ORDER BY arrival LIMIT :size",
+            {"after": after, "size": PAGE},
+        )
+        return [self._document(text) for _, text in rows], str(rows[-1][0]) if rows else position
+
+    def interrupt(self) -> None:
+        """End a statement, or the wait for a lock, of another thread; see ``Archive.interrupt``."""
+        self._interrupted.set()
+        with self._lock:
+            for connection in (self._writer, self._reader):
+                if connection is not None:
+                    connection.interrupt()
+
+    def close(self) -> None:
+        """Close the file. The next call opens it again."""
+        with self._lock:
+            writer, reader = self._writer, self._reader
+            self._writer = self._reader = self._inode = None
+        for connection in (reader, writer):
+            if connection is not None:
+                connection.close()
+
+    # -- writing
+
+    def _insert(self, writer: sqlite3.Connection, entries: list[Entry]) -> list[Rejected]:
+        """Insert all, or all but those that SQLite alone finds wrong, which are returned."""
+        rejected: list[Rejected] = []
+        self._patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+        try:
+            try:
+                writer.execute(_INSERT, (_array(entries),))
+            except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
+                # A disk that is full comes here too, and has ended the transaction itself.
+                if not (writer.in_transaction and _is_documents_fault(error)):
+                    raise
+                rejected = self._insert_singly(writer, entries)
+            writer.execute("COMMIT")
+        except BaseException:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            raise
+        return rejected
+
+    def _insert_singly(self, writer: sqlite3.Connection, entries: list[Entry]) -> list[Rejected]:
+        rejected: list[Rejected] = []
+        for entry in entries:
+            try:
+                writer.execute(_INSERT, (_array([entry]),))
+            except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
+                if not (writer.in_transaction and _is_documents_fault(error)):
+                    raise
+                rejected += entry.rejected(f"SQLite can't take the document: {error}")
+        return rejected
+
+    def _halve(self, documents: Sequence[bytes]) -> list[Rejected]:
+        if len(documents) == 1:
+            return [Rejected(0, "the document is larger than SQLite can hold")]
+        middle = len(documents) // 2
+        rejected = self.store(documents[:middle])
+        tail = self.store(documents[middle:])
+        return rejected + [Rejected(one.index + middle, one.reason) for one in tail]
+
+    def _open_writer(self) -> sqlite3.Connection:
+        """The connection that writes, with file and tables made."""
+        self._check_interrupted()
+        if self._writer is not None and self._is_ours():
+            return self._writer
+        self.close()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        writer = self._connect("rwc")
+        try:
+            self._patiently(lambda: writer.execute("PRAGMA journal_mode = WAL"))
+            writer.execute("PRAGMA synchronous = FULL")
+            self._patiently(lambda: self._make_tables(writer))
+        except BaseException:
+            writer.close()
+            raise
+        with self._lock:
+            self._writer = writer
+        self._inode = self._present_inode()
+        return writer
+
+    def _make_tables(self, writer: sqlite3.Connection) -> None:
+        if self._check_version(writer) < VERSION:
+            try:
+                writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            except BaseException:
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
+                raise
+
+    def _is_ours(self) -> bool:
+        """Whether the path still leads to the file that is open."""
+        return self._inode is not None and self._present_inode() == self._inode
+
+    def _present_inode(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    # -- reading
+
+    def _read(self, statement: str, arguments: dict[str, Any]) -> list[Any]:
+        """All rows of one statement, on the writer's connection if there is one."""
+        with self._errors():
+            self._check_interrupted()
+            if self._inode is not None and not self._is_ours():
+                self.close()  # moved or deleted, perhaps made anew
+            connection = self._writer or self._reader or self._open_reader()
+            return self._patiently(lambda: connection.execute(statement, arguments).fetchall())
+
+    def _open_reader(self) -> sqlite3.Connection:
+        if not self._path.exists():
+            raise self._nothing_yet()
+        reader = self._connect("ro")
+        try:
+            version = self._patiently(lambda: self._check_version(reader))
+        except BaseException:
+            reader.close()
+            raise
+        if version == 0:  # the gateway is making it at this moment
+            reader.close()
+            raise self._nothing_yet()
+        with self._lock:
+            self._reader = reader
+        self._inode = self._present_inode()
+        return reader
+
+    def _nothing_yet(self) -> ArchiveUnavailable:
+        return ArchiveUnavailable(
+            f"no archive at {self._path} yet: it is made when 'habitat serve' starts"
+        )
+
+    def _document(self, text: str) -> Document:
+        try:
+            return msgspec.json.decode(text, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise ArchiveError(f"{self.name}: a stored document can't be read: {error}") from None
+
+    # -- both
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"file:{quote(os.fspath(self._path))}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SLICE,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    def _check_version(self, connection: sqlite3.Connection) -> int:
+        """The version of the tables, 0 if there are none; refuses those that aren't ours."""
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if application != _APPLICATION:
+            if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
+                return 0
+            raise ArchiveUnavailable(
+                f"{self.name}: the file is another program's database: name another in archive.uri"
+            )
+        if version > VERSION:
+            raise ArchiveUnavailable(
+                f"{self.name}: made by a newer version (tables {version}, this one has {VERSION}):"
+                " upgrade this installation or name another file in archive.uri"
+            )
+        return int(version)
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted.is_set():
+            raise ArchiveUnavailable(f"{self.name}: interrupted, the program is stopping")
+
+    def _patiently(self, step: Callable[[], _T]) -> _T:
+        """Do ``step``, again and again while the file is locked, for ``timeout`` seconds.
+
+        SQLite's own waiting can't be interrupted, so it waits in short slices.
+        """
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return step()
+            except sqlite3.OperationalError as error:
+                if _code(error) not in _BUSY or time.monotonic() > deadline:
+                    raise
+                self._interrupted.wait(_BUSY_SLICE / 10)  # a deadlock's BUSY comes without waiting
+            self._check_interrupted()
+
+    def _errors(self) -> _Errors:
+        return _Errors(self)
+
+    def _explain_error(self, error: Exception) -> str:
+        if self._interrupted.is_set():
+            return f"{self.name}: interrupted, the program is stopping"
+        if isinstance(error, OSError):
+            return f"{self.name}: {error.strerror or error}: {error.filename or self._path}"
+        reason = _REASONS.get(_code(error))
+        return f"{self.name}: {reason} ({error})" if reason else f"{self.name}: {error}"
+
+
+class _Errors:
+    """Turns what SQLite and the file system raise into ArchiveUnavailable with one line."""
+
+    def __init__(self, archive: SqliteArchive) -> None:
+        self._archive = archive
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (sqlite3.Error, OSError)):
+            if _code(error) in _REASONS:  # start afresh: the file may be replaced meanwhile
+                self._archive.close()
+            raise ArchiveUnavailable(self._archive._explain_error(error)) from None
+
+
+def _is_documents_fault(error: sqlite3.Error) -> bool:
+    """Whether one document is to blame: a broken constraint, or JSON that only SQLite refuses."""
+    malformed = _code(error) == sqlite3.SQLITE_ERROR and "JSON" in str(error)
+    return malformed or _code(error) == sqlite3.SQLITE_CONSTRAINT
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code, -1 if there is none."""
+    code: int = getattr(error, "sqlite_errorcode", -1)
+    return code & 0xFF if code >= 0 else code
+
+
+def _array(entries: Sequence[Entry]) -> str:
+    return (b"[" + b",".join([entry.body for entry in entries]) + b"]").decode()
+
+
+def statements(query: Query) -> tuple[tuple[str, str], dict[str, Any]]:
+    """The statement for the first page and the one for later pages, and their fixed values.
+
+    The index is named, so that SQLite fails instead of scanning or sorting.
+    """
+    values: dict[str, Any] = {"since": query.since, "until": query.until}
+    terms = ["time_created >= :since", "time_created < :until"]
+    index = "by_time"
+    if query.type is not None:
+        index = "by_type_time"
+        terms.append("type = :type")
+        values["type"] = query.type
+    if query.callsign is not None:
+        index = "by_callsign_time"
+        terms.append("callsign = :callsign")
+        values["callsign"] = query.callsign
+    way, beyond = ("ASC", ">") if query.order == "asc" else ("DESC", "<")
+    later = [*terms, f"(time_created, id) {beyond} (:time, :id)"]
+    first_page, later_page = (
+        f"SELECT time_created, id, document FROM document INDEXED BY {index}"  # noqa: S608 (constants)
+        f" WHERE {' AND '.join(where)} ORDER BY time_created {way}, id {way} LIMIT :size"
+        for where in (terms, later)
+    )
+    return (first_page, later_page), values

@@ -1,0 +1,151 @@
+"""The fixtures that all tests share: real servers, taken down after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.support.couch import CouchServer
+from tests.support.gateway import Habitat
+from tests.support.nginx import Nginx
+from tests.support.proxy import Proxy
+
+#: What to show of a failed test: a name and where to get the text.
+LOGS = pytest.StashKey[list[tuple[str, Callable[[], str]]]]()
+#: More of a log than this says nothing more.
+LOG_TAIL = 20_000
+
+_numbers = count(1)
+
+
+class HabitatFactory(Protocol):
+    """Makes a gateway; the arguments are Habitat's."""
+
+    def __call__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        start: bool = True,
+        environ: Mapping[str, str] | None = None,
+        pythonpath: Sequence[Path] = (),
+        activated: bool = False,
+    ) -> Habitat: ...
+
+
+class NginxFactory(Protocol):
+    """Makes an nginx in front of a gateway; the arguments are Nginx's."""
+
+    def __call__(
+        self,
+        habitat: Habitat,
+        *,
+        start: bool = True,
+        in_server: str = "",
+        in_http: str = "",
+        block: str | None = None,
+    ) -> Nginx: ...
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the servers' logs under a failed test."""
+    report = yield
+    if report.failed:
+        for name, read in item.stash.get(LOGS, []):
+            if text := read():
+                report.sections.append((name, text[-LOG_TAIL:]))
+    return report
+
+
+def show_on_failure(request: pytest.FixtureRequest, name: str, read: Callable[[], str]) -> None:
+    """Have ``read`` called for its text if the test fails."""
+    request.node.stash.setdefault(LOGS, []).append((name, read))
+
+
+@pytest.fixture
+def habitat(request: pytest.FixtureRequest) -> Iterator[HabitatFactory]:
+    """Makes gateways: ``habitat({"gateway": {"timeout": 1}})`` is one that serves."""
+    made: list[Habitat] = []
+
+    def make(
+        config: Mapping[str, Any] | None = None,
+        *,
+        start: bool = True,
+        environ: Mapping[str, str] | None = None,
+        pythonpath: Sequence[Path] = (),
+        activated: bool = False,
+    ) -> Habitat:
+        gateway = Habitat(config, environ=environ, pythonpath=pythonpath, activated=activated)
+        made.append(gateway)
+        show_on_failure(request, f"habitat {len(made)}", lambda: gateway.log)
+        return gateway.start() if start else gateway
+
+    yield make
+    for gateway in made:
+        gateway.close()
+
+
+@pytest.fixture
+def nginx(request: pytest.FixtureRequest) -> Iterator[NginxFactory]:
+    """Makes nginxes: ``nginx(gateway)`` is one in front of that gateway."""
+    made: list[Nginx] = []
+
+    def make(
+        habitat: Habitat,
+        *,
+        start: bool = True,
+        in_server: str = "",
+        in_http: str = "",
+        block: str | None = None,
+    ) -> Nginx:
+        server = Nginx(habitat, in_server=in_server, in_http=in_http, block=block)
+        made.append(server)
+        show_on_failure(request, f"nginx {len(made)}", lambda: server.error_log)
+        return server.start() if start else server
+
+    yield make
+    for server in made:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def couch_server() -> Iterator[CouchServer]:
+    """The one CouchDB-protocol server of the session; tests take ``couch``."""
+    server = CouchServer()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def couch(request: pytest.FixtureRequest, couch_server: CouchServer) -> CouchServer:
+    """The CouchDB-protocol server, running; a test may stop, kill and restart it."""
+    show_on_failure(request, "CouchDB-protocol server", lambda: couch_server.log)
+    if not couch_server.running():
+        couch_server.start()
+    return couch_server
+
+
+@pytest.fixture
+def database(couch: CouchServer) -> Iterator[str]:
+    """The name of a database that doesn't exist yet, and is deleted after the test."""
+    name = f"test{next(_numbers)}"
+    yield name
+    if not couch.running():
+        couch.start()
+    couch.delete(name)
+
+
+@pytest.fixture
+def proxy(couch: CouchServer) -> Iterator[Proxy]:
+    """A proxy in front of the CouchDB-protocol server."""
+    made = Proxy(couch)
+    yield made
+    made.close()

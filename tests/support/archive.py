@@ -1,0 +1,61 @@
+"""Documents for an archive, and what is in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+
+from habitat_like.archive import Archive, ArchiveError, ArchiveUnavailable, Query
+
+Order = Literal["asc", "desc"]
+ORDERS: tuple[Order, ...] = ("asc", "desc")
+
+
+def document(number: int, time: int = 1000, **more: Any) -> dict[str, Any]:
+    return {
+        "_id": f"{time:010d}-{number:024x}",
+        "type": "RECEIVED_TELEM",
+        "callsign": "M0ZDR",
+        "time_created": time,
+        "data": {"string": "JCRoYWJpdGF0"},
+        **more,
+    }
+
+
+def encode(documents: list[dict[str, Any]]) -> list[bytes]:
+    return [json.dumps(one, ensure_ascii=False).encode() for one in documents]
+
+
+def ids(documents: Any) -> list[str]:
+    return [one["_id"] for one in documents]
+
+
+def everything(archive: Archive) -> list[dict[str, Any]]:
+    return list(archive.query(Query(order="asc")))
+
+
+def message(number: int, time: int = 1000, **more: Any) -> bytes:
+    """A small document as bytes."""
+    tree = {"_id": f"{time:010d}-{number:024x}", "type": "T", "callsign": "C"}
+    return json.dumps({**tree, "time_created": time, **more}).encode()
+
+
+def batch(size: int, start: int = 0) -> list[bytes]:
+    return [message(number) for number in range(start, start + size)]
+
+
+def sent_ids(documents: Any) -> list[str]:
+    return sorted(json.loads(one)["_id"] for one in documents)
+
+
+def fails(call: Callable[[], Any], kind: type[ArchiveError] = ArchiveUnavailable) -> str:
+    """The one line that the call fails with."""
+    with pytest.raises(kind) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 600
+    return text

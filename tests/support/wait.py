@@ -1,0 +1,35 @@
+"""Waiting for a condition: the one place in the tests that sleeps."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(
+    predicate: Callable[[], T], what: str = "", *, timeout: float = 15.0, pause: float = 0.02
+) -> T:
+    """Call ``predicate`` until it returns something true, and return that.
+
+    An AssertionError, OSError or HTTPException in it means "not yet". After ``timeout`` seconds the
+    test fails with ``what`` and the last answer.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        last: object
+        try:
+            result = predicate()
+        except (AssertionError, OSError, http.client.HTTPException) as error:
+            last = f"{type(error).__name__}: {error}"
+        else:
+            if result:
+                return result
+            last = repr(result)
+        if time.monotonic() > deadline:
+            name = what or getattr(predicate, "__qualname__", repr(predicate))
+            raise AssertionError(f"not within {timeout:g} s: {name}; last: {last}")
+        time.sleep(pause)
