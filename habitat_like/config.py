@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from socket import gethostname
@@ -105,12 +106,9 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
     path if that exists and the built-in defaults if not. Raises ConfigError.
     """
     environ = os.environ if environ is None else environ
-    named = path or environ.get("HABITAT_CONFIG")
-    source = Path(named or DEFAULT_PATH)
-    tree: dict[str, Any] = {}
-    if named or source.exists():
-        tree = _read(source)
-    where = str(source)
+    source = find(path, environ)
+    tree: dict[str, Any] = _read(source) if source else {}
+    where = str(source or DEFAULT_PATH)
     _check_names(tree, where)
     for key, variable in environment_keys().items():
         if variable in environ:
@@ -121,6 +119,23 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
         raise ConfigError(_explain(error, where, environ)) from None
     _check(config, where)
     return config
+
+
+def find(path: str | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The file that ``load`` reads; None where it takes the built-in defaults."""
+    environ = os.environ if environ is None else environ
+    named = path or environ.get("HABITAT_CONFIG")
+    if named:
+        return Path(named)
+    default = Path(DEFAULT_PATH)
+    return default if default.exists() else None
+
+
+def make_importable(path: str | None) -> None:
+    """Let dotted paths lead to modules that lie beside the file that ``load(path)`` reads."""
+    source = find(path)
+    if source is not None and str(source.resolve().parent) not in sys.path:
+        sys.path.append(str(source.resolve().parent))
 
 
 def keys() -> Iterator[tuple[str, Any]]:
@@ -308,7 +323,9 @@ def _from_environment(key: str, text: str, variable: str) -> Any:
             raise ConfigError(f"{variable}: not a YAML list or a comma-separated one") from None
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
-        return value if value is not None else []
+        if value is None:
+            return {} if key == "types" else []
+        return value
     optional = {name for name, default in keys() if default is None}
     return None if key in optional and text == "" else text
 

@@ -206,17 +206,18 @@ class Journal:
     def prune(self, retention: float) -> int:
         """Delete messages older than ``retention`` seconds which every sink in the file has passed.
 
-        Returns how many. Cursors of sinks that are no longer configured count as well: what such
-        a sink has not seen is kept until its cursor is dropped. Raises JournalError.
+        Returns how many. Without any sink all old ones go. Cursors of sinks that are no longer
+        configured count as well: what such a sink has not seen is kept until its cursor is dropped.
+        Raises JournalError.
         """
         limit = int(self._clock() - retention)
         deleted = 0
         while True:
             with self._writing, _errors(self.path):
                 done = self._connection.execute(
-                    "DELETE FROM message WHERE time < ?1 AND seq IN (SELECT seq FROM message"
-                    " WHERE seq <= (SELECT min(seq) FROM cursor) ORDER BY seq LIMIT ?2)",
-                    (limit, PRUNE_CHUNK),
+                    "DELETE FROM message WHERE time < ?1 AND seq IN (SELECT seq FROM message WHERE"
+                    " seq <= (SELECT coalesce(min(seq), ?2) FROM cursor) ORDER BY seq LIMIT ?3)",
+                    (limit, self._last_seq, PRUNE_CHUNK),
                 ).rowcount
             deleted += done
             if done < PRUNE_CHUNK:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
 import msgspec
 
 from habitat_like import __version__, log
-from habitat_like.config import Config, ConfigError, load, mask, unknown_environment
+from habitat_like.config import (
+    Config,
+    ConfigError,
+    load,
+    make_importable,
+    mask,
+    unknown_environment,
+)
 from habitat_like.http import SCGIApplication
 from habitat_like.http.listener import ListenError
 from habitat_like.journal import Journal, JournalError
@@ -32,6 +39,9 @@ HOUSEKEEPING = 1.0
 PRUNE_EVERY = 60.0
 #: A gateway thread that has not turned for so many seconds is stuck: the watchdog is not fed.
 STUCK = 30.0
+
+#: Open files beside the connections: the journal, the archive, the log ...
+SPARE_FILES = 64
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -206,9 +216,8 @@ class Program:
         log.configure(config.log)
         for line in unknown_environment(os.environ):
             logger.warning(line)
-        if self.config_path is not None:
-            # An operator's own sinks, types and actions may lie beside the configuration.
-            sys.path.append(str(Path(self.config_path).resolve().parent))
+        make_importable(self.config_path)
+        _raise_file_limit(2 * config.gateway.max_connections + SPARE_FILES)
         self.registry = Registry(load_types(config.types))
         self.journal = Journal(config.journal.path, sync=config.journal.sync)
         try:
@@ -282,7 +291,7 @@ class Program:
     def _try(self, change: Callable[[str], object], path: str) -> None:
         try:
             change(path)
-        except (SinkError, ConfigError) as error:
+        except (SinkError, JournalError, OSError) as error:
             logger.error(str(error))
 
     def _housekeeping(self) -> None:
@@ -332,6 +341,19 @@ class Program:
                 notify.sendto("\n".join(lines).encode(), address)
         except OSError as error:
             logger.debug("sd_notify failed", extra={"why": error.strerror})
+
+
+def _raise_file_limit(wanted: int) -> None:
+    """Allow ``wanted`` open files where the hard limit does; the usual soft one is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if limit < wanted:
+        logger.warning(
+            "the limit of open files is lower than gateway.max_connections needs",
+            extra={"limit": limit, "wanted": wanted},
+        )
 
 
 def _differences(old: Config, new: Config) -> list[str]:

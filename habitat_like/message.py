@@ -120,7 +120,7 @@ class MessageType(msgspec.Struct, frozen=True):
     """The definition of a type: its name, what its ``data`` is, and the checks no type expresses.
 
     ``data`` is anything that msgspec can decode an object into; ``check`` gets the decoded data
-    and raises InvalidMessage.
+    and raises ValueError with field and reason.
     """
 
     name: str
@@ -231,7 +231,10 @@ class Registry:
         uploaded = _seconds("time_uploaded", raw.time_uploaded)
         check = self._checks[type_name]
         if check is not None:
-            check(raw.data)
+            try:
+                check(raw.data)
+            except ValueError as error:  # an operator's own check need not know InvalidMessage
+                raise InvalidMessage(str(error).replace("\n", " ")) from None
         corrected = min(max(created + now - uploaded, 0), MAX_TIME)
         message = Message(listener, type_name, corrected, now, raw.data, created)
         # Five colons of the message's own keys. Colons in strings stand on both sides, unless one

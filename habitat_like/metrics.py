@@ -7,7 +7,6 @@ objects are made only when somebody asks
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
@@ -107,7 +106,7 @@ class Collector:
             requests.add_metric([name, str(code)], count)
         yield requests
         yield histogram("request_seconds", "Time from accept to reply.", own.latency)
-        yield histogram("batch_requests", "Requests in one commit.", own.batch_size)
+        yield histogram("batch_requests", "Requests answered together.", own.batch_size)
         yield histogram("journal_commit_seconds", "Time of one commit.", own.commit_seconds)
         yield counter("journal_commit_failures", "Commits that failed.", own.commit_failures)
         yield counter("messages_accepted", "Messages answered OK.", own.messages)
@@ -121,7 +120,7 @@ class Collector:
         yield gauge("ready", "1 while stations are served.", float(status["state"] == "ready"))
         yield gauge("uptime_seconds", "Time since start.", status["uptime"])
         yield gauge("threads", "Threads alive.", len(status["threads"]))
-        yield gauge("start_time_seconds", "When it started.", time.time() - status["uptime"])
+        yield gauge("start_time_seconds", "When it started.", status["started"])
         yield from _sink_metrics(status["sinks"])
 
 

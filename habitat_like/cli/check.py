@@ -52,6 +52,7 @@ def command(config_path: str | None) -> int:
     gateway lives with), 2 if the configuration can't be used.
     """
     config = options.load_config(config_path)
+    configuration.make_importable(options.chosen_path(config_path))
     text = yaml.safe_dump(configuration.effective(config), sort_keys=False, allow_unicode=True)
     click.echo(text)
     marks = set()

@@ -78,6 +78,7 @@ def status(application: SCGIApplication) -> dict[str, Any]:
         "version": __version__,
         "instance": program.config.gateway.machine_code,
         "state": problem or "ready",
+        "started": program.started,
         "uptime": round(now - program.started, 3),
         "requests": application.metrics.by_action(),
         "messages": {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from habitat_like.journal import Journal, Row
+from habitat_like.journal import Journal, JournalError, Row
 from habitat_like.message import Message, import_path
 from habitat_like.message_server.sinks import JournalSink, Sink
 
@@ -112,7 +112,7 @@ class Server:
     def load(self, path: str) -> Sink:
         """Import the sink class at the dotted ``path``, make it and, once started, run it.
 
-        Raises SinkError.
+        Raises SinkError when the sink can't be had, JournalError and OSError when it can't now.
         """
         with self._lock:
             if path in self._sinks:
@@ -126,8 +126,8 @@ class Server:
                 sink.setup()
                 if isinstance(sink, JournalSink):
                     sink.register()
-            except SinkError:
-                raise
+            except (SinkError, JournalError, OSError):
+                raise  # not a mistake in the configuration: another start may go well
             except Exception as error:
                 # A sink is an operator's own code: whatever it raises belongs in one line.
                 reason = str(error) or type(error).__name__
