@@ -21,7 +21,8 @@ ENVIRONMENT_PREFIX = "HABITAT_"
 ENVIRONMENT_OTHERS = frozenset({"HABITAT_CONFIG"})
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+#: Durations in seconds; three years are longer than anything here lasts, and no infinity.
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=100_000_000)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -52,7 +53,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Text = "var/journal.sqlite"
     sync: Literal["full", "normal"] = "full"
     max_backlog: Count = 1_000_000
-    retention: Annotated[float, msgspec.Meta(ge=0)] = 86400
+    retention: Annotated[float, msgspec.Meta(ge=0, le=10_000_000_000)] = 86400
 
 
 class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -38,8 +38,6 @@ class ArchiveSink(JournalSink):
             self._prepare()
             rejected = self.archive.store([entry.document for entry in entries])
         except ArchiveError as error:
-            # The database may have been lost meanwhile: look at it again before the next batch.
-            self._prepared = False
             raise Retry(str(error)) from error
         return [(entries[one.index], one.reason) for one in rejected]
 
