@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from habitat_like.archive import ArchiveError, open_archive
 from habitat_like.journal import Entry
+from habitat_like.message_server.intake import Intake
 from habitat_like.message_server.sinks import JournalSink, Refusal, Retry
-
-if TYPE_CHECKING:
-    from habitat_like.message_server.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +20,7 @@ class ArchiveSink(JournalSink):
     that was not known to be stored is stored again, which the ids make harmless.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Intake) -> None:
         super().__init__(server)
         config = server.program.config.archive
         self.batch = config.batch

@@ -11,18 +11,16 @@ import os
 import select
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from habitat_like import scgi
 from habitat_like.http.actions import OK, Refused, Response, unavailable
 from habitat_like.http.connection import Connection, send
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import Listener
+from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
 from habitat_like.journal import JournalError, Row
-
-if TYPE_CHECKING:
-    from habitat_like.http.server import SCGIApplication
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +60,12 @@ class Gateway:
     thread's own.
     """
 
-    def __init__(self, application: SCGIApplication, listener: Listener, timeout: float) -> None:
-        config = application.program.config.gateway
-        self._application = application
-        self._server = application.server
-        self._journal = application.server.journal
-        self._metrics = application.metrics
+    def __init__(self, site: Site, listener: Listener, timeout: float) -> None:
+        config = site.program.config.gateway
+        self._site = site
+        self._server = site.server
+        self._journal = site.server.journal
+        self._metrics = site.metrics
         self._listener = listener
         self._timeout = timeout
         self._max_batch = config.max_batch
@@ -84,16 +82,9 @@ class Gateway:
         self._next_tick = 0.0
         self._malformed_since = 0
         self._malformed_at = -MALFORMED_EVERY
-        self.workers = Workers(config.workers, application.server, self.report)
-        #: Why no message can be made durable now, None while all is well.
-        self.problem: str | None = None
+        self.workers = Workers(config.workers, site.server, self.report)
         #: Monotonic time of the last turn, for the watchdog.
         self.beat = time.monotonic()
-
-    @property
-    def connections(self) -> int:
-        """How many connections are open beyond a single turn."""
-        return len(self._connections)
 
     def report(self, done: Done) -> None:
         """Take the outcome of a slow action. Called on a worker's thread."""
@@ -135,6 +126,7 @@ class Gateway:
                         self._collect(answers, rows)
                     else:
                         self._accept(answers, rows, now)
+            self._site.connections = len(self._connections)
             if answers:
                 self._answer(answers, rows)
         if now >= self._next_tick:
@@ -145,7 +137,7 @@ class Gateway:
         """Accept what waits in the kernel; most requests are whole by then and never wait."""
         # The raw call gives a bare descriptor: a socket object each costs more than parsing does.
         accept = self._listener.socket._accept  # type: ignore[attr-defined]
-        config = self._application.limits
+        config = self._site.limits
         while len(answers) < self._max_batch:
             try:
                 fd, _ = accept()
@@ -179,12 +171,15 @@ class Gateway:
 
     def _wait(self, fd: int, parser: scgi.RequestParser, now: float) -> None:
         """Keep a connection whose request is not whole yet."""
-        if len(self._connections) >= self._application.limits.max_connections:
+        if self._is_crowded():
             self._metrics.requests["unknown", 503] += 1
-            self._linger(Connection(fd, parser, now, now + self._timeout), _TOO_MANY)
+            self._linger(Connection(fd, parser, now, now + self._timeout), encode(_CROWDED))
             return
         self._connections[fd] = Connection(fd, parser, now, now + self._timeout)
         self._epoll.register(fd, select.EPOLLIN)
+
+    def _is_crowded(self) -> bool:
+        return len(self._connections) >= self._site.limits.max_connections
 
     def _ready(self, connection: Connection, answers: list[Answer], rows: list[Row]) -> None:
         """A connection that waited can be read or written."""
@@ -223,8 +218,10 @@ class Gateway:
     ) -> None:
         """Run a whole request here, or give it to the slow lane."""
         before = len(rows)
-        handler = SCGIHandler(request, None, self._application)
+        handler = SCGIHandler(request, None, self._site)
         response = handler.handle()
+        if response is None and self._is_crowded():
+            response = _CROWDED
         if response is None:
             parser = scgi.RequestParser(0, 0)
             connection = Connection(fd, parser, started, time.monotonic() + self._timeout)
@@ -277,9 +274,9 @@ class Gateway:
             written = self._journal.write(rows)
         except JournalError as error:
             self._metrics.commit_failures += 1
-            if self.problem is None:
+            if self._site.journal_problem is None:
                 log.error("no message can be stored: answering 503", extra={"why": str(error)})
-            self.problem = str(error)
+            self._site.journal_problem = str(error)
             return False
         self._metrics.commit_seconds.observe(time.monotonic() - begin)
         self._metrics.messages += len(rows)
@@ -288,8 +285,8 @@ class Gateway:
         return True
 
     def _well(self) -> None:
-        if self.problem is not None:
-            self.problem = None
+        if self._site.journal_problem is not None:
+            self._site.journal_problem = None
             log.info("messages can be stored again")
 
     def _send(self, fd: int, data: bytes) -> None:
@@ -334,7 +331,7 @@ class Gateway:
         """
         send(connection.fd, reply)
         connection.draining = True
-        if len(self._connections) >= 2 * self._application.limits.max_connections:
+        if len(self._connections) >= 2 * self._site.limits.max_connections:
             os.close(connection.fd)
             return
         self._connections[connection.fd] = connection
@@ -365,12 +362,12 @@ class Gateway:
         if not self._accepting and self._stop_at is None:
             self._epoll.register(self._listener.socket.fileno(), select.EPOLLIN)
             self._accepting = True
-        if self.problem is not None:
+        if self._site.journal_problem is not None:
             # Recover by ourselves: a load balancer that sees 503 may send no message to try with.
             try:
                 self._journal.probe()
             except JournalError as error:
-                self.problem = str(error)
+                self._site.journal_problem = str(error)
             else:
                 self._well()
 
@@ -427,7 +424,7 @@ class Gateway:
 
 
 _NOT_DURABLE = unavailable("the message could not be stored")
-_TOO_MANY = encode(unavailable("too many connections"))
+_CROWDED = unavailable("too many connections")
 _TOO_SLOW = encode(unavailable("the action took too long"))
 _STOPPING = encode(unavailable("the gateway is shutting down"))
 _TIMED_OUT = encode(Refused(408, "the request did not arrive in time").response())

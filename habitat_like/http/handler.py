@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import zlib
-from typing import TYPE_CHECKING
 
 from habitat_like import scgi
 from habitat_like.http.actions import (
@@ -16,11 +15,9 @@ from habitat_like.http.actions import (
     to_response,
     unavailable,
 )
+from habitat_like.http.site import Site
 from habitat_like.message import InvalidMessage
 from habitat_like.message_server import BacklogFull
-
-if TYPE_CHECKING:
-    from habitat_like.http.server import SCGIApplication
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +30,13 @@ class SCGIHandler:
     """Handles one request in the steps ``read_scgi_req``, ``check_scgi_environ``, ``perform_req``.
 
     ``request`` is the whole request, ``client_address`` the peer's address or None to take the
-    web server's REMOTE_ADDR, ``server`` the SCGIApplication whose actions may be called. Used by
-    one thread at a time.
+    web server's REMOTE_ADDR, ``server`` the Site (an SCGIApplication) whose actions may be called.
+    Used by one thread at a time.
     """
 
     __slots__ = ("action", "body", "ip", "method", "name", "path", "request", "server")
 
-    def __init__(
-        self, request: scgi.Request, client_address: str | None, server: SCGIApplication
-    ) -> None:
+    def __init__(self, request: scgi.Request, client_address: str | None, server: Site) -> None:
         self.request = request
         self.ip = client_address
         self.server = server
@@ -114,7 +109,7 @@ class SCGIHandler:
         headers = self.request.headers
         encoding = headers.get(b"HTTP_CONTENT_ENCODING")
         if encoding is not None:
-            self.body = decode_body(self.body, encoding, self.server.max_body)
+            self.body = decode_body(self.body, encoding, self.server.limits.max_body)
         query = headers.get(b"QUERY_STRING", b"").decode(scgi.ENCODING)
         args = Args(self.body, self.method, self.path, query, headers)
         result = self.action.call(self.server.application, self.ip, args)

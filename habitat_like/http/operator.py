@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from habitat_like import __version__
 from habitat_like.http.actions import JSON, Action, Response, unavailable
+from habitat_like.http.site import Site
 from habitat_like.message_server import JournalSink
-
-if TYPE_CHECKING:
-    from habitat_like.http.server import SCGIApplication
+from habitat_like.metrics import Collector
 
 READ = ("GET", "HEAD")
 
 
-def routes(application: SCGIApplication) -> dict[str, Action]:
+def routes(site: Site) -> dict[str, Action]:
     """The operator's pages by path."""
     pages = {
-        "": lambda *_: index(application),
-        "status": lambda *_: Response(200, msgspec.json.encode(status(application)), JSON),
-        "metrics": lambda *_: metrics(application),
+        "": lambda *_: index(site),
+        "status": lambda *_: Response(200, msgspec.json.encode(status(site)), JSON),
+        "metrics": lambda *_: metrics(site),
         "healthz": lambda *_: Response(),
-        "readyz": lambda *_: readiness(application),
+        "readyz": lambda *_: readiness(site),
     }
     return {name: Action(name, call, READ, fast=True) for name, call in pages.items()}
 
 
-def index(application: SCGIApplication) -> Response:
+def index(site: Site) -> Response:
     """What this is, for whoever finds it."""
     names = "".join(
-        f"  {' '.join(action.methods)} /{name}\n" for name, action in application.actions.items()
+        f"  {' '.join(action.methods)} /{name}\n" for name, action in site.actions.items()
     )
     text = (
         f"habitat_like {__version__}: takes messages from field stations into an archive.\n"
@@ -43,19 +42,19 @@ def index(application: SCGIApplication) -> Response:
     return Response(200, text.encode())
 
 
-def readiness(application: SCGIApplication) -> Response:
+def readiness(site: Site) -> Response:
     """200 while a station would be served; the archive may be down."""
-    problem = application.problem()
+    problem = site.problem()
     return unavailable(problem) if problem else Response(200, b"ready\n")
 
 
-def status(application: SCGIApplication) -> dict[str, Any]:
+def status(site: Site) -> dict[str, Any]:
     """Counters, backlog, archive state, uptime and threads."""
-    program = application.program
+    program = site.program
     journal = program.journal
     now = time.time()
     sinks = {}
-    for path, sink in application.server.sinks.items():
+    for path, sink in site.server.sinks.items():
         if not isinstance(sink, JournalSink):
             continue
         state = sink.state
@@ -72,7 +71,7 @@ def status(application: SCGIApplication) -> dict[str, Any]:
             "seconds_since_success": state.last_success and round(now - state.last_success, 3),
             "dead_letters": program.dead_letters.get(path, 0),
         }
-    problem = application.problem()
+    problem = site.problem()
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
     return {
         "version": __version__,
@@ -80,12 +79,12 @@ def status(application: SCGIApplication) -> dict[str, Any]:
         "state": problem or "ready",
         "started": program.started,
         "uptime": round(now - program.started, 3),
-        "requests": application.metrics.by_action(),
+        "requests": site.metrics.by_action(),
         "messages": {
-            "accepted": application.metrics.messages,
-            "written": application.metrics.written,
+            "accepted": site.metrics.messages,
+            "written": site.metrics.written,
         },
-        "connections": application.connections,
+        "connections": site.connections,
         "backlog": journal.backlog,
         "max_backlog": program.config.journal.max_backlog,
         "journal": {
@@ -100,8 +99,10 @@ def status(application: SCGIApplication) -> dict[str, Any]:
     }
 
 
-def metrics(application: SCGIApplication) -> Response:
+def metrics(site: Site) -> Response:
     """The Prometheus text format."""
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415 (slow)
 
-    return Response(200, generate_latest(application.collector), CONTENT_TYPE_LATEST)
+    return Response(
+        200, generate_latest(Collector(lambda: status(site), site.metrics)), CONTENT_TYPE_LATEST
+    )

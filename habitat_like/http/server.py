@@ -7,13 +7,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from habitat_like.config import GatewayConfig, socket_mode
+from habitat_like.config import socket_mode
 from habitat_like.http import operator
-from habitat_like.http.actions import InsertApplication, find_actions
 from habitat_like.http.gateway import Gateway
 from habitat_like.http.listener import open_listener
+from habitat_like.http.site import Site
 from habitat_like.http.workers import alive
-from habitat_like.metrics import Collector, GatewayMetrics
 from habitat_like.threads import start_thread
 
 if TYPE_CHECKING:
@@ -24,59 +23,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class SCGIApplication:
+class SCGIApplication(Site):
     """Serves an InsertApplication's whitelisted actions, and the operator's pages, over SCGI.
 
-    ``server`` is the message server, ``program`` has ``config``, ``registry``, ``journal``,
-    ``started`` and ``dead_letters``; ``socket_file`` is the UNIX socket's path and ``timeout`` the
-    seconds that a whole request may take to arrive and its answer to be taken. Raises ValueError
-    for an action that doesn't exist.
+    ``server`` and ``program`` are as for Site; ``socket_file`` is the UNIX socket's path and
+    ``timeout`` the seconds that a whole request may take to arrive and its answer to be taken.
+    Raises ValueError for an action that doesn't exist.
     """
 
     def __init__(
         self, server: Server, program: Any, socket_file: str | Path, timeout: float = 1
     ) -> None:
-        self.server = server
-        self.program = program
+        super().__init__(server, program)
+        self.routes |= operator.routes(self)
         self.socket_file = socket_file
         self.timeout = timeout
-        self.application = InsertApplication(server, program)
-        self.actions = find_actions(self.application.actions)
-        self.routes = {**operator.routes(self), **self.actions}
-        self.metrics = GatewayMetrics()
-        self.collector = Collector(lambda: operator.status(self), self.metrics)
-        #: The limits in force, replaced as a whole by a reload.
-        self.limits: GatewayConfig = program.config.gateway
-        # Guards _gateway, _thread and _stopped: start and shutdown may come from any thread.
+        # Guards _gateway and _thread: start and shutdown may come from any thread.
         self._lock = threading.Lock()
         self._gateway: Gateway | None = None
         self._thread: threading.Thread | None = None
-        self._stopping = False
-
-    @property
-    def max_body(self) -> int:
-        """The largest decoded body, in bytes."""
-        return self.limits.max_body
-
-    @property
-    def connections(self) -> int:
-        """How many connections wait for something."""
-        return self._gateway.connections if self._gateway else 0
 
     @property
     def beat(self) -> float:
         """Monotonic time of the gateway thread's last turn."""
         return self._gateway.beat if self._gateway else 0.0
-
-    def problem(self) -> str | None:
-        """Why a station would be told 503 now, None when it would be served."""
-        if self._gateway is None or self._stopping:
-            return "the gateway is shutting down"
-        if self._gateway.problem is not None:
-            return self._gateway.problem
-        if self.server.room <= 0:
-            return "the backlog is full"
-        return None
 
     def start(self) -> None:
         """Listen and start the threads. Raises ListenError; nothing is left behind then."""
@@ -85,7 +55,7 @@ class SCGIApplication:
             listener = open_listener(
                 self.socket_file, socket_mode(config.socket_mode), config.socket_group
             )
-            self._stopping = False
+            self.stopping = False
             self._gateway = Gateway(self, listener, self.timeout)
             self._gateway.workers.start()
             self._thread = start_thread("gateway", self._gateway.run)
@@ -100,7 +70,7 @@ class SCGIApplication:
         with self._lock:
             if self._gateway is None or self._thread is None:
                 return []
-            self._stopping = True
+            self.stopping = True
             if timeout is None:
                 timeout = self.program.config.gateway.shutdown_timeout
             deadline = time.monotonic() + timeout

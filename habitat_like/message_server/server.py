@@ -1,51 +1,34 @@
-"""Server: where messages are pushed, and where the sinks are loaded, run and taken down."""
+"""Server: where the sinks are loaded, run and taken down."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
-
-from habitat_like.journal import Journal, JournalError, Row
-from habitat_like.message import Message, import_path
+from habitat_like.journal import JournalError
+from habitat_like.message import import_path
+from habitat_like.message_server.intake import Intake
 from habitat_like.message_server.sinks import JournalSink, Sink
 
-if TYPE_CHECKING:
-    from habitat_like.config import Config
-
 log = logging.getLogger(__name__)
-
-
-class BacklogFull(Exception):
-    """There are ``journal.max_backlog`` messages which the sinks have not taken yet."""
 
 
 class SinkError(Exception):
     """A sink can't be loaded or unloaded; one line that says why."""
 
 
-class Server:
-    """The message server.
+class Server(Intake):
+    """The message server: takes messages in, and feeds the sinks that it runs.
 
-    ``program`` has the attributes ``config`` (Config) and ``journal`` (Journal); sinks find the
-    configuration there. Every method is thread-safe.
+    ``program`` is as for Intake. Every method is thread-safe.
     """
 
     def __init__(self, program: Any) -> None:
-        self.program = program
-        self.journal: Journal = program.journal
-        config: Config = program.config
-        self._machine_code = msgspec.json.encode(config.gateway.machine_code).decode("utf-8")
-        self._max_backlog = config.journal.max_backlog
-        # The rows that the running thread's transaction collects, and how many it may.
-        self._local = threading.local()
+        super().__init__(program)
         # Guards _sinks and _started; held while a sink is started or stopped.
         self._lock = threading.RLock()
         self._sinks: dict[str, Sink] = {}
@@ -56,51 +39,6 @@ class Server:
         """The loaded sinks by their dotted paths."""
         with self._lock:
             return dict(self._sinks)
-
-    def set_max_backlog(self, messages: int) -> None:
-        """Refuse messages once the sinks are this far behind."""
-        self._max_backlog = messages
-
-    @property
-    def room(self) -> int:
-        """How many more messages there is room for; 0 or less when the backlog is full."""
-        return self._max_backlog - self.journal.backlog
-
-    def push_message(self, message: Message) -> None:
-        """Take ``message`` in.
-
-        Inside a ``transaction`` of this thread (the gateway's batch, a sink's batch) it is
-        committed with that transaction; elsewhere it is durable when this returns. Raises
-        BacklogFull, and JournalError when it could not be committed here.
-        """
-        rows = getattr(self._local, "rows", None)
-        if rows is None:
-            with self.transaction() as rows:
-                self.push_message(message)
-            self.journal.write(rows)
-            return
-        if len(rows) >= self._local.room:
-            raise BacklogFull(f"{self._max_backlog} messages wait for the archive")
-        rows.append(Row(*message.document(self._machine_code)))
-
-    def push_rows(self, rows: Iterable[Row]) -> None:
-        """Put rows that another thread's transaction collected into this thread's transaction."""
-        self._local.rows.extend(rows)
-
-    @contextlib.contextmanager
-    def transaction(self, *, bounded: bool = True) -> Iterator[list[Row]]:
-        """Collect what this thread pushes; the caller commits the list that it is given.
-
-        Not ``bounded``: a sink's own pushes, which are not refused when the backlog is full, since
-        refusing them would stop the sink that makes the backlog shrink.
-        """
-        rows: list[Row] = []
-        self._local.rows = rows
-        self._local.room = self.room if bounded else sys.maxsize
-        try:
-            yield rows
-        finally:
-            self._local.rows = None
 
     def start(self) -> None:
         """Start the threads of the loaded sinks, and from now on of each that is loaded."""

@@ -13,14 +13,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from habitat_like.journal import Entry, JournalError, Reader, Row
 from habitat_like.message import Message, from_document, type_of
+from habitat_like.message_server.intake import Intake
 from habitat_like.threads import start_thread
-
-if TYPE_CHECKING:
-    from habitat_like.message_server.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +41,7 @@ class Sink:
     types: frozenset[str] | None = None
     name: str = ""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Intake) -> None:
         self.server = server
 
     def setup(self) -> None:
@@ -96,7 +93,7 @@ class JournalSink(Sink):
     retry_min: float = 0.5
     retry_max: float = 60
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Intake) -> None:
         super().__init__(server)
         self.state = SinkState()
         self._stopping = threading.Event()
