@@ -164,12 +164,15 @@ class Journal:
             return dict(self._connection.execute("SELECT sink, seq FROM cursor"))
 
     def register(self, sink: str) -> int:
-        """Take part in backlog and retention; returns the cursor, 0 for a new sink.
+        """Take part in backlog and retention; returns the cursor.
 
         A new sink begins at the oldest message that the journal still holds. Raises JournalError.
         """
         with self._writing, _errors(self.path):
-            self._connection.execute("INSERT OR IGNORE INTO cursor VALUES (?, 0)", (sink,))
+            self._connection.execute(
+                "INSERT OR IGNORE INTO cursor SELECT ?, coalesce(min(seq) - 1, ?) FROM message",
+                (sink, self._last_seq),
+            )
             (seq,) = self._connection.execute(
                 "SELECT seq FROM cursor WHERE sink = ?", (sink,)
             ).fetchone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.handlers
 import sys
@@ -34,7 +35,10 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(entry, enc_hook=str).decode("utf-8")
+        try:
+            return msgspec.json.encode(entry, enc_hook=str).decode("utf-8")
+        except UnicodeEncodeError:  # a lone surrogate, out of somebody's file or request
+            return json.dumps(entry, default=str)
 
 
 class TextFormatter(logging.Formatter):
@@ -63,7 +67,9 @@ def configure(config: LogConfig) -> None:
     if config.file:
         Path(config.file).parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         # Opens the file anew after logrotate has moved it away.
-        handler = logging.handlers.WatchedFileHandler(config.file, encoding="utf-8")
+        handler = logging.handlers.WatchedFileHandler(
+            config.file, encoding="utf-8", errors="backslashreplace"
+        )
     else:
         handler = logging.StreamHandler()
     terminal = not config.file and sys.stderr.isatty()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
+import queue
 import resource
 import signal
 import socket
@@ -116,10 +118,10 @@ class Program:
         self.journal: Journal
         self.server: Server
         self.gateway: SCGIApplication
-        self._stop = threading.Event()
         self._stopped = threading.Event()
-        # Set in a signal handler and by other threads; the main thread waits for it.
-        self._wake = threading.Event()
+        # The main thread waits for it. Unlike an Event's set, its put is safe in a signal handler.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stop_asked = False
         self._reload_asked = False
         self._failed = False
 
@@ -137,15 +139,10 @@ class Program:
                 except (JournalError, ListenError, OSError) as error:
                     return self._give_up(str(error), FAILED)
                 self._notify("READY=1")
-                # Takes a while to import, and the gateway's thread must not wait for it.
-                importlib.import_module("prometheus_client")
-                while not self._stop.is_set():
-                    self._wake.wait(HOUSEKEEPING)
-                    self._wake.clear()
-                    if self._reload_asked:
-                        self._reload_asked = False
-                        self.reload()
-                    self._housekeeping()
+                try:
+                    self._run()
+                except (Exception, SystemExit) as error:
+                    self._fail("main", error)
                 left = self._take_down()
         finally:
             threading.excepthook = before
@@ -156,6 +153,19 @@ class Program:
             logging.shutdown()
             os._exit(FAILED)
         return FAILED if self._failed else DONE
+
+    def _run(self) -> None:
+        # Takes a while to import, and the gateway's thread must not wait for it.
+        importlib.import_module("prometheus_client")
+        while not self._stop_asked:
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=HOUSEKEEPING)
+                while True:
+                    self._wake.get_nowait()
+            if self._reload_asked:
+                self._reload_asked = False
+                self.reload()
+            self._housekeeping()
 
     def reload(self) -> None:
         """Read the configuration again and put in force what can be; say what can't be."""
@@ -309,23 +319,25 @@ class Program:
             self._notify("WATCHDOG=1")
 
     def _ask_stop(self) -> None:
-        self._stop.set()
-        self._wake.set()
+        self._stop_asked = True
+        self._wake.put(None)
 
     def _ask_reload(self) -> None:
         self._reload_asked = True
-        self._wake.set()
+        self._wake.put(None)
 
     def _thread_failed(self, args: threading.ExceptHookArgs) -> None:
         """No half-dead process: whatever ends a thread by surprise ends the program in order."""
         name = args.thread.name if args.thread else "unknown"
-        error = args.exc_value or args.exc_type()
-        logger.critical("a thread failed, stopping", extra={"thread": name}, exc_info=error)
-        self._failed = True
+        self._fail(name, args.exc_value or args.exc_type())
         self._ask_stop()
 
+    def _fail(self, thread: str, error: BaseException) -> None:
+        logger.critical("a thread failed, stopping", extra={"failed": thread}, exc_info=error)
+        self._failed = True
+
     def _give_up(self, reason: str, code: int) -> int:
-        sys.stderr.write(f"habitat: error: {reason}\n")
+        sys.stderr.write(f"habitat: error: {' '.join(reason.split())}\n")
         return code
 
     @staticmethod

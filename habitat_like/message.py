@@ -26,12 +26,20 @@ _TYPE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 # RFC 4648 section 4. Not binascii: its strict mode lets padding after whole quads pass.
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _ADDRESS = re.compile(r"[0-9A-Za-z:.%_-]{1,64}")
+#: Beyond it an integer is an infinity to whoever reads numbers as doubles, as JavaScript does.
+_LARGE = int(sys.float_info.max)
 _checked_names: set[str] = set()
 _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 
 
 class InvalidMessage(ValueError):
-    """A message that is refused; the text is one line: the field and the reason."""
+    """A message that is refused; the text is one line: the field and the reason.
+
+    What a station sent may be in it, so whatever can't be printed is made a question mark.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__("".join([one if one.isprintable() else "?" for one in text]))
 
 
 class Listener:
@@ -167,6 +175,9 @@ def check_received_telem(data: dict[str, Scalar]) -> None:
         raise InvalidMessage(f"data.string: {reason}")
     if not _BASE64.fullmatch(string):
         raise InvalidMessage("data.string: not base64 (A-Z a-z 0-9 + / in fours, padded with =)")
+    for key, value in data.items():
+        if type(value) is int and not -_LARGE < value < _LARGE:
+            raise InvalidMessage(f"data.{key[:64]}: number out of range")
     frequency = data.get("frequency", 0)
     if isinstance(frequency, bool) or not isinstance(frequency, int | float) or frequency < 0:
         raise InvalidMessage("data.frequency: must be a number >= 0, in Hz")
@@ -234,7 +245,7 @@ class Registry:
             try:
                 check(raw.data)
             except ValueError as error:  # an operator's own check need not know InvalidMessage
-                raise InvalidMessage(str(error).replace("\n", " ")) from None
+                raise InvalidMessage(str(error)) from None
         corrected = min(max(created + now - uploaded, 0), MAX_TIME)
         message = Message(listener, type_name, corrected, now, raw.data, created)
         # Five colons of the message's own keys. Colons in strings stand on both sides, unless one
@@ -319,7 +330,7 @@ def import_path(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except AttributeError:
         raise ValueError(f"{path}: the module {module} has no {name}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever an operator's own module raises while it is imported belongs in one line.
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from None
 
@@ -327,13 +338,13 @@ def import_path(path: str) -> Any:
 def refuse_repeated_keys(body: bytes) -> None:
     """Raise InvalidMessage if a key stands twice in any object of ``body`` (valid JSON)."""
     try:
-        json.loads(body, object_pairs_hook=_unique)
+        json.loads(body.decode(), object_pairs_hook=_unique)
     except RecursionError:
         raise InvalidMessage("body: nested too deeply") from None
     except InvalidMessage:
         raise
     except ValueError as error:
-        raise InvalidMessage(f"body: not valid JSON: {error}") from None
+        raise InvalidMessage(f"body: not valid JSON: {_plain(error)}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -378,7 +389,7 @@ def _bad_entry(body: bytes) -> str | None:
     data = _lenient(body).get("data")
     if isinstance(data, dict):
         for key, value in data.items():
-            large = isinstance(value, float | int) and not abs(value) <= sys.float_info.max
+            large = isinstance(value, float | int) and not abs(value) < _LARGE
             if large or isinstance(value, dict | list):
                 return f"data.{key[:64]}"
     return None

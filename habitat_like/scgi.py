@@ -174,10 +174,10 @@ def encode_request(headers: Mapping[str, str], body: bytes = b"") -> bytes:
 def encode_response(
     status: int, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """The bytes of a reply (RFC 3875 section 6.3)."""
+    """The bytes of a reply (RFC 3875 section 6.3). Raises for values of other types."""
     more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
-        f"Status: {status} {_phrase(status)}\r\nContent-Type: {content_type}\r\n"
+        f"Status: {status:d} {_phrase(status)}\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\n{more}\r\n"
     )
     return head.encode(ENCODING) + body

@@ -293,8 +293,16 @@ def test_another_success_than_201_is_no_proof(proxy: Proxy, archive: CouchArchiv
     assert archive.store(batch(3)) == []
 
 
-@pytest.mark.parametrize("status", [400, 413])
-@pytest.mark.parametrize("content_type", ["application/json", None, "text/html"])
+@pytest.mark.parametrize(
+    ("status", "content_type"),
+    [
+        (400, "application/json"),
+        (400, "text/html"),
+        (413, "application/json"),
+        (413, "text/html"),
+        (413, None),
+    ],
+)
 def test_a_batch_refused_as_a_whole_is_halved(
     proxy: Proxy, archive: CouchArchive, status: int, content_type: str | None
 ) -> None:

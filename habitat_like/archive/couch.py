@@ -157,7 +157,8 @@ class CouchArchive:
         try:
             status, data = self._post(entries)
         except Refused as refused:
-            if refused.status not in (400, 413):
+            # A 400 that isn't CouchDB's own says nothing about the documents.
+            if not (refused.status == 413 or (refused.status == 400 and refused.error)):
                 raise self._link.explain(refused) from None
             if len(entries) == 1:
                 return entries[0].rejected(f"CouchDB refused the document: {refused}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from habitat_like import scgi
 from habitat_like.message import InvalidMessage, Registry, import_path
 
 if TYPE_CHECKING:
@@ -33,8 +34,25 @@ class Response(NamedTuple):
     content_type: str = TEXT
     headers: Mapping[str, str] | None = None
 
+    def encode(self) -> bytes:
+        """The bytes for the web server. Raises what a value of the wrong type makes it raise."""
+        return scgi.encode_response(self.status, self.body, self.content_type, self.headers)
+
+
+class Reply(NamedTuple):
+    """A response in bytes, ready to send."""
+
+    status: int
+    data: bytes
+
+
+def to_reply(response: Response) -> Reply:
+    """Encode a response. Raises as ``Response.encode`` does."""
+    return _OK_REPLY if response is OK else Reply(response.status, response.encode())
+
 
 OK = Response()
+_OK_REPLY = Reply(OK.status, OK.encode())
 
 
 class Refused(Exception):
@@ -47,7 +65,7 @@ class Refused(Exception):
 
     def response(self) -> Response:
         """The answer."""
-        return Response(self.status, f"{self}\n".encode(), TEXT, self.headers)
+        return Response(self.status, f"{self}\n".encode(errors="replace"), TEXT, self.headers)
 
 
 def unavailable(reason: str) -> Response:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 
 from habitat_like import scgi
 
@@ -28,6 +30,12 @@ class Connection:
         self.waiting = False
         self.draining = False
         self.abandoned = False
+
+
+def finish_sending(fd: int) -> None:
+    """Tell the client that nothing more comes, while its own sending may go on."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connected:
+        connected.shutdown(socket.SHUT_WR)
 
 
 def send(fd: int, data: bytes | memoryview) -> int | None:

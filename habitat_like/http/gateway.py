@@ -14,8 +14,8 @@ from collections import deque
 from typing import NamedTuple
 
 from habitat_like import scgi
-from habitat_like.http.actions import OK, Refused, Response, unavailable
-from habitat_like.http.connection import Connection, send
+from habitat_like.http.actions import Refused, Reply, to_reply, unavailable
+from habitat_like.http.connection import Connection, finish_sending, send
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import Listener
 from habitat_like.http.site import Site
@@ -31,25 +31,18 @@ TICK = 1.0
 STOP_GRACE = 1.0
 #: Seconds between two lines in the log about requests that were not SCGI.
 MALFORMED_EVERY = 60.0
-
-
-def encode(response: Response) -> bytes:
-    """The response's bytes."""
-    return scgi.encode_response(
-        response.status, response.body, response.content_type, response.headers
-    )
-
-
-OK_BYTES = encode(OK)
+#: Threads for the big and the compressed bodies of fast actions: apart from the others, so that
+#: uploads never wait for a user's own slow actions. They compute, so more than one gains nothing.
+BULK_WORKERS = 1
 
 
 class Answer(NamedTuple):
-    """A response that waits for its batch's commit; ``pushed``: it stands for messages in it."""
+    """A reply that waits for its batch's commit; ``pushed``: it stands for messages in it."""
 
     fd: int
     started: float
     name: str
-    response: Response
+    reply: Reply
     pushed: bool
 
 
@@ -82,7 +75,8 @@ class Gateway:
         self._next_tick = 0.0
         self._malformed_since = 0
         self._malformed_at = -MALFORMED_EVERY
-        self.workers = Workers(config.workers, site.server, self.report)
+        self.workers = Workers("worker", config.workers, site.server, self.report)
+        self.bulk = Workers("bulk", BULK_WORKERS, site.server, self.report)
         #: Monotonic time of the last turn, for the watchdog.
         self.beat = time.monotonic()
 
@@ -173,7 +167,7 @@ class Gateway:
         """Keep a connection whose request is not whole yet."""
         if self._is_crowded():
             self._metrics.requests["unknown", 503] += 1
-            self._linger(Connection(fd, parser, now, now + self._timeout), encode(_CROWDED))
+            self._linger(Connection(fd, parser, now, now + self._timeout), _CROWDED.data)
             return
         self._connections[fd] = Connection(fd, parser, now, now + self._timeout)
         self._epoll.register(fd, select.EPOLLIN)
@@ -219,19 +213,20 @@ class Gateway:
         """Run a whole request here, or give it to the slow lane."""
         before = len(rows)
         handler = SCGIHandler(request, None, self._site)
-        response = handler.handle()
-        if response is None and self._is_crowded():
-            response = _CROWDED
-        if response is None:
+        reply = handler.handle()
+        if reply is None and self._is_crowded():
+            reply = _CROWDED
+        if reply is None:
             parser = scgi.RequestParser(0, 0)
             connection = Connection(fd, parser, started, time.monotonic() + self._timeout)
             connection.waiting = True
             self._connections[fd] = connection
-            self.workers.put(connection, handler)
+            workers = self.bulk if handler.is_declared_fast() else self.workers
+            workers.put(connection, handler)
             return
-        if response.status >= 400:
+        if reply.status >= 400:
             del rows[before:]  # a refused request changes nothing
-        answers.append(Answer(fd, started, handler.name, response, len(rows) > before))
+        answers.append(Answer(fd, started, handler.name, reply, len(rows) > before))
 
     def _collect(self, answers: list[Answer], rows: list[Row]) -> None:
         """Take what the slow lane has finished into this batch."""
@@ -248,7 +243,7 @@ class Gateway:
                     connection.fd,
                     connection.started,
                     done.handler.name,
-                    done.response,
+                    done.reply,
                     bool(done.rows),
                 )
             )
@@ -257,15 +252,14 @@ class Gateway:
         """Commit the batch, then tell every client how it went."""
         durable = not rows or self._commit(rows)
         metrics = self._metrics
-        for fd, _, name, response, pushed in answers:
-            if pushed and not durable:
-                response = _NOT_DURABLE  # noqa: PLW2901 (the answer that takes its place)
-            metrics.requests[name, response.status] += 1
-            self._send(fd, OK_BYTES if response is OK else encode(response))
+        for fd, _, name, answer, pushed in answers:
+            status, data = answer if durable or not pushed else _NOT_DURABLE
+            metrics.requests[name, status] += 1
+            self._send(fd, data)
         end = time.monotonic()
         metrics.batch_size.observe(len(answers))
-        for answer in answers:
-            metrics.latency.observe(end - answer.started)
+        for _, started, *_ in answers:
+            metrics.latency.observe(end - started)
 
     def _commit(self, rows: list[Row]) -> bool:
         """Make ``rows`` durable; returns whether they are."""
@@ -322,7 +316,7 @@ class Gateway:
                     "malformed requests", extra={"why": str(error), "count": self._malformed_since}
                 )
                 self._malformed_at, self._malformed_since = now, 0
-        self._linger(connection, encode(Refused(error.status, str(error)).response()))
+        self._linger(connection, Refused(error.status, str(error)).response().encode())
 
     def _linger(self, connection: Connection, reply: bytes) -> None:
         """Answer before the request is read to its end, then read on and throw away.
@@ -330,6 +324,7 @@ class Gateway:
         Closing at once would break the client's sending, and it would never look at the answer.
         """
         send(connection.fd, reply)
+        finish_sending(connection.fd)
         connection.draining = True
         if len(self._connections) >= 2 * self._site.limits.max_connections:
             os.close(connection.fd)
@@ -423,8 +418,8 @@ class Gateway:
         os.close(self._wake_fd)
 
 
-_NOT_DURABLE = unavailable("the message could not be stored")
-_CROWDED = unavailable("too many connections")
-_TOO_SLOW = encode(unavailable("the action took too long"))
-_STOPPING = encode(unavailable("the gateway is shutting down"))
-_TIMED_OUT = encode(Refused(408, "the request did not arrive in time").response())
+_NOT_DURABLE = to_reply(unavailable("the message could not be stored"))
+_CROWDED = to_reply(unavailable("too many connections"))
+_TOO_SLOW = unavailable("the action took too long").encode()
+_STOPPING = unavailable("the gateway is shutting down").encode()
+_TIMED_OUT = Refused(408, "the request did not arrive in time").response().encode()

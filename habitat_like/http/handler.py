@@ -7,11 +7,12 @@ import zlib
 
 from habitat_like import scgi
 from habitat_like.http.actions import (
-    OK,
     Action,
     Args,
     Refused,
+    Reply,
     Response,
+    to_reply,
     to_response,
     unavailable,
 )
@@ -50,8 +51,8 @@ class SCGIHandler:
         self.path = ""
         self.body = b""
 
-    def handle(self) -> Response | None:
-        """The response, or None for a request that belongs on the slow lane (``handle_slow``)."""
+    def handle(self) -> Reply | None:
+        """The reply, or None for a request that belongs on the slow lane (``handle_slow``)."""
         try:
             self.read_scgi_req()
             self.check_scgi_environ()
@@ -61,8 +62,8 @@ class SCGIHandler:
         except Exception as error:
             return self._failed(error)
 
-    def handle_slow(self) -> Response:
-        """The response to a request for which ``handle`` returned None."""
+    def handle_slow(self) -> Reply:
+        """The reply to a request for which ``handle`` returned None."""
         try:
             return self.perform_req()
         except Exception as error:
@@ -90,21 +91,27 @@ class SCGIHandler:
         self.name = name or "index"
         if self.method not in action.methods:
             allow = ", ".join(action.methods)
-            raise Refused(405, f"/{name} takes {allow}, not {self.method[:32]}", {"Allow": allow})
+            raise Refused(405, f"/{name} takes {allow}, not {self.method[:32]!r}", {"Allow": allow})
         self.action = action
         self.path = rest
 
+    def is_declared_fast(self) -> bool:
+        """Whether the action says of itself that it is fast."""
+        return self.action is not None and self.action.fast
+
     def is_fast(self) -> bool:
-        """Whether the gateway's thread may run the action."""
-        assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
+        """Whether the gateway's thread may run the action on this body."""
         return (
-            self.action.fast
+            self.is_declared_fast()
             and len(self.body) <= FAST_BODY
             and b"HTTP_CONTENT_ENCODING" not in self.request.headers
         )
 
-    def perform_req(self) -> Response:
-        """Decode the body and call the action. Raises whatever the action raises, and Refused."""
+    def perform_req(self) -> Reply:
+        """Decode the body, call the action, encode what it returned.
+
+        Raises Refused, whatever the action raises, and for an outcome that is no response too.
+        """
         assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
         headers = self.request.headers
         encoding = headers.get(b"HTTP_CONTENT_ENCODING")
@@ -113,17 +120,17 @@ class SCGIHandler:
         query = headers.get(b"QUERY_STRING", b"").decode(scgi.ENCODING)
         args = Args(self.body, self.method, self.path, query, headers)
         result = self.action.call(self.server.application, self.ip, args)
-        return OK if result is OK else to_response(result)
+        return to_reply(to_response(result))
 
-    def _failed(self, error: Exception) -> Response:
+    def _failed(self, error: Exception) -> Reply:
         if isinstance(error, InvalidMessage):
-            return Refused(400, str(error)).response()
+            return to_reply(Refused(400, str(error)).response())
         if isinstance(error, Refused):
-            return error.response()
+            return to_reply(error.response())
         if isinstance(error, BacklogFull):
-            return unavailable("the backlog is full")
+            return to_reply(unavailable("the backlog is full"))
         log.error("action failed", extra={"action": self.name}, exc_info=error)
-        return Response(500, b"the action failed; the gateway's log says why\n")
+        return to_reply(Response(500, b"the action failed; the gateway's log says why\n"))
 
 
 def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:

@@ -58,6 +58,7 @@ class SCGIApplication(Site):
             self.stopping = False
             self._gateway = Gateway(self, listener, self.timeout)
             self._gateway.workers.start()
+            self._gateway.bulk.start()
             self._thread = start_thread("gateway", self._gateway.run)
 
     def shutdown(self, timeout: float | None = None) -> list[str]:
@@ -76,7 +77,8 @@ class SCGIApplication(Site):
             deadline = time.monotonic() + timeout
             self._gateway.stop(timeout)
             self._thread.join(timeout + 1)
-            left = alive([self._thread]) + self._gateway.workers.stop(deadline)
+            left = alive([self._thread])
+            left += self._gateway.workers.stop(deadline) + self._gateway.bulk.stop(deadline)
             if not left:
                 self._gateway.close()
             self._gateway = self._thread = None

@@ -1,4 +1,4 @@
-"""The slow lane: threads for the actions that may take long."""
+"""The slow lane: threads for what may take long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from habitat_like.journal import Row
 from habitat_like.threads import start_thread
 
 if TYPE_CHECKING:
-    from habitat_like.http.actions import Response
+    from habitat_like.http.actions import Reply
     from habitat_like.http.connection import Connection
     from habitat_like.http.handler import SCGIHandler
     from habitat_like.message_server import Server
@@ -23,18 +23,21 @@ class Done(NamedTuple):
 
     connection: Connection
     handler: SCGIHandler
-    response: Response
+    reply: Reply
     rows: list[Row]
 
 
 class Workers:
-    """A pool of ``count`` threads that run slow actions.
+    """A pool of ``count`` threads that run actions; ``name`` is theirs, with a number.
 
     What an action pushes is not committed here: it goes back, with the response, through
     ``report`` (called on a worker's thread), to be committed before the response is sent.
     """
 
-    def __init__(self, count: int, server: Server, report: Callable[[Done], None]) -> None:
+    def __init__(
+        self, name: str, count: int, server: Server, report: Callable[[Done], None]
+    ) -> None:
+        self._name = name
         self._server = server
         self._report = report
         self._queue: queue.SimpleQueue[tuple[Connection, SCGIHandler] | None] = queue.SimpleQueue()
@@ -43,7 +46,7 @@ class Workers:
 
     def start(self) -> None:
         """Start the threads."""
-        self._threads = [start_thread(f"worker {n}", self._run) for n in range(self._count)]
+        self._threads = [start_thread(f"{self._name} {n}", self._run) for n in range(self._count)]
 
     def put(self, connection: Connection, handler: SCGIHandler) -> None:
         """Queue a request. The number of connections bounds the queue."""
@@ -63,10 +66,10 @@ class Workers:
             if connection.abandoned:
                 continue  # answered 503 while it waited here
             with self._server.transaction() as rows:
-                response = handler.handle_slow()
-            if response.status >= 400:
+                reply = handler.handle_slow()
+            if reply.status >= 400:
                 rows.clear()  # a refused request changes nothing
-            self._report(Done(connection, handler, response, rows))
+            self._report(Done(connection, handler, reply, rows))
 
 
 def alive(threads: Iterable[threading.Thread]) -> list[str]:

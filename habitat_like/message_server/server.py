@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from habitat_like.journal import JournalError
@@ -85,10 +86,10 @@ class Server(Intake):
             sink = self._sinks.get(path)
             if sink is None:
                 raise SinkError(f"sinks: {path} is not loaded")
-            sink.stop()
+            self._call(sink, sink.stop)
             if not sink.join(timeout):
                 raise SinkError(f"sinks: {path} did not stop within {timeout:g} s")
-            sink.shutdown()
+            self._call(sink, sink.shutdown)
             if isinstance(sink, JournalSink):
                 self.journal.unregister(path)
             del self._sinks[path]
@@ -116,18 +117,26 @@ class Server(Intake):
             sinks = list(self._sinks.values())
             deadline = time.monotonic() + timeout
             for sink in sinks:
-                sink.stop()
+                self._call(sink, sink.stop)
             for sink in sinks:
                 sink.join(deadline - timeout / 2 - time.monotonic())
             for sink in sinks:
                 if sink.alive:
-                    sink.interrupt()
+                    self._call(sink, sink.interrupt)
             left = [s.name for s in sinks if not s.join(deadline - time.monotonic())]
             for sink in sinks:
                 if sink.name not in left:
-                    sink.shutdown()
+                    self._call(sink, sink.shutdown)
             self._sinks.clear()
             return left
+
+    @staticmethod
+    def _call(sink: Sink, hook: Callable[[], None]) -> None:
+        """Call a hook by which a sink ends: it ends even if its own code fails at it."""
+        try:
+            hook()
+        except Exception as error:
+            log.error("a sink failed to end", extra={"sink": sink.name}, exc_info=error)
 
     @staticmethod
     def _run(sink: Sink) -> None:

@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.gateway import Habitat
+from tests.support.wait import eventually
+
 #: How long a station waits before it retries, in seconds.
 PAUSE = 0.02
 
@@ -32,6 +35,11 @@ def upload(number: int, callsign: str | None = None, created: int = 1295103598) 
 def identity(message: dict[str, Any]) -> tuple[str, str]:
     """What a message and its document have in common: the callsign and the packet."""
     return message["callsign"].upper(), message["data"]["string"]
+
+
+def wait_until_archived(gateway: Habitat) -> None:
+    """Wait until every sink has taken all that is in the journal."""
+    eventually(lambda: gateway.status()["backlog"] == 0, "all is archived", timeout=60)
 
 
 @dataclass
@@ -102,6 +110,10 @@ class Load:
     def answered(self) -> int:
         """How many uploads got their 200 so far."""
         return len(self.outcome.answered)
+
+    def wait_for(self, answered: int) -> None:
+        """Wait until so many uploads got their 200."""
+        eventually(lambda: self.answered() >= answered, "the load runs", timeout=60)
 
     def give_up(self) -> None:
         """Let the stations stop after the request that each has under way."""

@@ -1,0 +1,124 @@
+"""Many stations at once, through nginx into the CouchDB-protocol server, and crashes meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+from tests.conftest import HabitatFactory, NginxFactory
+from tests.support.couch import CouchServer
+from tests.support.gateway import Habitat
+from tests.support.load import Load, Outcome, identity, upload, wait_until_archived
+from tests.support.wait import eventually
+
+
+def archived(couch: CouchServer, database: str, gateway: Habitat) -> Counter[tuple[str, str]]:
+    """What is archived once the journal is empty, and how often."""
+    wait_until_archived(gateway)
+    return Counter(identity(document) for document in couch.all_docs(database))
+
+
+def sent(bodies: Iterable[bytes]) -> set[tuple[str, str]]:
+    return {identity(json.loads(body)) for body in bodies}
+
+
+def check(found: Counter[tuple[str, str]], bodies: list[bytes], outcome: Outcome) -> None:
+    assert set(found.values()) == {1}, "a message was archived more than once"
+    assert len(found) == len(bodies)
+    assert set(found) == sent(bodies)
+    assert sent(outcome.answered) == sent(bodies)
+
+
+def wait_for_batches(gateway: Habitat, messages: int) -> None:
+    eventually(
+        lambda: gateway.status()["archive"]["messages"] >= messages,
+        f"{messages} messages are archived",
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Iterable[None]:
+    """Show a test's report also when it passes."""
+    yield
+    output = capsys.readouterr().out
+    with capsys.disabled():
+        print(f"\n{request.node.name}: {output.strip()}")
+
+
+@pytest.mark.usefixtures("tell")
+def test_ten_thousand_uploads_over_64_connections_are_ten_thousand_documents(
+    habitat: HabitatFactory, nginx: NginxFactory, couch: CouchServer, database: str
+) -> None:
+    gateway = habitat({"archive": {"uri": couch.uri(database)}, "log": {"level": "info"}})
+    front = nginx(gateway)
+    bodies = [upload(number) for number in range(10_000)]
+    with Load(front.address, bodies, retry=False) as load:
+        outcome = load.join()
+    print(outcome.report())
+    assert outcome.statuses == {200: 10_000}
+    assert outcome.broken == 0
+    check(archived(couch, database, gateway), bodies, outcome)
+    assert gateway.status()["dead_letters"] == 0
+
+
+def test_two_hundred_receivers_of_one_packet_are_two_hundred_documents(
+    habitat: HabitatFactory, nginx: NginxFactory, couch: CouchServer, database: str
+) -> None:
+    gateway = habitat({"archive": {"uri": couch.uri(database)}})
+    front = nginx(gateway)
+    bodies = [upload(7, callsign=f"RX{number}") for number in range(200)]
+    with Load(front.address, bodies, connections=200, retry=False) as load:
+        outcome = load.join()
+    assert outcome.statuses == {200: 200}
+    found = archived(couch, database, gateway)
+    assert len({packet for _, packet in found}) == 1
+    check(found, bodies, outcome)
+
+
+@pytest.mark.usefixtures("tell")
+def test_a_gateway_killed_twice_under_load_loses_and_doubles_nothing(
+    habitat: HabitatFactory, nginx: NginxFactory, couch: CouchServer, database: str
+) -> None:
+    gateway = habitat({"archive": {"uri": couch.uri(database)}, "log": {"level": "info"}})
+    front = nginx(gateway)
+    bodies = [upload(number) for number in range(4_000)]
+    with Load(front.address, bodies) as load:
+        for goal in (1_000, 2_000):
+            load.wait_for(goal)
+            gateway.restart(kill=True)
+        outcome = load.join()
+    print(outcome.report())
+    assert outcome.broken + outcome.statuses[502] > 0, "no upload was hit by the crash"
+    check(archived(couch, database, gateway), bodies, outcome)
+
+
+@pytest.mark.usefixtures("tell")
+def test_an_archive_killed_twice_under_load_loses_and_doubles_nothing(
+    habitat: HabitatFactory, nginx: NginxFactory, couch: CouchServer, database: str
+) -> None:
+    # Small batches, so that the kill comes in the middle of many.
+    config = {"archive": {"uri": couch.uri(database), "batch": 50}, "log": {"level": "info"}}
+    gateway = habitat(config)
+    front = nginx(gateway)
+    bodies = [upload(number) for number in range(4_000)]
+    with Load(front.address, bodies, retry=False) as load:
+        for part in (0.1, 0.4):
+            wait_for_batches(gateway, int(len(bodies) * part))
+            couch.kill()
+            eventually(
+                lambda: gateway.status()["archive"]["state"] == "waiting",
+                "the gateway has noticed",
+            )
+            couch.start()
+            eventually(
+                lambda: gateway.status()["archive"]["state"] == "ok", "the archive works again"
+            )
+        outcome = load.join()
+    print(outcome.report())
+    assert outcome.statuses == {200: len(bodies)}, "the archive's crash was felt by a station"
+    check(archived(couch, database, gateway), bodies, outcome)
+    assert gateway.status()["dead_letters"] == 0
