@@ -105,8 +105,8 @@ class Gateway:
         except OSError:
             log.debug("wake after close")
 
-    def _turn(self, timeout: float) -> None:
-        """Take everything that is ready, commit once, answer all of it."""
+    def _turn(self, timeout: float) -> bool:
+        """Take everything that is ready, commit once, answer all; returns if there was anything."""
         events = self._epoll.poll(timeout, self._max_batch)
         now = self.beat = time.monotonic()
         if events:
@@ -126,6 +126,7 @@ class Gateway:
         if now >= self._next_tick:
             self._next_tick = now + self._tick
             self._on_tick(now)
+        return bool(events)
 
     def _accept(self, answers: list[Answer], rows: list[Row], now: float) -> None:
         """Accept what waits in the kernel; most requests are whole by then and never wait."""
@@ -392,11 +393,11 @@ class Gateway:
                 self._accepting = False
             if not self._connections and not self._accepting and not self._done:
                 break
-            if now >= grace:
+            # Whoever has sent something is heard first.
+            if not self._turn(min(0.05, deadline - now)) and now >= grace:
                 for connection in list(self._connections.values()):
                     if connection.out is None and not connection.waiting:
                         self._drop(connection, _STOPPING)
-            self._turn(min(0.05, deadline - now))
         for connection in list(self._connections.values()):
             self._drop(connection, _STOPPING)
 
