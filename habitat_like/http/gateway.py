@@ -10,7 +10,7 @@ import logging
 import os
 import select
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import NamedTuple
 
 from habitat_like import scgi
@@ -142,11 +142,10 @@ class Gateway:
                 self._pause(error)
                 return
             os.set_blocking(fd, False)
-            parser = scgi.RequestParser(config.max_headers, config.max_body)
             try:
                 data = os.read(fd, READ_SIZE)
             except BlockingIOError:
-                self._wait(fd, parser, now)
+                self._wait(fd, b"", now)
                 continue
             except OSError:
                 os.close(fd)
@@ -155,22 +154,25 @@ class Gateway:
                 os.close(fd)
                 continue
             try:
-                request = parser.feed(data)
+                request = scgi.parse(data, config.max_headers, config.max_body)
             except scgi.ScgiError as error:
-                self._malformed(Connection(fd, parser, now, now + self._timeout), error)
+                self._malformed(Connection(fd, now, now + self._timeout), error)
                 continue
-            if request is None:
-                self._wait(fd, parser, now)
+            if isinstance(request, int):
+                self._wait(fd, data, now)
             else:
                 self._handle(fd, request, now, answers, rows)
 
-    def _wait(self, fd: int, parser: scgi.RequestParser, now: float) -> None:
-        """Keep a connection whose request is not whole yet."""
+    def _wait(self, fd: int, data: bytes, now: float) -> None:
+        """Keep a connection of whose request there is only ``data`` yet."""
+        connection = Connection(fd, now, now + self._timeout)
         if self._is_crowded():
             self._metrics.requests["unknown", 503] += 1
-            self._linger(Connection(fd, parser, now, now + self._timeout), _CROWDED.data)
+            self._linger(connection, _CROWDED.data)
             return
-        self._connections[fd] = Connection(fd, parser, now, now + self._timeout)
+        limits = self._site.limits
+        connection.parser = scgi.RequestParser(limits.max_headers, limits.max_body, data)
+        self._connections[fd] = connection
         self._epoll.register(fd, select.EPOLLIN)
 
     def _is_crowded(self) -> bool:
@@ -191,7 +193,7 @@ class Gateway:
             self._forget(connection)
             os.close(connection.fd)
             return
-        if connection.draining:
+        if connection.parser is None or connection.draining:
             return
         try:
             request = connection.parser.feed(data)
@@ -218,8 +220,7 @@ class Gateway:
         if reply is None and self._is_crowded():
             reply = _CROWDED
         if reply is None:
-            parser = scgi.RequestParser(0, 0)
-            connection = Connection(fd, parser, started, time.monotonic() + self._timeout)
+            connection = Connection(fd, started, time.monotonic() + self._timeout)
             connection.waiting = True
             self._connections[fd] = connection
             workers = self.bulk if handler.is_declared_fast() else self.workers
@@ -259,8 +260,9 @@ class Gateway:
             self._send(fd, data)
         end = time.monotonic()
         metrics.batch_size.observe(len(answers))
-        for _, started, *_ in answers:
-            metrics.latency.observe(end - started)
+        # Most of a batch came in together.
+        for started, times in Counter([answer[1] for answer in answers]).items():
+            metrics.latency.observe(end - started, times)
 
     def _commit(self, rows: list[Row]) -> bool:
         """Make ``rows`` durable; returns whether they are."""
@@ -291,7 +293,7 @@ class Gateway:
             os.close(fd)
             return
         now = time.monotonic()
-        connection = Connection(fd, scgi.RequestParser(0, 0), now, now + self._timeout)
+        connection = Connection(fd, now, now + self._timeout)
         connection.out = memoryview(data)[sent:]
         self._connections[fd] = connection
         self._epoll.register(fd, select.EPOLLOUT)
