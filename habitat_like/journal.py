@@ -30,14 +30,16 @@ RECENT_IDS = 16384
 ROWS_PER_STATEMENT = 64
 #: Rows that one transaction of ``prune`` deletes, so that no commit waits long behind it.
 PRUNE_CHUNK = 1000
-#: Size of the write-ahead log, in bytes, over which ``checkpoint`` holds up writers to reset it.
-WAL_LIMIT = 64 * 1024 * 1024
+#: Bytes that ``probe`` writes at least, so that success means room for more than one message.
+PROBE_BYTES = 256 * 1024
+#: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
+WAL_LIMIT = 8 * 1024 * 1024
 #: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
 BUSY_TIMEOUT = 5.0
 
 SCHEMA = f"""
 CREATE TABLE message (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, document BLOB NOT NULL);
-CREATE TABLE health (id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL);
+CREATE TABLE health (id INTEGER PRIMARY KEY CHECK (id = 1), padding BLOB NOT NULL);
 CREATE TABLE cursor (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 {DeadLetters.SCHEMA}
 PRAGMA application_id={APPLICATION_ID};
@@ -84,16 +86,18 @@ class Journal:
         self._lock_file = _LockFile(self.path)
         # Guards the writing connection, the sequence and the recent ids: commits are serial.
         self._writing = threading.Lock()
-        # Guards nothing but the wait of the sinks' threads for a larger last_seq.
+        # Guards _waiters, which committers only read, and the wait for a larger _last_seq.
         self._grown = threading.Condition()
         self._recent: set[str] = set()
         self._older: set[str] = set()
         self._cursors: dict[str, int] = {}
         self._waiters = 0
+        self._refused_bytes = 0
         try:
             self._connection = _connect(self.path, sync)
             self._keeper = _connect(self.path, sync)
-            self._last_seq = _last_seq(self._connection)
+            self._last_seq = last_seq(self._connection)
+            (self._page_size,) = self._connection.execute("PRAGMA page_size").fetchone()
         except (sqlite3.Error, JournalError) as error:
             self._lock_file.close()
             if isinstance(error, JournalError):
@@ -135,16 +139,20 @@ class Journal:
             }
             if not fresh:
                 return 0
-            self._commit(fresh)
+            try:
+                self._commit(fresh)
+            except JournalError:
+                self._refused_bytes = sum(map(len, fresh.values()))
+                raise
         self._announce()
         return len(fresh)
 
     def probe(self) -> None:
-        """Commit something that is no message, to see if the disk takes it. Raises JournalError."""
+        """Commit as much as was refused last, to see if the disk takes it. Raises JournalError."""
+        statement = "INSERT OR REPLACE INTO health VALUES (1, zeroblob(?))"
         with self._writing, _errors(self.path):
-            self._connection.execute(
-                "INSERT OR REPLACE INTO health VALUES (1, ?)", (int(self._clock()),)
-            )
+            self._connection.execute(statement, (max(self._refused_bytes, PROBE_BYTES),))
+            self._connection.execute(statement, (0,))
 
     def advance(self, sink: str, seq: int, rows: Iterable[Row] = ()) -> None:
         """Move ``sink``'s cursor to ``seq``, durably, together with the ``rows`` that it pushed.
@@ -195,10 +203,11 @@ class Journal:
         Returns whether there is one.
         """
         with self._grown:
+            # First be counted, then look: who commits does these two the other way round.
+            self._waiters += 1
             if self._last_seq <= seq:
-                self._waiters += 1
                 self._grown.wait(timeout)
-                self._waiters -= 1
+            self._waiters -= 1
             return self._last_seq > seq
 
     def wake(self) -> None:
@@ -231,14 +240,25 @@ class Journal:
 
         Called by one thread. A passive checkpoint never blocks a writer, yet the log starts over
         only when all of it is moved, so a large log gets a second, short one while writers wait
-        (https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files). Raises JournalError.
+        (https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files). A log that starts
+        over often is also a fast one: to sync what overwrites a file's blocks takes half as long
+        as to sync what makes it grow. Raises JournalError.
         """
-        wal = Path(f"{self.path}-wal")
         with _errors(self.path):
-            self._keeper.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            if _file_size(wal) > WAL_LIMIT:
+            if self._move_log() > WAL_LIMIT:
                 with self._writing:
-                    self._keeper.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                    self._move_log()
+
+    def _move_log(self) -> int:
+        """A passive checkpoint; returns the log's bytes, 0 when all of it is moved."""
+        statement = "PRAGMA wal_checkpoint(PASSIVE)"
+        _, pages, moved = self._keeper.execute(statement).fetchone()
+        return 0 if moved == pages else int(pages) * self._page_size
+
+    def count_dead_letters(self) -> dict[str, int]:
+        """How many dead letters each sink has. For one thread, as ``checkpoint``."""
+        with _errors(self.path):
+            return DeadLetters(self._keeper).count()
 
     @contextlib.contextmanager
     def dead_letters(self) -> Iterator[DeadLetters]:
@@ -326,7 +346,8 @@ def open_file(path: str | Path) -> sqlite3.Connection:
     with _errors(path):
         connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
         try:
-            _check_format(connection, path)
+            if not _check_format(connection, path):
+                raise JournalError(f"{path} is empty, no journal; start the gateway once")
         except BaseException:
             connection.close()
             raise
@@ -385,7 +406,8 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
     return True
 
 
-def _last_seq(connection: sqlite3.Connection) -> int:
+def last_seq(connection: sqlite3.Connection) -> int:
+    """The sequence number of the newest message that there ever was, 0 without one."""
     # Messages that were pruned are at or below every cursor, so no number is given twice.
     (seq,) = connection.execute(
         "SELECT max(coalesce((SELECT max(seq) FROM message), 0),"

@@ -25,7 +25,8 @@ HASH_BYTES = 12
 
 _CALLSIGN = re.compile(r"[A-Za-z0-9/_-]{1,64}")
 _TYPE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_ADDRESS = re.compile(r"[0-9A-Za-z:.%_-]{1,64}")
+# IPv4 or IPv6, with a zone perhaps; nginx says "unix:" of a client on a UNIX socket.
+_ADDRESS = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[0-9A-Za-z._-]{1,15})?")
 #: Beyond it an integer is an infinity to whoever reads numbers as doubles, as JavaScript does.
 _LARGE = int(sys.float_info.max)
 _checked_names: set[str] = set()
@@ -249,7 +250,8 @@ class Registry:
         except msgspec.ValidationError as error:
             raise InvalidMessage(self._reason(body, error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidMessage(f"body: not valid JSON: {_plain(error)}") from None
+            reason = f"not valid JSON: {_plain(error)}" if body.strip() else "empty"
+            raise InvalidMessage(f"body: {reason}") from None
         except RecursionError:
             raise InvalidMessage("body: nested too deeply") from None
         type_name = type(raw).__struct_config__.tag
@@ -333,7 +335,9 @@ def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
         struct = import_path(path)
         if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
             raise ValueError(f"types.{name}: {path} is not a msgspec Struct")
-        types.append(MessageType(name, struct, getattr(struct, "check", None)))
+        # A field of that name is a descriptor, which can't be called.
+        check = getattr(struct, "check", None)
+        types.append(MessageType(name, struct, check if callable(check) else None))
     return types
 
 
@@ -364,11 +368,11 @@ def refuse_repeated_keys(body: bytes) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidMessage(f"{twice[:64]!r}: the key stands twice")
+    tree: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in tree:
+            raise InvalidMessage(f"{name[:64]!r}: the key stands twice")
+        tree[name] = value
     return tree
 
 

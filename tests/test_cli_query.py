@@ -134,18 +134,21 @@ def test_an_empty_csv_has_its_header(config_file: str, archive: Archive) -> None
     assert done.stdout == "time_created,time_uploaded,callsign,type,ip,gateway,_id,data\n"
 
 
-def test_the_table_stops_at_100_and_says_so(config_file: str, archive: Archive) -> None:
+def test_the_table_on_a_terminal_stops_at_100_and_says_so(
+    config_file: str, archive: Archive
+) -> None:
     store(archive, [document(number) for number in range(100)])
-    done = run("query", "--config", config_file)
-    assert (len(done.stdout.splitlines()), done.stderr) == (101, "")
+    code, text = on_terminal("query", "--config", config_file)
+    assert (code, len(text.splitlines())) == (0, 101)
     store(archive, [document(100)])
-    done = run("query", "--config", config_file)
-    assert len(done.stdout.splitlines()) == 101
-    assert done.stdout.splitlines()[1].startswith("2026-11-19T15:54:58+00:00  2E0UPU")
-    assert done.stderr == "only the first 100 are shown; --limit all shows all\n"
+    lines = on_terminal("query", "--config", config_file)[1].splitlines()
+    assert len(lines) == 102
+    assert lines[1].startswith("2026-11-19T15:54:58+00:00  2E0UPU")
+    assert lines[-1] == "only the first 100 are shown; --limit all shows all"
     for words in (["--limit", "all"], ["--limit", "101"]):
-        done = run("query", "--config", config_file, *words)
-        assert (len(done.stdout.splitlines()), done.stderr) == (102, "")
+        assert len(on_terminal("query", "--config", config_file, *words)[1].splitlines()) == 102
+    done = run("query", "--config", config_file)
+    assert (len(done.stdout.splitlines()), done.stderr) == (102, "")
 
 
 def test_an_empty_table_says_so(config_file: str, archive: Archive) -> None:

@@ -439,7 +439,7 @@ def test_4_a_journal_that_can_not_be_written_at_start_is_told_in_one_line(
         gateway = habitat({"journal": {"path": str(directory / "j.sqlite")}}, start=False)
         gateway.start(ready=False)
         assert gateway.wait() == 1
-        assert re.fullmatch(r"habitat: error: journal [^\n]*ead-only[^\n]*\n", gateway.log)
+        assert re.fullmatch(r"habitat: journal [^\n]*ead-only[^\n]*\n", gateway.log)
         assert not gateway.socket_path.exists()
 
 

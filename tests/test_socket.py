@@ -149,7 +149,7 @@ def test_the_socket_has_the_group_that_is_configured(habitat: HabitatFactory) ->
 
 def test_an_unknown_group_is_refused(habitat: HabitatFactory) -> None:
     gateway = habitat({"gateway": {"socket_group": "no-such-group"}}, start=False)
-    assert "'no-such-group'" in refused(gateway)
+    assert "'no-such-group'" in refused(gateway, 2)
     assert not gateway.socket_path.exists()
 
 

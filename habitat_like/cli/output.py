@@ -99,7 +99,7 @@ def _table_row(document: Document) -> list[str]:
         times.show(document.get("time_created", "")),
         str(document.get("callsign", "")),
         str(document.get("type", "")),
-        str(document.get("ip", "")),
+        str(document.get("ip") or ""),
         "" if data is None else encode(data).decode("utf-8"),
     ]
 

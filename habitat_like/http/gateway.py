@@ -29,8 +29,8 @@ READ_SIZE = 65536
 TICK = 1.0
 #: Seconds that a half-read request is given to come in whole when the gateway stops.
 STOP_GRACE = 1.0
-#: Seconds between two lines in the log about requests that were not SCGI.
-MALFORMED_EVERY = 60.0
+#: Seconds between two lines in the log about the same thing.
+LOG_EVERY = 60.0
 #: Threads for the big and the compressed bodies of fast actions: apart from the others, so that
 #: uploads never wait for a user's own slow actions. They compute, so more than one gains nothing.
 BULK_WORKERS = 1
@@ -74,7 +74,8 @@ class Gateway:
         self._stop_at: float | None = None
         self._next_tick = 0.0
         self._malformed_since = 0
-        self._malformed_at = -MALFORMED_EVERY
+        self._malformed_at = -LOG_EVERY
+        self._paused_at = -LOG_EVERY
         self.workers = Workers("worker", config.workers, site.server, self.report)
         self.bulk = Workers("bulk", BULK_WORKERS, site.server, self.report)
         #: Monotonic time of the last turn, for the watchdog.
@@ -275,7 +276,8 @@ class Gateway:
                 log.error("no message can be stored: answering 503", extra={"why": str(error)})
             self._site.journal_problem = str(error)
             return False
-        self._metrics.commit_seconds.observe(time.monotonic() - begin)
+        if written:  # repeats alone need no commit
+            self._metrics.commit_seconds.observe(time.monotonic() - begin)
         self._metrics.messages += len(rows)
         self._metrics.written += written
         self._well()
@@ -314,7 +316,7 @@ class Gateway:
             self._metrics.malformed += 1
             self._malformed_since += 1
             now = time.monotonic()
-            if now - self._malformed_at >= MALFORMED_EVERY:
+            if now - self._malformed_at >= LOG_EVERY:
                 log.warning(
                     "malformed requests", extra={"why": str(error), "count": self._malformed_since}
                 )
@@ -371,7 +373,10 @@ class Gateway:
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: leave clients in the kernel's queue for a tick."""
-        log.error("can't accept connections for now", extra={"why": error.strerror})
+        now = time.monotonic()
+        if now - self._paused_at >= LOG_EVERY:
+            log.error("can't accept connections for now", extra={"why": error.strerror})
+        self._paused_at = now
         self._epoll.unregister(self._listener.socket.fileno())
         self._accepting = False
 
