@@ -8,28 +8,19 @@ import re
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from habitat_like.journal import Journal, Row
-from tests import cli_tools as tools
-from tests.cli_tools import PATIENCE, Run, environment, fails, write_config
+from tests.conftest import HabitatFactory
+from tests.support.cli import PATIENCE, Run, environment, fails
+from tests.support.wait import eventually
 
 SINK = "habitat_like.archive.ArchiveSink"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs ``habitat`` with a configuration whose files are all under ``tmp_path``."""
-    path = write_config(tmp_path)
-
-    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return tools.run(*words, HABITAT_CONFIG=path, **more)
-
-    return run
+#: What ``ls`` says where there are no dead letters.
+NONE: dict[str, object] = {"count": {}, "newest": []}
 
 
 def body(number: int) -> bytes:
@@ -241,28 +232,8 @@ def test_drop_of_a_sink_that_is_no_longer_configured(run: Run, journal: Journal)
     assert [sink["sink"] for sink in sinks] == [SINK]
 
 
-@pytest.fixture
-def gateway(run: Run, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A running ``habitat serve``."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "habitat_like.cli", "serve"],
-        env=environment(HABITAT_CONFIG=str(tmp_path / "config.yml")),
-        stderr=(tmp_path / "log").open("wb"),
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not (tmp_path / "run/habitat.sock").exists():
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < deadline
-    yield process
-    process.terminate()
-    assert process.wait(PATIENCE) == 0
-
-
 def test_retry_is_taken_up_by_a_running_gateway(
-    run: Run,
-    journal: Journal,
-    gateway_ends: contextlib.ExitStack,
-    request: pytest.FixtureRequest,
+    habitat: HabitatFactory, journal: Journal, gateway_ends: contextlib.ExitStack
 ) -> None:
     good = {
         "_id": "1295103598-0",
@@ -276,10 +247,8 @@ def test_retry_is_taken_up_by_a_running_gateway(
         letters.add(SINK, [(6, json.dumps(good, separators=(",", ":")).encode(), "forbidden")])
         (letter,) = letters.select()
     gateway_ends.close()
-    request.getfixturevalue("gateway")
-    assert run("journal", "retry", str(letter.id)).returncode == 0
-    deadline = time.monotonic() + PATIENCE
-    while ls(run)["dead_letters"] != {"count": {}, "newest": []}:
-        assert time.monotonic() < deadline
-    done = run("query", "--format", "json", "--callsign", "M0ZDR")
+    gateway = habitat({"journal": {"path": str(journal.path)}})
+    assert gateway.cli("journal", "retry", str(letter.id)).returncode == 0
+    eventually(lambda: ls(gateway.cli)["dead_letters"] == NONE, "it is tried again")
+    done = gateway.cli("query", "--format", "json", "--callsign", "M0ZDR")
     assert json.loads(done.stdout) == [good]

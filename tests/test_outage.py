@@ -13,6 +13,7 @@ from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
 from tests.support.load import identity, upload
+from tests.support.log import log_entries
 from tests.support.nginx import Nginx
 from tests.support.proxy import (
     Action,
@@ -70,8 +71,7 @@ class Site:
 
     def lines(self, message: str) -> list[dict[str, Any]]:
         """The log's lines with this message."""
-        entries = (json.loads(line) for line in self.gateway.log.splitlines() if line[:1] == "{")
-        return [entry for entry in entries if entry["message"] == message]
+        return [entry for entry in log_entries(self.gateway) if entry["message"] == message]
 
     def wait_for_outage(self, says: str, tries: int = TRIES) -> None:
         """Wait until the outage was met again and again, and look at all that shows it."""
