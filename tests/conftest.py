@@ -14,6 +14,8 @@ import pytest
 
 from habitat_like import config as configuration
 from habitat_like.archive import Archive, open_archive
+from habitat_like.archive.couch import CouchArchive
+from habitat_like.config import ArchiveConfig
 from tests.support import cli
 from tests.support.cli import Run
 from tests.support.couch import CouchServer
@@ -30,6 +32,9 @@ LOG_TAIL = 20_000
 
 #: Opens so many connections to a gateway.
 Connect = Callable[[Habitat, int], list[socket.socket]]
+
+#: Opens an archive behind the proxy: ``user``, ``password`` and ``timeout``.
+CouchOpener = Callable[..., CouchArchive]
 
 _numbers = count(1)
 
@@ -193,6 +198,33 @@ def proxy(couch: CouchServer) -> Iterator[Proxy]:
     made = Proxy(couch)
     yield made
     made.close()
+
+
+@pytest.fixture
+def couch_opener(proxy: Proxy, database: str, tmp_path: Path) -> Iterator[CouchOpener]:
+    """Opens archives behind the proxy, and closes them after the test."""
+    opened: list[CouchArchive] = []
+
+    def open_it(
+        *, user: str | None = None, password: str | None = None, timeout: float = 20
+    ) -> CouchArchive:
+        password_file = None
+        if password is not None:
+            password_file = tmp_path / "password"
+            password_file.write_text(password + "\n")
+        config = ArchiveConfig(
+            uri=proxy.uri(database, user),
+            password_file=str(password_file) if password_file else None,
+            timeout=timeout,
+        )
+        archive = open_archive(config)
+        assert isinstance(archive, CouchArchive)
+        opened.append(archive)
+        return archive
+
+    yield open_it
+    for archive in opened:
+        archive.close()
 
 
 @pytest.fixture

@@ -22,11 +22,7 @@ from habitat_like.message import Registry
 from habitat_like.message_server import Server
 from tests.support import scgi
 from tests.support.net import short_directory
-from tests.support.station import (
-    answer,
-    at_once,
-    upload,
-)
+from tests.support.station import answer, at_once, upload
 
 
 class Parts(SimpleNamespace):

@@ -8,13 +8,7 @@ import pytest
 
 from habitat_like import __version__
 from habitat_like.archive.base import Archive
-from tests.support.cli import (
-    PATIENCE,
-    document,
-    environment,
-    run,
-    store,
-)
+from tests.support.cli import PATIENCE, document, environment, run, store
 
 COMMANDS = ["check", "journal", "nginx", "query", "serve", "status", "tail"]
 JOURNAL_COMMANDS = ["ls", "show", "retry", "export", "drop"]

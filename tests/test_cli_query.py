@@ -8,27 +8,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from habitat_like.archive.base import Archive
-from tests.support.cli import (
-    START,
-    document,
-    environment,
-    on_terminal,
-    run,
-    store,
-)
+from tests.support.cli import START, document, environment, on_terminal, run, store
 
 
 @pytest.fixture
-def query(config_file: str, embedded_archive: Archive) -> Callable[..., list[dict[str, Any]]]:
+def query(config_file: str, embedded_archive: Archive) -> Callable[..., list[int]]:
     """Runs ``habitat query`` on twelve documents; gives the numbers of those that it prints."""
     store(embedded_archive, [document(number) for number in range(12)])
 
-    def numbers(*words: str) -> list[dict[str, Any]]:
+    def numbers(*words: str) -> list[int]:
         done = run("query", "--config", config_file, "--format", "json", *words)
         assert (done.returncode, done.stderr) == (0, "")
         return [one["data"]["number"] for one in json.loads(done.stdout)]

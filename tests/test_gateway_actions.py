@@ -13,14 +13,7 @@ from tests.conftest import Connect, HabitatFactory
 from tests.support import scgi
 from tests.support.gateway import OWN, Habitat, own_actions
 from tests.support.log import logged, plain_lines
-from tests.support.station import (
-    answer,
-    archived,
-    at_once,
-    body,
-    bulk,
-    each,
-)
+from tests.support.station import answer, archived, at_once, body, bulk, each
 from tests.support.wait import eventually
 
 GZIP = {"Content-Encoding": "gzip"}

@@ -11,17 +11,7 @@ from tests.conftest import Connect, HabitatFactory
 from tests.support import scgi
 from tests.support.gateway import OWN, own_actions, read_all
 from tests.support.log import logged
-from tests.support.station import (
-    answer,
-    archived,
-    at_once,
-    body,
-    bulk,
-    close,
-    each,
-    send,
-    upload,
-)
+from tests.support.station import answer, archived, at_once, body, bulk, close, each, send, upload
 from tests.support.wait import eventually
 
 #: Long enough that a test which only ends with it has failed.

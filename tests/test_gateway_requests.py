@@ -12,15 +12,7 @@ from tests.conftest import Connect, HabitatFactory, NginxFactory
 from tests.support import scgi
 from tests.support.gateway import OWN, own_actions
 from tests.support.log import logged
-from tests.support.station import (
-    answer,
-    archived,
-    body,
-    bulk,
-    each,
-    message,
-    upload,
-)
+from tests.support.station import answer, archived, body, bulk, each, message, upload
 from tests.support.wait import eventually
 
 GZIP = {"Content-Encoding": "gzip"}

@@ -15,18 +15,7 @@ from tests.support.gateway import Habitat
 from tests.support.load import identity, upload
 from tests.support.log import log_entries
 from tests.support.nginx import Nginx
-from tests.support.proxy import (
-    Action,
-    Answer,
-    CutOff,
-    Drop,
-    Hang,
-    Proxy,
-    Rewrite,
-    Rule,
-    Slow,
-    on,
-)
+from tests.support.proxy import Action, Answer, CutOff, Drop, Hang, Proxy, Rewrite, Rule, Slow, on
 from tests.support.wait import eventually
 
 SINK = "habitat_like.archive.ArchiveSink"

@@ -12,13 +12,7 @@ from tests.conftest import HabitatFactory
 from tests.support import scgi
 from tests.support.gateway import OWN, Habitat
 from tests.support.log import logged, plain_lines
-from tests.support.station import (
-    answer,
-    archived,
-    body,
-    bulk,
-    message,
-)
+from tests.support.station import answer, archived, body, bulk, message
 from tests.support.wait import eventually
 
 ARCHIVE = "habitat_like.archive.ArchiveSink"

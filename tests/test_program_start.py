@@ -16,10 +16,7 @@ import pytest
 from tests.conftest import HabitatFactory
 from tests.support.gateway import OWN, Habitat
 from tests.support.log import log_entries, logged, plain_lines, refusal
-from tests.support.station import (
-    archived,
-    body,
-)
+from tests.support.station import archived, body
 from tests.support.wait import eventually
 
 ARCHIVE = "habitat_like.archive.ArchiveSink"

@@ -9,9 +9,7 @@ import time
 import pytest
 
 from tests.conftest import HabitatFactory
-from tests.support.station import (
-    body,
-)
+from tests.support.station import body
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -16,12 +16,7 @@ from tests.support.gateway import OWN, Habitat, own_actions, read_all
 from tests.support.load import Load
 from tests.support.log import logged, plain_lines
 from tests.support.reply import unavailable
-from tests.support.station import (
-    answer,
-    archived,
-    body,
-    upload,
-)
+from tests.support.station import answer, archived, body, upload
 from tests.support.wait import eventually
 
 ARCHIVE = "habitat_like.archive.ArchiveSink"

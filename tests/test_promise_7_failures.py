@@ -11,11 +11,7 @@ from tests.conftest import HabitatFactory
 from tests.support import scgi
 from tests.support.gateway import OWN, Habitat, own_actions
 from tests.support.log import log_entries, logged, plain_lines
-from tests.support.station import (
-    archived,
-    body,
-    bulk,
-)
+from tests.support.station import archived, body, bulk
 
 ARCHIVE = "habitat_like.archive.ArchiveSink"
 
