@@ -15,9 +15,8 @@ from habitat_like import scgi
 from habitat_like.journal import Journal
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.cli import PATIENCE, Run, fails
+from tests.support.gateway import ARCHIVE_SINK
 from tools.run import nginx_command, nginx_config
-
-SINK = "habitat_like.archive.ArchiveSink"
 
 
 @pytest.mark.parametrize("name", ["habitat.sock", "a b;c{d}.sock", 'quo"te\\.sock', "é.sock"])
@@ -230,4 +229,4 @@ def test_status_of_a_running_gateway(habitat: HabitatFactory) -> None:
     lines = gateway.cli("status").stdout.splitlines()
     assert lines[0].split() == ["state", "ready"]
     assert "a1, habitat_like" in lines[1]
-    assert any(line.startswith("sink") and SINK in line for line in lines)
+    assert any(line.startswith("sink") and ARCHIVE_SINK in line for line in lines)

@@ -11,14 +11,13 @@ import pytest
 
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.couch import CouchServer
-from tests.support.gateway import Habitat
+from tests.support.gateway import ARCHIVE_SINK, Habitat
 from tests.support.load import identity, upload
 from tests.support.log import log_entries
 from tests.support.nginx import Nginx
 from tests.support.proxy import Action, Answer, CutOff, Drop, Hang, Proxy, Rewrite, Rule, Slow, on
 from tests.support.wait import eventually
 
-SINK = "habitat_like.archive.ArchiveSink"
 #: Tries that an outage lasts for at least.
 TRIES = 4
 
@@ -48,7 +47,7 @@ class Site:
     def metric(self, name: str) -> float:
         """A metric of the archive's sink."""
         text = self.front.request("GET", "/metrics").text
-        start = f'habitat_{name}{{sink="{SINK}"}} '
+        start = f'habitat_{name}{{sink="{ARCHIVE_SINK}"}} '
         values = [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
         assert len(values) == 1, text
         return float(values[0])

@@ -10,12 +10,10 @@ import pytest
 
 from tests.conftest import HabitatFactory
 from tests.support import scgi
-from tests.support.gateway import OWN, Habitat
+from tests.support.gateway import ARCHIVE_SINK, OWN, Habitat
 from tests.support.log import logged, plain_lines
 from tests.support.station import answer, archived, body, bulk, message
 from tests.support.wait import eventually
-
-ARCHIVE = "habitat_like.archive.ArchiveSink"
 
 
 def reload(gateway: Habitat, text: str = "configuration reloaded") -> dict[str, Any]:
@@ -94,17 +92,17 @@ def test_a_reload_brings_a_new_type(habitat: HabitatFactory) -> None:
 def test_a_reload_loads_and_unloads_sinks(habitat: HabitatFactory) -> None:
     gateway = habitat(own=OWN)
     counted = gateway.directory / "counted"
-    gateway.config["sinks"] = [ARCHIVE, "own.Counting"]
+    gateway.config["sinks"] = [ARCHIVE_SINK, "own.Counting"]
     assert reload(gateway)["changed"] == "sinks"
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     eventually(lambda: counted.read_text().split() == ["1"])
-    gateway.config["sinks"] = [ARCHIVE]
+    gateway.config["sinks"] = [ARCHIVE_SINK]
     reload(gateway)
-    assert list(gateway.status()["sinks"]) == [ARCHIVE]
+    assert list(gateway.status()["sinks"]) == [ARCHIVE_SINK]
     assert gateway.scgi("POST", "/message", body(2)).status == 200
     assert archived(gateway) == [1, 2]
     assert counted.read_text().split() == ["1"]
-    gateway.config["sinks"] = [ARCHIVE, "own.Counting"]
+    gateway.config["sinks"] = [ARCHIVE_SINK, "own.Counting"]
     reload(gateway)
     eventually(lambda: counted.read_text().split() == ["1", "2"])
 
@@ -147,7 +145,7 @@ def test_a_broken_file_is_refused_and_the_old_one_stays(habitat: HabitatFactory,
 
 def test_a_sink_that_can_not_be_loaded_leaves_the_others(habitat: HabitatFactory) -> None:
     gateway = habitat(own=OWN)
-    gateway.config["sinks"] = ["own.BadStart", ARCHIVE, "own.Missing"]
+    gateway.config["sinks"] = ["own.BadStart", ARCHIVE_SINK, "own.Missing"]
     reload(gateway)
     assert logged(gateway, "own.BadStart")
     assert logged(gateway, "own.Missing")
@@ -174,8 +172,8 @@ def test_a_module_that_exits_while_it_is_imported_leaves_no_ruins(habitat: Habit
 
 @pytest.mark.parametrize("sink", ["own.BadEnd", "own.BadStop"])
 def test_a_sink_that_fails_to_end_does_not_end_a_reload(habitat: HabitatFactory, sink: str) -> None:
-    gateway = habitat({"sinks": [ARCHIVE, sink]}, own=OWN)
-    gateway.config["sinks"] = [ARCHIVE]
+    gateway = habitat({"sinks": [ARCHIVE_SINK, sink]}, own=OWN)
+    gateway.config["sinks"] = [ARCHIVE_SINK]
     reload(gateway)
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     assert archived(gateway) == [1]

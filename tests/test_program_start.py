@@ -14,12 +14,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import HabitatFactory
-from tests.support.gateway import OWN, Habitat
+from tests.support.gateway import ARCHIVE_SINK, OWN, Habitat
 from tests.support.log import log_entries, logged, plain_lines, refusal
 from tests.support.station import archived, body
 from tests.support.wait import eventually
-
-ARCHIVE = "habitat_like.archive.ArchiveSink"
 
 
 def test_its_start_says_what_runs(habitat: HabitatFactory) -> None:
@@ -59,7 +57,7 @@ def test_a_wrong_configuration_is_one_line_and_code_2(
 
 @pytest.mark.parametrize("sink", ["own.Missing", "own.Weather", "own.BadStart", "no.such.Sink"])
 def test_a_sink_that_can_not_be_had_is_one_line(habitat: HabitatFactory, sink: str) -> None:
-    gateway = habitat({"sinks": [ARCHIVE, sink]}, start=False, own=OWN).start(ready=False)
+    gateway = habitat({"sinks": [ARCHIVE_SINK, sink]}, start=False, own=OWN).start(ready=False)
     assert gateway.wait() in (1, 2)
     (line,) = plain_lines(gateway)
     assert sink in line

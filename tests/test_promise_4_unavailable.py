@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.couch import CouchServer
-from tests.support.gateway import OWN, Habitat
+from tests.support.gateway import ARCHIVE_SINK, OWN, Habitat
 from tests.support.load import counted, post, sent, upload
 from tests.support.net import short_directory
 from tests.support.reply import Reply, unavailable
@@ -174,7 +174,7 @@ def test_4_a_sink_that_is_added_to_a_pruned_journal_is_no_backlog(
     journal = sqlite3.connect(gateway.journal_path)
     with contextlib.closing(journal), journal:
         journal.execute("DELETE FROM message")  # as the retention does
-    gateway.config["sinks"] = ["habitat_like.archive.ArchiveSink", "own.Quiet"]
+    gateway.config["sinks"] = [ARCHIVE_SINK, "own.Quiet"]
     gateway.start()
     assert post(gateway, 20).status == 200
     eventually(lambda: gateway.status()["sinks"]["own.Quiet"]["messages"] == 1)

@@ -12,14 +12,12 @@ import pytest
 
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support import scgi
-from tests.support.gateway import OWN, Habitat, own_actions, read_all
+from tests.support.gateway import ARCHIVE_SINK, OWN, Habitat, own_actions, read_all
 from tests.support.load import Load
 from tests.support.log import logged, plain_lines
 from tests.support.reply import unavailable
 from tests.support.station import answer, archived, body, upload
 from tests.support.wait import eventually
-
-ARCHIVE = "habitat_like.archive.ArchiveSink"
 
 
 def begin(gateway: Habitat, number: int) -> tuple[socket.socket, Path]:
@@ -175,7 +173,7 @@ def test_5_an_action_that_never_ends_can_not_hold_up_the_stop(habitat: HabitatFa
 def test_a_sink_that_fails_to_end_does_not_disturb_a_stop(
     habitat: HabitatFactory, sink: str
 ) -> None:
-    gateway = habitat({"sinks": [sink, ARCHIVE]}, own=OWN)
+    gateway = habitat({"sinks": [sink, ARCHIVE_SINK]}, own=OWN)
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     gateway.stop()
     assert logged(gateway, "stopped")

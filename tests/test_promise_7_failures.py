@@ -9,11 +9,9 @@ import pytest
 
 from tests.conftest import HabitatFactory
 from tests.support import scgi
-from tests.support.gateway import OWN, Habitat, own_actions
+from tests.support.gateway import ARCHIVE_SINK, OWN, Habitat, own_actions
 from tests.support.log import log_entries, logged, plain_lines
 from tests.support.station import archived, body, bulk
-
-ARCHIVE = "habitat_like.archive.ArchiveSink"
 
 #: Actions of the operator's own module, and how the thread is called that each of them ends.
 FAILURES = {
@@ -53,10 +51,10 @@ def test_7_an_exception_that_ends_a_thread_ends_the_program_in_order(
 def test_7_a_sink_whose_thread_dies_ends_the_program_in_order(
     habitat: HabitatFactory, sink: str
 ) -> None:
-    gateway = habitat({"sinks": [sink, ARCHIVE]}, own=OWN)
+    gateway = habitat({"sinks": [sink, ARCHIVE_SINK]}, own=OWN)
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     check_failed(gateway, f"sink {sink}")
-    gateway.config["sinks"] = [ARCHIVE]
+    gateway.config["sinks"] = [ARCHIVE_SINK]
     assert archived(gateway.start()) == [1]
 
 

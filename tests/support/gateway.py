@@ -32,6 +32,8 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
+#: The sink that a gateway has by default.
+ARCHIVE_SINK = "habitat_like.archive.ArchiveSink"
 #: An operator's own module.
 OWN = (ROOT / "tests" / "support" / "own.py").read_text(encoding="utf-8")
 
