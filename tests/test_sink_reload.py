@@ -7,7 +7,8 @@ import signal
 
 from tests.conftest import HabitatFactory
 from tests.support.gateway import Habitat
-from tests.support.station import body, logged
+from tests.support.log import logged
+from tests.support.station import body
 from tests.support.wait import eventually
 
 ARCHIVE = "habitat_like.archive.ArchiveSink"
