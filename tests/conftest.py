@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -65,6 +66,12 @@ class NginxFactory(Protocol):
         in_http: str = "",
         block: str | None = None,
     ) -> Nginx: ...
+
+
+def pytest_configure() -> None:
+    """Have children obey Ctrl-C even where a shell that runs this beside itself ignores it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

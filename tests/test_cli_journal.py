@@ -98,6 +98,12 @@ def test_no_journal_is_one_line(run: Run, words: list[str]) -> None:
     fails(run("journal", *words), 1, "no journal at")
 
 
+def test_an_empty_file_is_no_journal(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/journal.sqlite").touch()
+    fails(run("journal", "ls"), 1, "is empty, no journal")
+
+
 def test_a_newer_journal_is_refused(
     run: Run, journal: Journal, gateway_ends: contextlib.ExitStack
 ) -> None:

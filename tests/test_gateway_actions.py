@@ -133,7 +133,15 @@ def test_an_action_that_fails_changes_nothing(
 
 @pytest.mark.parametrize(
     "name",
-    ["text_as_body", "text_as_body_fast", "no_status", "header_beyond_latin_1", "not_json"],
+    [
+        "text_as_body",
+        "text_as_body_fast",
+        "no_status",
+        "header_beyond_latin_1",
+        "refusal_beyond_latin_1",
+        "refusal_without_status_fast",
+        "not_json",
+    ],
 )
 def test_an_action_that_answers_nonsense_is_a_500_and_no_more(
     habitat: HabitatFactory, name: str

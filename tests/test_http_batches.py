@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.messages import TELEM
+from tests.support.reply import one_line
 from tests.support.site import MAX_BODY, Site
 
 ONE, TWO, THREE = ({**TELEM, "callsign": f"batch{n}", "time_created": n} for n in (1, 2, 3))
@@ -92,6 +93,15 @@ def test_an_empty_array_is_a_batch_of_none(site: Site) -> None:
 def test_a_batch_that_can_not_be_read_is_400(site: Site, body: bytes) -> None:
     before = site.written()
     assert site.post(body, "/messages").status == 400
+    assert site.written() == before
+
+
+def test_a_body_of_more_parts_than_can_be_messages_is_refused_whole(site: Site) -> None:
+    before = site.written()
+    for body in (b"1\n" * 30_000, b"[" + b"1," * 30_000 + b"1]"):
+        reply = site.post(body, "/messages")
+        assert reply.status == 400
+        assert "too many" in one_line(reply)
     assert site.written() == before
 
 

@@ -44,6 +44,7 @@ BAD_CODINGS = {
     "empty": ("gzip", b"", 400),
     "cut off": ("gzip", gzip.compress(GOOD)[:-5], 400),
     "junk behind it": ("gzip", gzip.compress(GOOD) + b"junk", 400),
+    "many members": ("gzip", gzip.compress(b"") * 1000, 400),
     "a wrong sum": ("gzip", gzip.compress(GOOD)[:-8] + bytes(8), 400),
     "another coding": ("br", GOOD, 415),
     "two codings": ("gzip, gzip", gzip.compress(gzip.compress(GOOD)), 415),

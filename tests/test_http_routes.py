@@ -84,6 +84,7 @@ def test_any_content_type_will_do(site: Site, content_type: str) -> None:
         ({"PATH_INFO": "/message", "SCRIPT_NAME": "/message"}, 200),
         ({"PATH_INFO": "/nothing", "DOCUMENT_URI": "/message"}, 404),
         ({"PATH_INFO": None, "DOCUMENT_URI": "/message"}, 200),
+        ({"PATH_INFO": "", "DOCUMENT_URI": "/message"}, 200),
         ({"PATH_INFO": None, "DOCUMENT_URI": "/message", "SCRIPT_NAME": None}, 200),
         ({"PATH_INFO": None, "DOCUMENT_URI": "/hab/message", "SCRIPT_NAME": "/hab"}, 200),
         ({"PATH_INFO": None, "DOCUMENT_URI": "/hab/message", "SCRIPT_NAME": "/hab/"}, 200),

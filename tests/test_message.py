@@ -292,6 +292,16 @@ class Weather(msgspec.Struct):
             raise InvalidMessage("data.celsius: colder than can be")
 
 
+class Flagged(msgspec.Struct):
+    check: int
+
+
+def test_a_field_named_check_checks_nothing() -> None:
+    registry = Registry(load_types({"FLAGGED": f"{__name__}.Flagged"}))
+    tree = {**TELEM, "type": "FLAGGED", "data": {"check": 1}}
+    assert document(registry.parse(json.dumps(tree).encode(), None, NOW))["data"] == {"check": 1}
+
+
 def test_an_operators_own_type() -> None:
     registry = Registry(load_types({"WEATHER": f"{__name__}.Weather"}))
     tree = {**TELEM, "type": "WEATHER", "data": {"celsius": 21.5}}

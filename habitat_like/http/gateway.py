@@ -121,9 +121,9 @@ class Gateway:
                         self._collect(answers, rows)
                     else:
                         self._accept(answers, rows, now)
-            self._site.connections = len(self._connections)
             if answers:
                 self._answer(answers, rows)
+            self._site.connections = len(self._connections)
         if now >= self._next_tick:
             self._next_tick = now + self._tick
             self._on_tick(now)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from habitat_like.http import Args, InsertApplication, Response, action
+from habitat_like.http.actions import Refused
 from habitat_like.journal import Entry
 from habitat_like.message import Message
 from habitat_like.message_server import JournalSink, SimpleSink
@@ -113,6 +114,15 @@ def no_status(application: InsertApplication, ip: str, args: Args) -> Response:
 
 def header_beyond_latin_1(application: InsertApplication, ip: str, args: Args) -> Response:
     return Response(200, b"", headers={"X-Price": "5 \u20ac"})
+
+
+def refusal_beyond_latin_1(application: InsertApplication, ip: str, args: Args) -> None:
+    raise Refused(400, "no", {"X-Price": "5 \u20ac"})
+
+
+@action(fast=True)
+def refusal_without_status_fast(application: InsertApplication, ip: str, args: Args) -> None:
+    raise Refused("no", "no")  # type: ignore[arg-type]
 
 
 def not_json(application: InsertApplication, ip: str, args: Args) -> object:
