@@ -127,6 +127,20 @@ def test_the_table_on_a_terminal_stops_at_100_and_says_so(
     assert (len(done.stdout.splitlines()), done.stderr) == (102, "")
 
 
+def test_a_terminal_sees_progress_when_the_messages_go_elsewhere(
+    config_file: str, embedded_archive: Archive, tmp_path: Path
+) -> None:
+    store(embedded_archive, [document(number) for number in range(12)])
+    words = ("query", "--config", config_file, "--format", "ndjson")
+    with (tmp_path / "out").open("wb") as out:
+        code, shown = on_terminal(*words, out=out.fileno())
+    assert code == 0
+    assert "messages" in shown
+    assert "12/" in shown
+    assert len((tmp_path / "out").read_text().splitlines()) == 12
+    assert "12/" not in on_terminal(*words)[1]
+
+
 def test_an_empty_table_says_so(config_file: str, embedded_archive: Archive) -> None:
     assert run("query", "--config", config_file).stderr == "no message matches\n"
 

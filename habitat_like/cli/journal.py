@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import click
 
 from habitat_like.cli import options, output, times
+from habitat_like.cli.progress import with_progress
 from habitat_like.cli.text import printable
 from habitat_like.config import Config
 from habitat_like.dead_letters import DeadLetter, DeadLetters
@@ -131,7 +132,7 @@ def export(config_path: str | None, what: str, file: str) -> None:
             documents = _documents(DeadLetters(connection), identifiers)
         with _target(file) as out:
             count = 0
-            for document in _progress(documents, total, shown=file != "-"):
+            for document in with_progress(documents, "exporting", total, shown=file != "-"):
                 # JSON has line breaks between its tokens only, so this keeps its meaning.
                 out.write(document.replace(b"\n", b" ") + b"\n")
                 count += 1
@@ -236,7 +237,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
     )
     click.echo()
     if facts["sinks"]:
-        output.print_table(
+        output.print_small_table(
             ("backlog", "cursor", "sink"),
             [
                 (
@@ -258,7 +259,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
     shown = f", the newest {len(newest)} of them" if len(newest) < total else ""
     click.echo(f"{_letters(total)}{shown}")
     if newest:
-        output.print_table(
+        output.print_small_table(
             ("id", "refused", "message", "sink", "retry", "reason"),
             [
                 (
@@ -325,17 +326,6 @@ def _target(file: str) -> Iterator[BinaryIO]:
         except BaseException:
             Path(temporary.name).unlink(missing_ok=True)
             raise
-
-
-def _progress(documents: Iterable[bytes], total: int, *, shown: bool) -> Iterable[bytes]:
-    """``documents``, with a progress bar on standard error where that is a terminal."""
-    if not (shown and sys.stderr.isatty()):
-        return documents
-    from rich.console import Console  # noqa: PLC0415 (slow to import, seldom used)
-    from rich.progress import track  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    return track(documents, "exporting", total=total, console=console, transient=True)
 
 
 def _drop_sink(config: Config, sink: str, yes: bool) -> None:

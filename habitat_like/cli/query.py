@@ -14,6 +14,7 @@ import click
 from habitat_like.archive import open_archive
 from habitat_like.archive.base import Document, Query
 from habitat_like.cli import options, output, times
+from habitat_like.cli.progress import with_progress
 from habitat_like.message import MAX_TIME
 
 #: Messages in a table when ``--limit`` doesn't say; the other forms are for programs and have all.
@@ -93,7 +94,11 @@ def command(
     config = options.load_config(config_path)
     with contextlib.closing(open_archive(config.archive)) as archive:
         counted = _Counted(archive.query(query))
-        output.print_documents(itertools.islice(counted, cut), form)
+        # On one terminal the messages themselves show how far it is.
+        documents = with_progress(
+            itertools.islice(counted, cut), "messages", limit, shown=not sys.stdout.isatty()
+        )
+        output.print_documents(documents, form)
         if cut is not None and counted.more():
             click.echo(f"only the first {cut} are shown; --limit all shows all", err=True)
         elif not counted.count and form == "table":
