@@ -1,6 +1,6 @@
 """Messages, the stations that send them, and the registry of types with their checks. No I/O.
 
-A message comes in as the JSON of DESIGN's "message object" and becomes one immutable document. One
+A message comes in as the JSON that docs/http.md describes and becomes one immutable document. One
 msgspec decode checks it against the type's definition, one encode makes its canonical data.
 """
 
