@@ -51,11 +51,8 @@ class JournalError(Exception):
     """The journal can't do what was asked now; one line that says why."""
 
 
-class Row(NamedTuple):
-    """A message for the journal: its id and its document's JSON bytes."""
-
-    id: str
-    document: bytes
+#: A message for the journal: its id and its document's JSON bytes.
+Row = tuple[str, bytes]
 
 
 class Entry(NamedTuple):
@@ -132,10 +129,11 @@ class Journal:
         """
         with self._writing:
             # Only ids whose commit has returned are in the window: a repeat is answered after that.
+            recent, older = self._recent, self._older
             fresh = {
-                row.id: row.document
-                for row in rows
-                if row.id not in self._recent and row.id not in self._older
+                identifier: document
+                for identifier, document in rows
+                if identifier not in recent and identifier not in older
             }
             if not fresh:
                 return 0
@@ -160,7 +158,7 @@ class Journal:
         Raises JournalError; the cursor is then where it was.
         """
         with self._writing:
-            fresh = {row.id: row.document for row in rows}
+            fresh = dict(rows)
             self._commit(fresh, cursor=(sink, seq))
             self._cursors[sink] = seq
         if fresh:

@@ -10,6 +10,7 @@ import binascii
 import functools
 import importlib
 import json
+import operator
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -116,17 +117,18 @@ class Message:
         """The data as JSON with sorted keys."""
         return self._canonical
 
-    def document(self, gateway: str) -> tuple[str, bytes]:
+    def document(self, gateway: bytes) -> tuple[str, bytes]:
         """The id and the archived document's JSON bytes; ``gateway``: the machine code as JSON."""
         listener = self.listener
         ip = f'"{listener.ip}"' if listener.ip else "null"
         identifier = self.id
         # Everything put in here was checked to need no escape; canonical and gateway are JSON.
-        return identifier, (
+        head = (
             f'{{"_id":"{identifier}","type":"{self.type}","callsign":"{listener.callsign}",'
             f'"ip":{ip},"time_created":{self.time_created},"time_uploaded":{self.time_uploaded},'
             f'"data":'
-        ).encode("ascii") + self._canonical + f',"gateway":{gateway}}}'.encode()
+        )
+        return identifier, b'%b%b,"gateway":%b}' % (head.encode(), self._canonical, gateway)
 
 
 class MessageType(msgspec.Struct, frozen=True):
@@ -184,7 +186,8 @@ def check_received_telem(data: dict[str, Scalar]) -> None:
         if type(value) is int and not -_LARGE < value < _LARGE:
             raise InvalidMessage(f"data.{key[:64]}: number out of range")
     frequency = data.get("frequency", 0)
-    if isinstance(frequency, bool) or not isinstance(frequency, int | float) or frequency < 0:
+    # Not isinstance: a bool is an int there.
+    if type(frequency) not in (int, float) or frequency < 0:  # type: ignore[operator]
         raise InvalidMessage("data.frequency: must be a number >= 0, in Hz")
 
 
@@ -224,13 +227,10 @@ class Registry:
             if definition.name in self._types or definition.name in SERVER_TYPES:
                 raise ValueError(f"the type {definition.name} exists already")
             self._types[definition.name] = definition
-        envelopes = [_envelope(definition) for definition in self._types.values()]
-        union: Any = envelopes[0]
-        for envelope in envelopes[1:]:
-            union |= envelope
-        self._checks = {name: definition.check for name, definition in self._types.items()}
+        # The envelope that a message is decoded into tells its type.
+        self._kinds = {_envelope(one): (one.name, one.check) for one in self._types.values()}
         try:
-            self._decode = msgspec.json.Decoder(union).decode
+            self._decode = msgspec.json.Decoder(functools.reduce(operator.or_, self._kinds)).decode
         except TypeError as error:
             raise ValueError(str(error).splitlines()[0]) from None
 
@@ -246,7 +246,7 @@ class Registry:
         difference from that corrects ``time_created``, as the station's clock need not be right.
         """
         try:
-            raw = self._decode(body)
+            raw: Any = self._decode(body)
         except msgspec.ValidationError as error:
             raise InvalidMessage(self._reason(body, error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -254,17 +254,18 @@ class Registry:
             raise InvalidMessage(f"body: {reason}") from None
         except RecursionError:
             raise InvalidMessage("body: nested too deeply") from None
-        type_name = type(raw).__struct_config__.tag
+        type_name, check = self._kinds[type(raw)]
         listener = _listener(raw.callsign, ip)
         created = _seconds("time_created", raw.time_created)
         uploaded = _seconds("time_uploaded", raw.time_uploaded)
-        check = self._checks[type_name]
         if check is not None:
             try:
                 check(raw.data)
             except ValueError as error:  # an operator's own check need not know InvalidMessage
                 raise InvalidMessage(str(error)) from None
-        corrected = min(max(created + now - uploaded, 0), MAX_TIME)
+        corrected = created + now - uploaded
+        if not 0 <= corrected <= MAX_TIME:
+            corrected = 0 if corrected < 0 else MAX_TIME
         message = Message(listener, type_name, corrected, now, raw.data, created)
         # Five colons of the message's own keys. Colons in strings stand on both sides, unless one
         # is written as an escape; so equality means that no key was dropped and none stood twice.

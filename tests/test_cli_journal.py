@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from habitat_like.journal import Journal, Row
+from habitat_like.journal import Journal
 from tests.conftest import HabitatFactory
 from tests.support.cli import PATIENCE, Run, environment, fails
 from tests.support.gateway import ARCHIVE_SINK
@@ -40,7 +40,7 @@ def journal(tmp_path: Path, gateway_ends: contextlib.ExitStack) -> Journal:
     journal = Journal(tmp_path / "var/journal.sqlite")
     gateway_ends.callback(journal.close)
     journal.register(ARCHIVE_SINK)
-    journal.write([Row(str(number), body(number)) for number in range(1, 11)])
+    journal.write([(str(number), body(number)) for number in range(1, 11)])
     journal.advance(ARCHIVE_SINK, 6)
     with journal.dead_letters() as letters:
         letters.add(ARCHIVE_SINK, [(3, body(3), "forbidden: no"), (5, body(5), "too\x1b[2J large")])
@@ -157,7 +157,7 @@ def test_export_of_dead_letters(run: Run, journal: Journal, tmp_path: Path) -> N
 def test_export_of_the_backlog(run: Run, journal: Journal) -> None:
     done = run("journal", "export", "--backlog")
     assert done.stdout.encode() == b"".join(body(number) + b"\n" for number in range(7, 11))
-    journal.write([Row(str(number), body(number)) for number in range(11, 3001)])
+    journal.write([(str(number), body(number)) for number in range(11, 3001)])
     done = run("journal", "export", "--backlog")
     assert done.stdout.encode() == b"".join(body(number) + b"\n" for number in range(7, 3001))
     journal.advance(ARCHIVE_SINK, 3000)

@@ -32,7 +32,7 @@ def parse(tree: Any, ip: str | None = "203.0.113.7") -> Message:
 
 
 def document(message: Message) -> dict[str, Any]:
-    identifier, text = message.document('"a1"')
+    identifier, text = message.document(b'"a1"')
     tree: dict[str, Any] = json.loads(text)
     assert tree["_id"] == identifier
     return tree
@@ -276,9 +276,9 @@ def test_an_address_that_is_none_is_left_out() -> None:
 
 def test_a_document_reads_back_as_the_message() -> None:
     message = parse(TELEM)
-    _, text = message.document('"a1"')
+    _, text = message.document(b'"a1"')
     again = from_document(text)
-    assert again.document('"a1"') == message.document('"a1"')
+    assert again.document(b'"a1"') == message.document(b'"a1"')
     assert type_of(text) == "RECEIVED_TELEM"
 
 

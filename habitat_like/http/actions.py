@@ -80,15 +80,18 @@ def unavailable(reason: str) -> Response:
 class Args(NamedTuple):
     """What an action is given: the request's body, decoded, and where it came in.
 
-    ``path`` is what follows the action's name, ``query`` the query string, ``headers`` the SCGI
-    headers.
+    ``path`` is what follows the action's name, ``headers`` are the SCGI headers.
     """
 
     body: bytes
     method: str = "POST"
     path: str = ""
-    query: str = ""
     headers: Mapping[bytes, bytes] = {}
+
+    @property
+    def query(self) -> str:
+        """The query string."""
+        return self.headers.get(b"QUERY_STRING", b"").decode(scgi.ENCODING)
 
 
 ActionFunction = Callable[..., Any]

@@ -122,8 +122,7 @@ class SCGIHandler:
         encoding = headers.get(b"HTTP_CONTENT_ENCODING")
         if encoding is not None:
             self.body = decode_body(self.body, encoding, self.server.limits.max_body)
-        query = headers.get(b"QUERY_STRING", b"").decode(scgi.ENCODING)
-        args = Args(self.body, self.method, self.path, query, headers)
+        args = Args(self.body, self.method, self.path, headers)
         result = self.action.call(self.server.application, self.ip, args)
         return to_reply(to_response(result))
 

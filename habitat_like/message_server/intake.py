@@ -32,7 +32,7 @@ class Intake:
         self.program = program
         self.journal: Journal = program.journal
         config: Config = program.config
-        self._machine_code = msgspec.json.encode(config.gateway.machine_code).decode("utf-8")
+        self._machine_code = msgspec.json.encode(config.gateway.machine_code)
         self._max_backlog = config.journal.max_backlog
         # The rows that the running thread's transaction collects, and how many it may.
         self._local = threading.local()
@@ -61,9 +61,9 @@ class Intake:
             return identifier
         if len(rows) >= self._local.room:
             raise BacklogFull(f"{self._max_backlog} messages wait for the archive")
-        row = Row(*message.document(self._machine_code))
+        row = message.document(self._machine_code)
         rows.append(row)
-        return row.id
+        return row[0]
 
     def push_rows(self, rows: Iterable[Row]) -> None:
         """Put rows that another thread's transaction collected into this thread's transaction."""
