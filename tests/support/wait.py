@@ -17,8 +17,8 @@ def eventually(
 ) -> T:
     """Call ``predicate`` until it returns something true, and return that.
 
-    An AssertionError, OSError, HTTPException or ArchiveUnavailable in it means "not yet". After ``timeout`` seconds the
-    test fails with ``what`` and the last answer.
+    An AssertionError, OSError, HTTPException or ArchiveUnavailable in it means "not yet". After
+    ``timeout`` seconds the test fails with ``what`` and the last answer.
     """
     deadline = time.monotonic() + timeout
     while True:
