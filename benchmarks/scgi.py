@@ -1,0 +1,26 @@
+"""A client for one SCGI request, for checks and for asking the gateway how it fares."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from tests.support.scgi import encode
+
+TIMEOUT = 30.0
+
+
+def request(path: Path, method: str, uri: str, body: bytes = b"") -> tuple[int, bytes]:
+    """The status and the body of the answer. Raises OSError, also for an answer that is none."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(TIMEOUT)
+        connection.connect(str(path))
+        connection.sendall(encode(method, uri, body))
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    head, _, text = answer.partition(b"\r\n\r\n")
+    words = head.split(maxsplit=2)
+    if len(words) < 2 or not words[1].isdigit():
+        raise ConnectionError(f"no answer but {answer[:80]!r}")
+    return int(words[1]), text
