@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def jobs(size: Size) -> list[Job]:
     add(PEERS["uwsgi x1 + sqlite"], size.connections if size.all_cells else middle[:1])
     add(systems.MESSAGES, middle[-1:] if not size.all_cells else size.connections)
     add(systems.MESSAGES_DRAINING, middle[-1:])
+    backlog = systems.gateway("message, backlog", systems.embedded, backlog=size.backlog)
+    add(backlog, middle[-1:] if size.backlog else ())
     if size.all_cells:
         add(NGINX, many)
         for name in ("scgi x2", "scgi x4", "aioscgi", "aioscgi uvloop", "uwsgi x2"):
@@ -98,7 +101,7 @@ class Bench:
             for job in same:
                 try:
                     sample = self._sample(job, before)
-                except (BenchError, OSError) as error:
+                except (BenchError, OSError, subprocess.SubprocessError) as error:
                     tell(f"{job.cell.name}: {error}")
                     continue
                 after = self._look(*way)

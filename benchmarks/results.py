@@ -100,7 +100,7 @@ class Figure(msgspec.Struct, kw_only=True):
     def spread(self) -> float:
         """The largest distance of a value from the median, as a share of it."""
         value = self.value
-        return max(abs(one - value) for one in self.values) / value if value else 0.0
+        return max(abs(one - value) for one in self.values) / abs(value) if value else 0.0
 
 
 class Outcome(msgspec.Struct, kw_only=True):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import http.client
 import re
 import shutil
+import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +23,20 @@ from benchmarks.results import Report
 from benchmarks.rows import ROWS, Context
 from benchmarks.sizes import Size
 from benchmarks.systems import RESPONDER
+from habitat_like.archive import ArchiveError
+from habitat_like.journal import JournalError
 from tests.support.couch import SERVER, CouchServer
+
+#: What ends a row, and not the run.
+FAILURES = (
+    BenchError,
+    OSError,
+    sqlite3.Error,
+    subprocess.SubprocessError,
+    http.client.HTTPException,
+    JournalError,
+    ArchiveError,
+)
 
 METHOD = {
     "load": "wrk, 1 thread, keep-alive, through nginx; or a loader in C straight at the socket",
@@ -82,7 +98,7 @@ def run(size: Size, only: re.Pattern[str], rounds: int) -> Report:
                 status.update(f"row: {name}")
                 try:
                     report.figures.update(ROWS[name](context))
-                except (BenchError, OSError) as error:
+                except FAILURES as error:
                     failed(f"{name}: {error}")
     report.cells = [cell for cell in report.cells if cell.samples]
     report.seconds = round(time.monotonic() - begin, 1)

@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.support.scgi import encode
 
 TIMEOUT = 30.0
+#: What nginx always tells and some servers insist on.
+_PARAMS = {"SERVER_NAME": "localhost", "SERVER_PORT": "80", "REMOTE_PORT": "40000"}
 
 
 def request(path: Path, method: str, uri: str, body: bytes = b"") -> tuple[int, bytes]:
@@ -15,7 +17,7 @@ def request(path: Path, method: str, uri: str, body: bytes = b"") -> tuple[int, 
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT)
         connection.connect(str(path))
-        connection.sendall(encode(method, uri, body))
+        connection.sendall(encode(method, uri, body, params=_PARAMS))
         answer = b""
         while part := connection.recv(65536):
             answer += part

@@ -45,7 +45,7 @@ QUICK = Size(
     connections=(8, 32, 128),
     all_cells=False,
     documents=50_000,
-    backlog=50_000,
+    backlog=150_000,
     couch=1_000,
     times=5,
 )
@@ -57,7 +57,7 @@ SMOKE = Size(
     connections=(8,),
     all_cells=False,
     documents=2_000,
-    backlog=2_000,
+    backlog=0,
     couch=200,
     times=2,
 )

@@ -13,10 +13,11 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from benchmarks import load, place, scgi
+from benchmarks import load, place, prepared, scgi
 from benchmarks.place import HERE, BenchError, compiled, find
 from benchmarks.process import Child
 from tests.support.couch import CouchServer
@@ -130,9 +131,13 @@ def gateway(
     *,
     batch: int = 0,
     idle: int = 0,
+    backlog: int = 0,
     configuration: Mapping[str, Mapping[str, object]] | None = None,
 ) -> System:
-    """The gateway as shipped: full sync, metrics, its log in a file, the archive of ``archive``."""
+    """The gateway as shipped: full sync, metrics, its log in a file, the archive of ``archive``.
+
+    ``backlog`` messages are in its journal when it starts, and must not run out.
+    """
 
     def command(where: Place) -> tuple[list[str], dict[str, str]]:
         sections: dict[str, dict[str, object]] = {
@@ -145,29 +150,32 @@ def gateway(
             sections.setdefault(section, {}).update(keys)
         config = where.directory / "config.yml"
         config.write_text(json.dumps(sections), encoding="utf-8")  # JSON is YAML too
+        if backlog:
+            prepared.journal(where.directory / "journal.sqlite", backlog)
         return [PYTHON, "-m", "habitat_like.cli", "serve", "--config", str(config)], {}
+
+    def stored(where: Place) -> int:
+        found = status(where.socket)
+        if backlog and found["archive"]["messages"] >= backlog:
+            raise BenchError("the backlog was drained before the load ended; make it larger")
+        return int(found["messages"]["accepted"])
 
     return System(
         name=name,
         command=command,
-        stored=accepted,
+        stored=stored,
         path="/messages" if batch else "/message",
         batch=batch,
         idle=idle,
     )
 
 
-def accepted(where: Place) -> int:
-    """How many messages the gateway says it has accepted."""
-    return int(status(where.socket)["messages"]["accepted"])
-
-
-def status(socket: Path) -> dict[str, dict[str, int]]:
+def status(socket: Path) -> dict[str, Any]:
     """The gateway's GET /status."""
     code, text = scgi.request(socket, "GET", "/status")
     if code != 200:
         raise BenchError(f"GET /status answered {code}")
-    tree: dict[str, dict[str, int]] = json.loads(text)
+    tree: dict[str, Any] = json.loads(text)
     return tree
 
 

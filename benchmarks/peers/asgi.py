@@ -29,13 +29,16 @@ async def application(
     send: Callable[[Event], Awaitable[None]],
 ) -> None:
     """The ASGI application."""
-    if scope["type"] != "http":
+    if scope["type"] == "lifespan":
+        for stage in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{stage}.complete"})
         return
     event = await receive()
-    body = event["body"]
+    body = event.get("body", b"")
     while event.get("more_body"):
         event = await receive()
-        body += event["body"]
+        body += event.get("body", b"")
     if IN_THREAD:
         status, text = await asyncio.to_thread(WORK.take, body)
     else:
@@ -54,7 +57,7 @@ def main() -> None:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     # asyncio's queue of 100 connections is shorter than the load.
     asyncio.start_unix_server = functools.partial(asyncio.start_unix_server, backlog=4096)
-    sys.argv[1:] = ["--unix-socket", path, "benchmarks.peers.asgi:application"]
+    sys.argv[1:] = ["--unix-socket", path, "--base-uri", "", "benchmarks.peers.asgi:application"]
     aioscgi.main()
 
 

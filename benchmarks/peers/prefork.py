@@ -5,6 +5,7 @@ python -m benchmarks.peers.prefork SOCKET CHILDREN
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from typing import BinaryIO
@@ -29,6 +30,11 @@ class Handler(SCGIHandler):  # type: ignore[misc]
             f"Status: {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\n\r\n"
         )
         output.write(head.encode() + text)
+
+    def handle_connection(self, conn: socket.socket) -> None:
+        """A client that hangs up ends its request, not the child."""
+        with contextlib.suppress(ConnectionError):
+            super().handle_connection(conn)
 
 
 class LongQueue(socket.socket):
