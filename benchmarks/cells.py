@@ -14,7 +14,7 @@ from benchmarks import load, place, systems
 from benchmarks.front import Front
 from benchmarks.load import Outcome
 from benchmarks.place import BenchError
-from benchmarks.process import Child, cpu, rss
+from benchmarks.process import Child, busy, children, cpu, rss
 from benchmarks.results import Cell, Sample, Via
 from benchmarks.sizes import Size
 from benchmarks.systems import PEERS, Place, System, running
@@ -138,9 +138,10 @@ class Bench:
 
     def _measure(self, job: Job, child: Child | None, before: Outcome) -> Sample:
         size, cell = self._size, job.cell
-        used = cpu(child.pid) if child else 0.0
-        nginx_used = cpu(self._front.pid)
+        begin = (cpu(child.pid) if child else 0.0, cpu(self._front.pid), children(), busy())
         outcome = self._load(job.system, cell.via, cell.connections, size.seconds)
+        end = (cpu(child.pid) if child else 0.0, cpu(self._front.pid), children(), busy())
+        server, nginx, own, everything = (b - a for a, b in zip(begin, end, strict=True))
         requests = outcome.requests or 1
         problem = None
         if outcome.errors:
@@ -151,11 +152,12 @@ class Bench:
             rate=outcome.rate,
             p50=outcome.p50,
             p99=outcome.p99,
-            cpu=(cpu(child.pid) - used) / requests if child else 0.0,
-            nginx_cpu=(cpu(self._front.pid) - nginx_used) / requests,
+            cpu=server / requests,
+            nginx_cpu=nginx / requests,
             rss=rss(child.pid) if child else 0.0,
             reference=before.rate,
             reference_p99=before.p99,
+            others=max(0.0, everything - server - nginx - own) / size.seconds / 1e6,
             problem=problem,
         )
 

@@ -26,7 +26,7 @@ struct slot {
     int open; /* a request is in flight */
     uint64_t started;
     size_t sent, got;
-    char head[64]; /* the reply's beginning */
+    char head[256]; /* the reply's beginning */
     char *request;
     char **serials; /* where the serial numbers stand in it */
 };
@@ -152,10 +152,10 @@ static void receive(struct slot *slot) {
         }
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             return;
-        finish(slot, got == 0 && slot->got >= 11 &&
-                         (!memcmp(slot->head, "Status: 200", 11) ||
-                          !memcmp(slot->head, "HTTP/1.1 200", 12) ||
-                          !memcmp(slot->head, "HTTP/1.0 200", 12)));
+        size_t head = slot->got < sizeof slot->head ? slot->got : sizeof slot->head;
+        int good = memmem(slot->head, head, "Status: 200", 11) ||
+                   memmem(slot->head, head, "HTTP/1.1 200", 12);
+        finish(slot, got == 0 && good);
         return;
     }
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,19 @@ def cpu(pid: int) -> float:
             continue
         ticks += sum(int(field) for field in stat[11:15])
     return ticks * _TICK
+
+
+def busy() -> float:
+    """Processor time, in microseconds, that all processes of the machine used since its start."""
+    line = Path("/proc/stat").read_text().partition("\n")[0].split()
+    # user, nice, system, idle, iowait, irq, softirq, steal; see proc(5).
+    return sum(int(line[at]) for at in (1, 2, 3, 6, 7, 8)) * _TICK
+
+
+def children() -> float:
+    """Processor time, in microseconds, of this process and its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used) * 1e6
 
 
 def rss(pid: int) -> float:

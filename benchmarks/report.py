@@ -36,7 +36,7 @@ def _cells(report: Report) -> Table:
     table = Table(title="medians over the rounds; ratio: share of the C responder's rate")
     table.add_column("server", no_wrap=True)
     table.add_column("at", justify="right")
-    for name in ("messages/s", "ratio", "±", "p50 ms", "p99 ms", "µs CPU", "nginx", "MB"):
+    for name in ("messages/s", "ratio", "±", "p50 ms", "p99 ms", "µs CPU", "nginx", "MB", "others"):
         table.add_column(name, justify="right", no_wrap=True)
     last = None
     order = sorted(report.cells, key=lambda one: (one.via, one.connections))
@@ -86,6 +86,7 @@ def _row(table: Table, cell: Cell) -> None:
         f"{cell.median(lambda one: one.cpu):.1f}",
         f"{cell.median(lambda one: one.nginx_cpu):.1f}" if cell.via == "nginx" else "",
         f"{cell.median(lambda one: one.rss):.0f}" if cell.system != "nginx" else "",
+        f"{cell.median(lambda one: one.others):.1f}",
     )
 
 

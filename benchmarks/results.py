@@ -23,7 +23,8 @@ class Sample(msgspec.Struct, kw_only=True):
     ``rate`` is in requests a second, ``p50`` and ``p99`` in microseconds, ``cpu`` and ``nginx_cpu``
     in microseconds of processor time a request, ``rss`` in MB. ``reference`` is the responder's
     rate over the same way at the same number of connections, the mean of right before and right
-    after; ``reference_p99`` likewise. ``problem`` says why the sample is not valid.
+    after; ``reference_p99`` likewise. ``others`` is how many cores were busy with what is no
+    part of the run. ``problem`` says why the sample is not valid.
     """
 
     rate: float
@@ -34,6 +35,7 @@ class Sample(msgspec.Struct, kw_only=True):
     rss: float
     reference: float
     reference_p99: float
+    others: float
     problem: str | None = None
 
     @property

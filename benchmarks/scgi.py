@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def request(path: Path, method: str, uri: str, body: bytes = b"") -> tuple[int, 
         while part := connection.recv(65536):
             answer += part
     head, _, text = answer.partition(b"\r\n\r\n")
-    words = head.split(maxsplit=2)
-    if len(words) < 2 or not words[1].isdigit():
+    # Anywhere among the headers, as CGI has it (RFC 3875 section 6.3.3); uWSGI's may lead.
+    found = re.search(rb"^(?:Status:|HTTP/1\.[01]) *(\d{3})\b", head, re.MULTILINE | re.IGNORECASE)
+    if not found:
         raise ConnectionError(f"no answer but {answer[:80]!r}")
-    return int(words[1]), text
+    return int(found[1]), text
