@@ -21,7 +21,7 @@ help:
 run: .venv/.run nginx
 	@exec .venv/bin/python tools/run.py
 
-test: .venv/.dev nginx node $(NPM_PACKAGES)
+test: .venv/.dev nginx node $(NPM_PACKAGES) load-tools
 	.venv/bin/python -m pytest $(ARGS)
 
 # A peer that can't be had is told as missing by the run itself.
@@ -60,9 +60,8 @@ clean:
 	@touch .venv/.run $@
 
 .venv/.bench: .venv/.dev pyproject.toml
-	.venv/bin/python -m pip install --quiet --editable '.[bench]' || \
-	    echo 'some peers could not be installed; the others are measured'
-	@touch $@
+	@if .venv/bin/python -m pip install --quiet --editable '.[bench]'; then touch $@; \
+	else echo 'some peers could not be installed; the others are measured'; fi
 
 $(NPM_PACKAGES): tests/couchdb/package.json tests/couchdb/package-lock.json | node
 	cd tests/couchdb && npm ci --ignore-scripts --no-audit --no-fund

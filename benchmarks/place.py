@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ ROOT = HERE.parent
 DATA = ROOT / "var" / "bench"
 RESULTS = DATA / "results"
 LOGS = DATA / "logs"
+_RUN = DATA / "run" / str(os.getpid())
 
 
 class BenchError(Exception):
@@ -32,13 +34,20 @@ def sockets() -> Iterator[Path]:
 @contextlib.contextmanager
 def data(name: str) -> Iterator[Path]:
     """An empty directory on the disk, gone afterwards."""
-    path = DATA / "run" / name
+    path = _RUN / name
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def clean() -> None:
+    """Remove what this run left, and what runs left that were killed."""
+    for path in (DATA / "run").glob("*"):
+        if path == _RUN or not Path(f"/proc/{path.name}").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def program(name: str) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import http.client
 import re
-import shutil
 import sqlite3
 import subprocess
 import time
@@ -73,7 +72,7 @@ def run(size: Size, only: re.Pattern[str], rounds: int) -> Report:
     todo = _available(_wanted(size, only), report, console)
     report.cells = [job.cell for job in todo]
     with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, place.DATA / "run", ignore_errors=True)
+        stack.callback(place.clean)
         sockets = stack.enter_context(place.sockets())
         couch = stack.enter_context(_couch(report, console))
         if couch is None:
