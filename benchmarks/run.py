@@ -84,6 +84,8 @@ def run(size: Size, only: re.Pattern[str], rounds: int) -> Report:
         bench = Bench(size, sockets, front, couch)
         with console.status("") as status, bench.reference():
             for number in range(rounds if todo else 0):
+                if not console.is_terminal:
+                    console.print(f"round {number + 1} of {rounds}: {len(todo)} cells")
                 for at, (job, sample) in enumerate(bench.round(todo, failed), 1):
                     job.cell.samples.append(sample)
                     if sample.problem:
@@ -95,6 +97,8 @@ def run(size: Size, only: re.Pattern[str], rounds: int) -> Report:
             context = Context(size=size, rounds=rounds, sockets=sockets, couch=couch, report=report)
             for name in _rows(only):
                 status.update(f"row: {name}")
+                if not console.is_terminal:
+                    console.print(f"row: {name}")
                 try:
                     report.figures.update(ROWS[name](context))
                 except FAILURES as error:

@@ -16,7 +16,7 @@ from benchmarks.results import Cell, Figure, Report, Sample
 from tests.support.net import ROOT
 
 #: One cell of each kind that needs nothing but what `make test` installs, and all rows.
-SOME = r"^(message|messages|message, draining|classic)( \(socket\))? @8$|^[a-z]+$"
+SOME = r"^(message|messages|classic)( \(socket\))? @8$|^[a-z]+$"
 
 
 def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -69,7 +69,6 @@ def test_the_smallest_run_measures_cells_and_rows_and_judges_them(tmp_path: Path
     found = results.load(path)
     assert {one.name for one in found.cells} == {
         "message @8",
-        "message, draining @8",
         "messages @8",
         "classic @8",
         "message (socket) @8",
