@@ -8,11 +8,12 @@ export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint venv clean nginx node
+.PHONY: help run test bench lint venv clean nginx node load-tools uwsgi
 
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
 	@echo 'make test   run all tests (ARGS="-k journal -x" goes to pytest)'
+	@echo 'make bench  measure the gateway beside its peers (ARGS="--quick"; see benchmarks/README.md)'
 	@echo 'make lint   ruff and mypy'
 	@echo 'make venv   make .venv with everything a developer needs'
 	@echo 'make clean  remove what the other targets made, but not the data in var/'
@@ -20,8 +21,14 @@ help:
 run: .venv/.run nginx
 	@exec .venv/bin/python tools/run.py
 
-test: .venv/.dev nginx node $(NPM_PACKAGES)
+test: .venv/.dev nginx node $(NPM_PACKAGES) load-tools
 	.venv/bin/python -m pytest $(ARGS)
+
+# A peer that can't be had is told as missing by the run itself.
+bench: .venv/.bench nginx load-tools
+	@$(MAKE) --no-print-directory uwsgi || true
+	@$(MAKE) --no-print-directory node $(NPM_PACKAGES) || true
+	.venv/bin/python -m benchmarks run $(ARGS)
 
 lint: .venv/.dev
 	.venv/bin/ruff check
@@ -33,7 +40,7 @@ venv: .venv/.dev
 clean:
 	rm -rf .venv build dist *.egg-info tests/couchdb/node_modules
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find habitat_like tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find habitat_like benchmarks tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: each is made once, and again when what it depends on changes.
 
@@ -52,6 +59,10 @@ clean:
 	.venv/bin/python -m pip install --quiet --editable '.[dev]'
 	@touch .venv/.run $@
 
+.venv/.bench: .venv/.dev pyproject.toml
+	@if .venv/bin/python -m pip install --quiet --editable '.[bench]'; then touch $@; \
+	else echo 'some peers could not be installed; the others are measured'; fi
+
 $(NPM_PACKAGES): tests/couchdb/package.json tests/couchdb/package-lock.json | node
 	cd tests/couchdb && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
@@ -61,3 +72,10 @@ nginx:
 
 node:
 	@command -v node >/dev/null && command -v npm >/dev/null || tools/install-debian nodejs npm
+
+load-tools:
+	@command -v wrk >/dev/null || tools/install-debian wrk
+	@command -v gcc >/dev/null || tools/install-debian gcc libc6-dev
+
+uwsgi:
+	@command -v uwsgi >/dev/null || tools/install-debian uwsgi-core uwsgi-plugin-python3

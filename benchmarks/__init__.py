@@ -1,0 +1,1 @@
+"""Measures the gateway beside its peers and its limits; see README.md."""

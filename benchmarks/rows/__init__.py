@@ -1,0 +1,22 @@
+"""What is measured beside the cells: each row is a function from a Context to named figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.results import Figure
+from benchmarks.rows import archive, disk, drain, journal, memory, start, visible
+from benchmarks.rows.context import Context
+
+ROWS: dict[str, Callable[[Context], dict[str, Figure]]] = {
+    "disk": disk.fdatasync,
+    "couch": drain.couch,
+    "visible": visible.visible,
+    "journal": journal.growth,
+    "query": archive.query,
+    "stream": archive.stream,
+    "start": start.start,
+    "memory": memory.memory,
+}
+
+__all__ = ["ROWS", "Context"]

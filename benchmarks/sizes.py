@@ -1,0 +1,64 @@
+"""How much a run measures: full, quick, or the least that still uses every part."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """``seconds`` is the time of one sample, ``reference`` that of the responder's, whole seconds.
+
+    ``connections`` are those of most cells. The other numbers are those of the rows: ``documents``
+    in the archive and the journal that count as large, ``backlog`` messages to drain, ``couch``
+    messages into the CouchDB-protocol server, ``times`` repetitions of what is short.
+    """
+
+    name: str
+    rounds: int
+    seconds: float
+    reference: float
+    connections: tuple[int, ...]
+    all_cells: bool
+    documents: int
+    backlog: int
+    couch: int
+    times: int
+
+
+FULL = Size(
+    name="full",
+    rounds=3,
+    seconds=2,
+    reference=1,
+    connections=(8, 32, 128),
+    all_cells=True,
+    documents=1_000_000,
+    backlog=300_000,
+    couch=5_000,
+    times=20,
+)
+QUICK = Size(
+    name="quick",
+    rounds=1,
+    seconds=1,
+    reference=1,
+    connections=(8, 32, 128),
+    all_cells=False,
+    documents=50_000,
+    backlog=150_000,
+    couch=1_000,
+    times=5,
+)
+SMOKE = Size(
+    name="smoke",
+    rounds=1,
+    seconds=1,
+    reference=1,
+    connections=(8,),
+    all_cells=False,
+    documents=2_000,
+    backlog=0,
+    couch=200,
+    times=2,
+)
+SIZES = {size.name: size for size in (FULL, QUICK, SMOKE)}
