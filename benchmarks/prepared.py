@@ -39,7 +39,7 @@ def rows(count: int, first: int = 0) -> Iterator[Row]:
             f'{{"frequency":434075199.23,"string":"JCRoYWJpdGF0{number:012d}'
             'LDUxLjUwODEsLTAuMTI4NCwxMjM0NSwyMy41LDkuODEK"},"gateway":"bench"}'
         )
-        yield Row(identifier, document.encode())
+        yield identifier, document.encode()
 
 
 def batches(documents: Iterator[Row], size: int) -> Iterator[list[Row]]:
@@ -70,7 +70,7 @@ def archive(count: int) -> Path:
             made = open_archive(ArchiveConfig(uri=f"sqlite:{unfinished}"))
             made.prepare()
             for batch in batches(rows(count), _BATCH):
-                made.store([row.document for row in batch])
+                made.store([document for _, document in batch])
             made.close()
     return kept
 
