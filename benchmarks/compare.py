@@ -35,7 +35,7 @@ class Change(msgspec.Struct):
 def compare(before: Report, after: Report) -> list[Change]:
     """Print every value that both have; returns those that became worse beyond the noise."""
     console = Console()
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 124)
     for key in sorted(before.machine.keys() & after.machine.keys()):
         if before.machine[key] != after.machine[key]:
             console.print(f"{key}: {before.machine[key]} -> {after.machine[key]}", highlight=False)

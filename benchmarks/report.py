@@ -11,7 +11,7 @@ from benchmarks.results import Cell, Report
 def show(report: Report) -> None:
     """Print the whole result."""
     console = Console()
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 124)
     machine = report.machine
     console.print(
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']},"
@@ -35,7 +35,7 @@ def show(report: Report) -> None:
 def _cells(report: Report) -> Table:
     table = Table(title="medians over the rounds; ratio: share of the C responder's rate")
     table.add_column("server", no_wrap=True)
-    table.add_column("at", justify="right")
+    table.add_column("at", justify="right", no_wrap=True)
     for name in ("messages/s", "ratio", "±", "p50 ms", "p99 ms", "µs CPU", "nginx", "MB", "others"):
         table.add_column(name, justify="right", no_wrap=True)
     last = None
