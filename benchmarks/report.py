@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
+
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.results import Cell, Report
+
+#: Cores that others may keep busy without a word about it.
+QUIET = 0.2
 
 
 def show(report: Report) -> None:
@@ -26,6 +31,13 @@ def show(report: Report) -> None:
         console.print(_figures(report))
     if report.goals:
         console.print(_goals(report))
+    others = [sample.others for cell in report.cells for sample in cell.samples]
+    if others and (busy := statistics.median(others)) > QUIET:
+        console.print(
+            f"[yellow]not quiet:[/] other processes kept {busy:.1f} cores busy meanwhile; ratios of"
+            " this run are worth little, CPU for each request a little more",
+            highlight=False,
+        )
     for line in report.missing:
         console.print(f"[yellow]missing:[/] {line}", highlight=False)
     for line in report.failed:
