@@ -39,6 +39,11 @@ def compare(before: Report, after: Report) -> list[Change]:
     for key in sorted(before.machine.keys() & after.machine.keys()):
         if before.machine[key] != after.machine[key]:
             console.print(f"{key}: {before.machine[key]} -> {after.machine[key]}", highlight=False)
+    if before.size != after.size:
+        console.print(
+            f"[yellow]a {before.size} run and a {after.size} one:[/] rows are of different sizes",
+            highlight=False,
+        )
     table = Table(title="cells: ratio to the C responder; then what stands beside the cells")
     table.add_column("what", no_wrap=True)
     for name in ("before", "after", "gain", "noise", ""):
