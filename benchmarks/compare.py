@@ -35,10 +35,15 @@ class Change(msgspec.Struct):
 def compare(before: Report, after: Report) -> list[Change]:
     """Print every value that both have; returns those that became worse beyond the noise."""
     console = Console()
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 124)
     for key in sorted(before.machine.keys() & after.machine.keys()):
         if before.machine[key] != after.machine[key]:
             console.print(f"{key}: {before.machine[key]} -> {after.machine[key]}", highlight=False)
+    if before.size != after.size:
+        console.print(
+            f"[yellow]a {before.size} run and a {after.size} one:[/] rows are of different sizes",
+            highlight=False,
+        )
     table = Table(title="cells: ratio to the C responder; then what stands beside the cells")
     table.add_column("what", no_wrap=True)
     for name in ("before", "after", "gain", "noise", ""):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import statistics
+
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.results import Cell, Report
 
+#: Cores that others may keep busy without a word about it.
+QUIET = 0.2
+
 
 def show(report: Report) -> None:
     """Print the whole result."""
     console = Console()
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 124)
     machine = report.machine
     console.print(
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']},"
@@ -26,6 +31,13 @@ def show(report: Report) -> None:
         console.print(_figures(report))
     if report.goals:
         console.print(_goals(report))
+    others = [sample.others for cell in report.cells for sample in cell.samples]
+    if others and (busy := statistics.median(others)) > QUIET:
+        console.print(
+            f"[yellow]not quiet:[/] other processes kept {busy:.1f} cores busy meanwhile; ratios of"
+            " this run are worth little, CPU for each request a little more",
+            highlight=False,
+        )
     for line in report.missing:
         console.print(f"[yellow]missing:[/] {line}", highlight=False)
     for line in report.failed:
@@ -35,7 +47,7 @@ def show(report: Report) -> None:
 def _cells(report: Report) -> Table:
     table = Table(title="medians over the rounds; ratio: share of the C responder's rate")
     table.add_column("server", no_wrap=True)
-    table.add_column("at", justify="right")
+    table.add_column("at", justify="right", no_wrap=True)
     for name in ("messages/s", "ratio", "±", "p50 ms", "p99 ms", "µs CPU", "nginx", "MB", "others"):
         table.add_column(name, justify="right", no_wrap=True)
     last = None
