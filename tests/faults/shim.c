@@ -29,7 +29,7 @@
 
 enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, UNLINK = 8, REPLY = 16, READ = 32, CREATE = 64 };
 enum { KILL = 1, KILL_AFTER = 2, TORN = 3, FAIL = 4, DELAY = 5 };
-enum { RULES = 8, FDS = 65536, MARK = 16 };
+enum { RULES = 8, FDS = 65536, MARK = 16, FILES = 64 };
 
 struct rule {
     _Atomic uint32_t armed;
@@ -58,6 +58,13 @@ static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
 /* Paths of open files, read at first use; the empty string: no file of ours. */
 static char *_Atomic paths[FDS];
 static char marks[FDS][MARK + 1];
+/* Failed fsyncs: Linux tells of each to every descriptor that was open on the file then, once. */
+static struct {
+    char *path;
+    int failures;
+} failed[FILES];
+static int told[FDS];
+static pthread_mutex_t failing = PTHREAD_MUTEX_INITIALIZER;
 
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_read)(int, void *, size_t);
@@ -199,6 +206,52 @@ static int recorded(const char *path)
     return record_fd >= 0 && *path && !ends_with(path, "-shm");
 }
 
+/* The count of failed fsyncs of a file, after one more if `more`. */
+static int failures(const char *path, int more)
+{
+    int count = 0;
+    pthread_mutex_lock(&failing);
+    for (int i = 0; i < FILES; i++) {
+        if (!failed[i].path && more)
+            failed[i].path = strdup(path);
+        if (failed[i].path && !strcmp(failed[i].path, path)) {
+            count = failed[i].failures += more;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&failing);
+    return count;
+}
+
+/* An fsync under all rules; EIO also when another descriptor's fsync of the file has failed. */
+static int synced(int fd, int (*call)(int))
+{
+    const char *path = path_of(fd);
+    int is_recorded = recorded(path), result, saved = EIO;
+    struct rule *rule = fires(SYNC, path);
+    if (is_recorded)
+        pthread_mutex_lock(&order);
+    if (rule && rule->action == FAIL) {
+        told[fd] = failures(path, 1);
+        saved = rule->error;
+        result = -1;
+    } else if (*path && told[fd] < failures(path, 0)) {
+        told[fd] = failures(path, 0);
+        result = -1;
+    } else {
+        result = call(fd);
+        saved = errno;
+        if (rule && rule->action == KILL_AFTER)
+            kill(getpid(), SIGKILL);
+    }
+    if (is_recorded) {
+        note(SYNC, path, 0, 0, result, NULL);
+        pthread_mutex_unlock(&order);
+    }
+    errno = saved;
+    return result;
+}
+
 /* One operation under all rules: `call` does it, on as many bytes as it is told. */
 #define OPERATION(op, path, offset, length, data, call)                                            \
     const char *its_path = (path);                                                                 \
@@ -249,12 +302,12 @@ ssize_t pread(int fd, void *data, size_t length, off_t offset)
 
 int fsync(int fd)
 {
-    OPERATION(SYNC, path_of(fd), 0, 0, NULL, real_fsync(fd));
+    return synced(fd, real_fsync);
 }
 
 int fdatasync(int fd)
 {
-    OPERATION(SYNC, path_of(fd), 0, 0, NULL, real_fdatasync(fd));
+    return synced(fd, real_fdatasync);
 }
 
 int ftruncate64(int fd, off64_t size_wanted)
@@ -278,6 +331,8 @@ static int opened(int fd, int flags, int existed)
     if (!control || fd < 0)
         return fd;
     forget(fd);
+    if (fd < FDS)
+        told[fd] = failures(path_of(fd), 0);
     const char *path = flags & O_CREAT && !existed ? path_of(fd) : "";
     if (recorded(path)) {
         pthread_mutex_lock(&order);

@@ -136,6 +136,10 @@ class Shim:
         """Let the gateway's wall clock be so many seconds ahead of the machine's."""
         _CONTROL.pack_into(self._map, 0, int(seconds * 1_000_000_000))
 
+    def recorded(self) -> int:
+        """How many operations were recorded so far."""
+        return sum(1 for _ in self.events())
+
     def events(self) -> Iterator[Event]:
         """What was recorded so far, in order. A record that the end cut off is left out."""
         with self.record.open("rb") as file:
