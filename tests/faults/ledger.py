@@ -54,6 +54,12 @@ class Ledger:
             for number in refused:
                 self._put(number, REFUSED)
 
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Nobody promised anything about these any more."""
+        with self._lock:
+            for number in numbers:
+                self._flags[number] = 0
+
     def numbers(self, wanted: int, unwanted: int = 0) -> list[int]:
         """The messages that have all flags of ``wanted`` and none of ``unwanted``."""
         flags = self._flags

@@ -12,6 +12,8 @@ from habitat_like.message import MAX_TIME
 START = 1295103598
 #: How much later than it was created a message is uploaded, in seconds, by the station's clock.
 DELAY = 5
+#: How many callsigns there are.
+STATIONS = 997
 
 
 def usual_clock(number: int) -> tuple[int, int]:
@@ -24,21 +26,26 @@ class Messages:
     """All messages of a run, by number: three types, each number another message.
 
     ``marked`` puts the number where the shim finds it in a request. ``clock`` gives the station's
-    two times of a message.
+    two times of a message. ``chorus``: STATIONS receivers in a row send one and the same packet.
     """
 
     def __init__(
-        self, *, marked: bool = False, clock: Callable[[int], tuple[int, int]] = usual_clock
+        self,
+        *,
+        marked: bool = False,
+        clock: Callable[[int], tuple[int, int]] = usual_clock,
+        chorus: bool = False,
     ) -> None:
         self._marked = marked
+        self._chorus = chorus
         self._clock = clock
 
     def message(self, number: int) -> dict[str, Any]:
         """What the station sends, as a tree."""
         created, uploaded = self._clock(number)
-        kind, data = _data(number)
+        kind, data = _packet(number // STATIONS) if self._chorus else _data(number)
         message = {
-            "callsign": f"st{number % 997}",
+            "callsign": f"st{number % STATIONS}",
             "type": kind,
             "time_created": created,
             "time_uploaded": uploaded,
@@ -90,10 +97,15 @@ class Messages:
 def number_of(document: dict[str, Any]) -> int:
     """The number of the message that a document was made of, -1 if it is none of ours."""
     data = document.get("data", {})
+    if not str(document.get("callsign")).startswith("ST"):
+        return -1
     try:
         match document.get("type"):
             case "RECEIVED_TELEM":
-                return int(data["number"])
+                if "number" in data:
+                    return int(data["number"])
+                group = int(base64.b64decode(data["string"]).rpartition(b",")[2])
+                return group * STATIONS + int(document["callsign"][2:])
             case "LISTENER_INFO":
                 return int(data["name"])
             case "LISTENER_TELEM":
@@ -101,6 +113,11 @@ def number_of(document: dict[str, Any]) -> int:
     except (KeyError, ValueError, TypeError):
         pass
     return -1
+
+
+def _packet(number: int) -> tuple[str, dict[str, Any]]:
+    """A packet without anything that tells its receivers apart."""
+    return "RECEIVED_TELEM", {"string": base64.b64encode(b"$$chorus,%d" % number).decode()}
 
 
 def _data(number: int) -> tuple[str, dict[str, Any]]:

@@ -38,6 +38,7 @@ class Rig:
     """The servers of one scenario, down until ``start``.
 
     ``archive`` is the embedded one, a CouchDB-protocol server, or such a server behind a proxy.
+    ``in_server``, ``in_http`` and ``block`` are for nginx; @socket@ in them is the socket's path.
     ``files`` puts journal and embedded archive elsewhere than into the gateway's directory. With
     ``shim`` the gateway's disk and clock obey ``rig.shim``; ``record`` has it record, too.
     """
@@ -53,6 +54,8 @@ class Rig:
         record: bool = False,
         front: bool = True,
         in_server: str = "",
+        in_http: str = "",
+        block: str | None = None,
         activated: bool = False,
     ) -> None:
         self.habitat = Habitat(merge(CONFIG, config or {}), activated=activated)
@@ -72,7 +75,12 @@ class Rig:
         elif archive == "proxy":
             self.proxy = Proxy(self.couch)
             own["archive"]["uri"] = self.proxy.uri(self.database)
-        self.front = Nginx(self.habitat, in_server=in_server) if front else None
+        self.front: Nginx | None = None
+        if front:
+            if block is not None:
+                block = block.replace("@socket@", str(self.habitat.socket_path))
+            in_http = in_http.replace("@socket@", str(self.habitat.socket_path))
+            self.front = Nginx(self.habitat, in_server=in_server, in_http=in_http, block=block)
 
     @property
     def couch(self) -> CouchServer:

@@ -133,13 +133,20 @@ class Run:
         rig: Rig,
         *,
         forbidden: Callable[[int], bool] = lambda _: False,
+        strangers: int = 0,
     ) -> Verdict:
-        """Let the journal drain and compare the archive with the ledger."""
+        """Let the journal drain and compare the archive with the ledger, as ``judge.judge``."""
         rig.drain()
-        verdict = judge(self.ledger, self.messages, rig.documents(), rig.dead_letters(), forbidden)
+        verdict = judge(
+            self.ledger, self.messages, rig.documents(), rig.dead_letters(), forbidden, strangers
+        )
         self.verdicts.append(verdict)
         self.check_log(rig)
         return verdict
+
+    def check_nothing_sent(self) -> None:
+        """The verdict of a scenario without stations."""
+        self.verdicts.append(Verdict())
 
     def check_log(self, rig: Rig) -> None:
         """No traceback may be in any log: an error is a line."""
