@@ -8,11 +8,13 @@ export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint venv clean nginx node
+.PHONY: help run test faults mutants lint venv clean nginx node gcc
 
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
 	@echo 'make test   run all tests (ARGS="-k journal -x" goes to pytest)'
+	@echo 'make faults  run the fault campaign, for an hour or so (ARGS="--seed 7 --only gateway.kill")'
+	@echo 'make mutants  break the code on purpose and see that the campaign notices (ARGS=--full)'
 	@echo 'make lint   ruff and mypy'
 	@echo 'make venv   make .venv with everything a developer needs'
 	@echo 'make clean  remove what the other targets made, but not the data in var/'
@@ -20,8 +22,14 @@ help:
 run: .venv/.run nginx
 	@exec .venv/bin/python tools/run.py
 
-test: .venv/.dev nginx node $(NPM_PACKAGES)
+test: .venv/.dev nginx node gcc $(NPM_PACKAGES)
 	.venv/bin/python -m pytest $(ARGS)
+
+faults: .venv/.dev .venv/.fuzz nginx node gcc $(NPM_PACKAGES)
+	.venv/bin/python -m tests.faults $(ARGS)
+
+mutants: .venv/.dev nginx node gcc $(NPM_PACKAGES)
+	.venv/bin/python -m tests.faults.mutants $(ARGS)
 
 lint: .venv/.dev
 	.venv/bin/ruff check
@@ -52,6 +60,11 @@ clean:
 	.venv/bin/python -m pip install --quiet --editable '.[dev]'
 	@touch .venv/.run $@
 
+# Where there is no atheris for this Python, the inputs are mutated without looking at coverage.
+.venv/.fuzz: .venv/.made pyproject.toml
+	.venv/bin/python -m pip install --quiet --only-binary :all: '.[fuzz]' || true
+	@touch $@
+
 $(NPM_PACKAGES): tests/couchdb/package.json tests/couchdb/package-lock.json | node
 	cd tests/couchdb && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
@@ -61,3 +74,6 @@ nginx:
 
 node:
 	@command -v node >/dev/null && command -v npm >/dev/null || tools/install-debian nodejs npm
+
+gcc:
+	@command -v gcc >/dev/null || tools/install-debian gcc libc6-dev

@@ -23,6 +23,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="what all chance is made of")
     parser.add_argument("--only", help="scenarios, comma-separated; a prefix names all it begins")
+    parser.add_argument("--exact", action="store_true", help="--only gives whole names")
     parser.add_argument("--scale", type=float, default=1, help="times as many faults")
     parser.add_argument("--short", action="store_true", help="the short cut that the tests run")
     parser.add_argument("--out", type=Path, help="a directory for report.json, report.md and logs")
@@ -31,9 +32,13 @@ def main() -> int:
     chosen = [
         one
         for one in catalogue.SCENARIOS.values()
-        if (not wanted or any(one.name.startswith(part) for part in wanted))
-        and (one.short or not arguments.short)
+        if not wanted
+        or any(
+            one.name == part if arguments.exact else one.name.startswith(part) for part in wanted
+        )
     ]
+    if arguments.short:
+        chosen = [one for one in chosen if one.short]
     if not chosen:
         parser.error(f"no scenario begins with {arguments.only}; there are: {names}")
     report = Report(arguments.out)

@@ -98,4 +98,4 @@ class Campaign:
 
     def _command(self, scenario: Scenario) -> str:
         more = " --short" if self._short else f" --scale {self._scale:g}" * (self._scale != 1)
-        return f'make faults ARGS="--seed {self._seed} --only {scenario.name}{more}"'
+        return f'make faults ARGS="--seed {self._seed} --exact --only {scenario.name}{more}"'

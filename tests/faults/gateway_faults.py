@@ -17,6 +17,8 @@ FILE = "journal.sqlite"
 ARCHIVE_WAL = "archive.sqlite-wal"
 #: Messages that have to get through between two faults, so that each meets a gateway at work.
 BETWEEN = 40
+#: The same where many messages are the point.
+VOLUME = 200_000
 
 
 @scenario("gateway.kill", "kill -9 at random moments, a third of them during start-up", 220, 5)
@@ -44,6 +46,20 @@ def kill_couch(run: Run) -> None:
             rig.up()
             stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
             run.inject(f"kill {number} after {run.pause(0, 0.1):.4f} s")
+            rig.crash()
+    run.judge(rig)
+
+
+@scenario("gateway.kill.volume", "kill -9 at random moments while millions are uploaded", 25)
+def kill_volume(run: Run) -> None:
+    """Large uploads, so that as many messages as ever are in every part of the way."""
+    rig = run.rig(config={"archive": {"batch": 2000}}).start()
+    with run.stations(rig, 12, mix=Mix(bulk=1, size=500, bad=0.01), timeout=30) as stations:
+        for number in range(run.faults):
+            rig.up()
+            enough = run.rng.randint(VOLUME - VOLUME // 10, VOLUME + VOLUME // 5)
+            stations.wait_for(enough, timeout=300)
+            run.inject(f"kill {number} after {enough} more messages")
             rig.crash()
     run.judge(rig)
 
@@ -126,7 +142,7 @@ def kill_prune(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("gateway.kill.recovery", "kill -9 during start-up recovery", 60, 4)
+@scenario("gateway.kill.recovery", "kill -9 during start-up recovery", 60, 3)
 def kill_recovery(run: Run) -> None:
     rig = run.rig(shim=True).start()
     for _ in range(run.faults):
@@ -147,7 +163,7 @@ def kill_recovery(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("gateway.kill.shutdown", "kill -9 during an orderly shutdown", 60, 4)
+@scenario("gateway.kill.shutdown", "kill -9 during an orderly shutdown", 60, 3)
 def kill_shutdown(run: Run) -> None:
     rig = run.rig(shim=True).start()
     with run.stations(rig) as stations:

@@ -36,14 +36,14 @@ START = 40
 ALONE = Mix(bulk=0, bad=0.02, repeat=0.05)
 
 
-@scenario("power.loss", "power loss at any write: what no fsync held is dropped or torn", 1200, 60)
+@scenario("power.loss", "power loss at any write: what no fsync held is dropped or torn", 1000, 24)
 def loss(run: Run) -> None:
     rig = record(run)
     bursts(run, rig, 2 + run.faults // 150)
     lose(run, rig)
 
 
-@scenario("power.loss.kill", "the same after kill -9 and starts before it", 1200)
+@scenario("power.loss.kill", "the same after kill -9 and starts before it", 600)
 def loss_after_kill(run: Run) -> None:
     rig = record(run)
     for _ in range(2 + run.faults // 200):
@@ -53,7 +53,7 @@ def loss_after_kill(run: Run) -> None:
     lose(run, rig)
 
 
-@scenario("power.loss.fsync", "the same after fsyncs that failed, and kill -9", 1200, 60)
+@scenario("power.loss.fsync", "the same after fsyncs that failed, and kill -9", 600, 24)
 def loss_after_eio(run: Run) -> None:
     """Pages whose fsync failed are clean: what is written behind them must not rely on them."""
     rig = record(run)
@@ -75,7 +75,7 @@ def loss_after_eio(run: Run) -> None:
     lose(run, rig, starts)
 
 
-@scenario("power.loss.prune", "the same after a prune whose fsync failed, and kill -9", 400)
+@scenario("power.loss.prune", "the same after a prune whose fsync failed, and kill -9", 300, 24)
 def loss_after_prune(run: Run) -> None:
     """What a start finds in the log may be in the page cache alone: nothing may build on that."""
     rig = record(run, {"journal": {"retention": 0}})
@@ -99,7 +99,7 @@ def loss_after_prune(run: Run) -> None:
     lose(run, rig, starts)
 
 
-@scenario("power.loss.checkpoint", "the same after checkpoints whose fsync failed", 1200)
+@scenario("power.loss.checkpoint", "the same after checkpoints whose fsync failed", 300)
 def loss_after_checkpoint(run: Run) -> None:
     """A checkpoint that commits overtook isn't fsynced: a later one's fsync has to hold it too."""
     rig = record(run)

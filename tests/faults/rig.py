@@ -23,7 +23,7 @@ from tests.support.wait import eventually
 
 Kind = Literal["sqlite", "couch", "proxy"]
 #: How long a journal may take to drain once all faults are over, in seconds.
-DRAIN = 120.0
+DRAIN = 300.0
 _databases = count(1)
 
 #: What the campaign sets: short waits, so that a run is mostly faults.
