@@ -98,24 +98,27 @@ def readonly(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("disk.checkpoint.eio", "EIO on checkpoints: writes and fsyncs of the journal's file", 30)
+@scenario("disk.checkpoint.eio", "EIO on writes and fsyncs of the journal's checkpoints", 30, 4)
 def checkpoint_eio(run: Run) -> None:
+    """After an fsync that failed only a new start can be trusted with the journal."""
     rig = run.rig(shim=True).start()
     with run.stations(rig) as stations:
-        for _ in range(run.faults):
+        for number in range(run.faults):
             stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
-            ops = run.rng.choice([Op.WRITE, Op.SYNC])
-            times = run.rng.randint(1, 4)
-            rig.shim.arm(0, ops, Act.FAIL, FILE, error=errno.EIO, times=times)
-            eventually(
-                lambda: rig.shim.fired(0) > 0 or rig.habitat.process_ended(),
-                "the fault is met",
-                timeout=30,
-            )
-            run.inject(f"EIO on {ops.name} of checkpoints, {times} times")
+            if number % 2:
+                rig.shim.arm(0, Op.SYNC, Act.FAIL, FILE, error=errno.EIO)
+                eventually(rig.habitat.process_ended, "it ends", timeout=30)
+                code = rig.habitat.wait()
+                assert code == 1, f"exit code {code} after a failed fsync of the journal's file"
+                run.inject("EIO on the fsync of a checkpoint")
+            else:
+                times = run.rng.randint(1, 4)
+                rig.shim.arm(0, Op.WRITE, Act.FAIL, FILE, error=errno.EIO, times=times)
+                eventually(lambda: rig.shim.fired(0) > 0, "the fault is met", timeout=30)
+                run.inject(f"EIO on {times} writes of checkpoints")
+                if run.rng.random() < 0.3:
+                    rig.crash()
             rig.shim.disarm()
-            if run.rng.random() < 0.3 and not rig.habitat.process_ended():
-                rig.crash()
             rig.up()
     run.judge(rig)
 

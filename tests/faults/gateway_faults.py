@@ -31,7 +31,8 @@ def kill(run: Run) -> None:
                 stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
                 after = run.pause(0, 0.05)
             else:
-                rig.habitat.start(ready=False)
+                if rig.habitat.process_ended():
+                    rig.habitat.start(ready=False)
                 after = run.pause(0, 0.25)
             run.inject(f"kill {number} after {after:.4f} s")
             rig.crash()

@@ -151,7 +151,7 @@ MUTANTS = [
         "habitat_like/journal.py",
         "failed=JournalFailed",
         "failed=JournalError",
-        (),
+        ("disk.checkpoint.eio",),
         ("power.loss.checkpoint",),
     ),
 ]
