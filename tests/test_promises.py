@@ -38,6 +38,8 @@ Identity = tuple[str, str]
 def archived(gateway: Habitat) -> list[dict[str, Any]]:
     """What is in the embedded archive once the journal is empty."""
     wait_until_archived(gateway)
+    # Where nothing was uploaded, the archive may not be made yet.
+    eventually(lambda: '"message":"archive ready"' in gateway.log, "the archive is made")
     archive = SqliteArchive(str(gateway.directory / "archive.sqlite"))
     try:
         return list(archive.query(Query()))
