@@ -127,14 +127,28 @@ class Rig:
         self.habitat.wait()
 
     def up(self) -> None:
-        """Have the gateway run and serve."""
+        """Have the gateway run and serve, as a supervisor that finds it ended."""
         if self.habitat.process_ended():
             self.habitat.start()
 
+    def ready(self) -> None:
+        """Wait until the gateway takes messages, with no more help than a supervisor's."""
+
+        def is_ready() -> bool:
+            self.up()
+            return self.habitat.scgi("GET", "/readyz").status == 200
+
+        eventually(is_ready, "it recovers", timeout=30)
+
     def drain(self) -> None:
         """Wait until all that is in the journal is archived."""
-        self.up()
-        eventually(lambda: self.habitat.status()["backlog"] == 0, "all is archived", timeout=DRAIN)
+
+        def is_drained() -> bool:
+            self.up()
+            backlog: int = self.habitat.status()["backlog"]
+            return backlog == 0
+
+        eventually(is_drained, "all is archived", timeout=DRAIN)
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """Everything in the archive."""

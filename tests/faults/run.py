@@ -115,7 +115,7 @@ class Run:
             limit=LIMIT,
         ) as stations:
             yield stations
-            rig.up()
+            stations.finish(rig.up)
 
     def inject(self, what: str) -> None:
         """Note that a fault is injected now."""

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +20,8 @@ from tests.support import scgi
 
 #: How long a station waits before it retries, in seconds.
 PAUSE = 0.02
+#: Uploads that wait to be sent again, for each station, over which it sends nothing new.
+WAITING = 4
 #: Answers after which nothing is retried: they say that the request itself is wrong.
 FINAL = {400, 404, 405, 413, 415, 431}
 
@@ -192,11 +195,16 @@ class Stations:
             self._given_up.set()
         self.finish()
 
-    def finish(self) -> None:
-        """Send nothing new; wait until everything sent has its answer."""
+    def finish(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Send nothing new; wait until everything sent has its answer.
+
+        ``meanwhile`` is called now and then: a supervisor's part.
+        """
         self._finishing = True
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                meanwhile()
+                thread.join(0.2)
 
     def wait_for(self, more: int, timeout: float = 30) -> bool:
         """Wait until so many more messages have their 200; whether they have in that time."""
@@ -236,7 +244,9 @@ class Stations:
         return None
 
     def _choose(self) -> Upload | None:
-        old = bool(self._again) and self._rng.random() < 0.5
+        # A station that can't get rid of what it has makes no more of it.
+        waiting = len(self._again)
+        old = (waiting > 0 and self._rng.random() < 0.5) or waiting > WAITING * len(self._threads)
         if not old and not self._finishing and self._next < self._end:
             return self._make()
         return self._again.popleft() if self._again else None
