@@ -62,3 +62,6 @@ def twice(run: Run) -> None:
                 run.inject(f"SIGSTOP {number} for {run.pause(0.4, 0.8):.2f} s")
                 rig.habitat.signal(signal.SIGCONT)
     run.judge(rig)
+    again = rig.nginx.error_log.count("while reading response header from upstream")
+    assert again, "nginx sent no upload twice"
+    run.notes["requests that nginx sent again"] = again
