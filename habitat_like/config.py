@@ -6,10 +6,10 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from socket import gethostname
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -20,7 +20,9 @@ ENVIRONMENT_PREFIX = "HABITAT_"
 #: HABITAT_ variables that are not configuration keys.
 ENVIRONMENT_OTHERS = frozenset({"HABITAT_CONFIG"})
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+#: Threads, or things that are held in memory at once.
+SmallCount = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 #: Durations in seconds; three years are longer than anything here lasts, and no infinity.
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=100_000_000)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -36,8 +38,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     socket: Text = "run/habitat.sock"
     socket_mode: str = "0660"
     socket_group: str | None = None
-    workers: Count = 4
-    max_batch: Count = 256
+    workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 4
+    max_batch: SmallCount = 256
     timeout: Seconds = 10
     max_connections: Count = 1024
     max_headers: Count = 65536
@@ -61,7 +63,7 @@ class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     uri: Text = "sqlite:var/archive.sqlite"
     password_file: str | None = None
-    batch: Count = 500
+    batch: SmallCount = 500
     timeout: Seconds = 30
     retry_min: Seconds = 0.5
     retry_max: Seconds = 60
@@ -118,7 +120,11 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
         config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(error, where, environ)) from None
-    _check(config, where)
+    try:
+        _check(config)
+    except ConfigError as error:
+        key = str(error).partition(":")[0]
+        raise ConfigError(f"{_origin(key, where, environ)}: {error}") from None
     return config
 
 
@@ -179,17 +185,31 @@ def archive_uri(config: ArchiveConfig) -> ArchiveUri:
     """
     uri = config.uri
     scheme, colon, rest = uri.partition(":")
+    if scheme == "sqlite" and rest.startswith("//") and not rest.startswith("///"):
+        raise ConfigError("archive.uri: write sqlite:PATH, without // before the path")
     if scheme == "sqlite" and colon and rest:
         return ArchiveUri(scheme, rest)
     if scheme not in ("couchdb", "couchdbs") or not rest.startswith("//"):
         raise ConfigError(
             f"archive.uri: {mask(uri)!r} is neither sqlite:PATH nor couchdb://user@host:5984/database"
         )
+    _, *behind_host = re.split(r"[/?#]", rest[2:], maxsplit=1)
+    if behind_host and "@" in behind_host[0]:
+        # What follows may be half of a password, so it isn't shown.
+        raise ConfigError(
+            "archive.uri: in the user or the password write / ? # as %2F %3F %23,"
+            " or put the password into archive.password_file"
+        )
     try:
         parts = urlsplit(uri)
-        port = parts.port
     except ValueError as error:
         raise ConfigError(f"archive.uri: {error}") from None
+    try:
+        port = parts.port
+    except ValueError:
+        raise ConfigError("archive.uri: the port must be a number from 1 to 65535") from None
+    if parts.query or parts.fragment:
+        raise ConfigError("archive.uri: nothing can follow the database's name, no ? and no #")
     database = unquote(parts.path).strip("/")
     if not re.fullmatch(r"[a-z][a-z0-9_$()+/-]*", database):
         raise ConfigError(
@@ -282,6 +302,9 @@ def _check_names(tree: dict[Any, Any], where: str) -> None:
     known = [key for key, _ in keys()]
     sections = {key.partition(".")[0] for key in known}
     for section, value in tree.items():
+        if section in known and "." in str(section):
+            group, _, name = str(section).partition(".")
+            raise ConfigError(f"{where}: {section!r} is written as '{name}:' below '{group}:'")
         if section not in sections:
             near = _nearest(str(section), [*sections, *known])
             raise ConfigError(f"{where}: unknown key {section!r}{near}")
@@ -295,25 +318,25 @@ def _check_names(tree: dict[Any, Any], where: str) -> None:
             raise ConfigError(f'{where}: gateway.socket_mode: put the mode in quotes, as in "0660"')
 
 
-def _check(config: Config, where: str) -> None:
-    """The checks that no type can express."""
+def _check(config: Config) -> None:
+    """The checks that no type can express. Raises ConfigError, the key first."""
     try:
         socket_mode(config.gateway.socket_mode)
     except ValueError as error:
-        raise ConfigError(f"{where}: gateway.socket_mode: {error}") from None
+        raise ConfigError(f"gateway.socket_mode: {error}") from None
     if len(os.fsencode(config.gateway.socket)) > 107:
         # sizeof(sun_path) less the final NUL, see unix(7).
-        raise ConfigError(f"{where}: gateway.socket: a UNIX socket's path has at most 107 bytes")
+        raise ConfigError("gateway.socket: a UNIX socket's path has at most 107 bytes")
     if config.archive.retry_min > config.archive.retry_max:
-        raise ConfigError(f"{where}: archive.retry_min: larger than archive.retry_max")
+        raise ConfigError("archive.retry_min: larger than archive.retry_max")
     if len(set(config.sinks)) != len(config.sinks):
-        raise ConfigError(f"{where}: sinks: a sink stands twice")
+        raise ConfigError("sinks: a sink stands twice")
     try:
         scheme_only = msgspec.structs.replace(config.archive, password_file=None)
         archive_uri(scheme_only)
     except ConfigError as error:
         if "password but no user" not in str(error):
-            raise ConfigError(f"{where}: {error}") from None
+            raise
 
 
 def _from_environment(key: str, text: str, variable: str) -> Any:
@@ -342,18 +365,39 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
 
 def _explain(error: msgspec.ValidationError, where: str, environ: Mapping[str, str]) -> str:
     """msgspec's message as ``file: key: what is wrong``."""
-    reason, _, path = str(error).partition(" - at `$")
+    reason, _, path = str(error).replace("at `key` in ", "at ").partition(" - at `$")
     key = path.rstrip("`").lstrip(".")
-    variable = environment_keys().get(key.partition("[")[0], "")
-    if variable in environ:
-        where = f"environment variable {variable}"
+    name = key.partition("[")[0]
+    where = _origin(name, where, environ)
     reason = reason.replace("`", "")
+    if choices := _choices(name):
+        reason += f"; one of {', '.join(choices)}"
     return f"{where}: {key}: {reason}" if key else f"{where}: {reason}"
 
 
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def _origin(key: str, where: str, environ: Mapping[str, str]) -> str:
+    """What set ``key``: the environment variable that overrides it, or the file ``where``."""
+    variable = environment_keys().get(key, "")
+    return f"environment variable {variable}" if variable in environ else where
+
+
+def _choices(key: str) -> tuple[str, ...]:
+    """The values of a key that has but a few."""
+    section, _, name = key.partition(".")
+    if not name:
+        return ()
+    hint = get_type_hints(get_type_hints(Config)[section]).get(name)
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that is most like ``name``, of dotted ones by their last part."""
+    by_part: dict[str, str] = {}
+    for one in sorted(known, key=lambda one: not one.startswith(name.partition(".")[0] + ".")):
+        by_part.setdefault(one.rpartition(".")[2].lower(), one)
+    part = name.rpartition(".")[2].lower()
+    near = difflib.get_close_matches(part, by_part, n=1, cutoff=0.6)
+    return f"; did you mean {by_part[near[0]]!r}?" if near else ""
 
 
 def _kind(value: Any) -> str:

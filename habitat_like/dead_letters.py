@@ -34,6 +34,7 @@ class DeadLetters:
         id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, seq INTEGER NOT NULL,
         time INTEGER NOT NULL, reason TEXT NOT NULL, retry INTEGER NOT NULL DEFAULT 0,
         document BLOB NOT NULL, UNIQUE (sink, seq));
+    CREATE INDEX dead_letter_due ON dead_letter (sink, id) WHERE retry = 1;
     """
     _COLUMNS = "id, sink, seq, time, reason, retry, document"
 

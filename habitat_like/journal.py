@@ -30,8 +30,10 @@ RECENT_IDS = 16384
 ROWS_PER_STATEMENT = 64
 #: Rows that one transaction of ``prune`` deletes, so that no commit waits long behind it.
 PRUNE_CHUNK = 1000
-#: Size of the write-ahead log, in bytes, over which ``checkpoint`` holds up writers to reset it.
-WAL_LIMIT = 64 * 1024 * 1024
+#: Bytes that ``probe`` writes at least, so that success means room for more than one message.
+PROBE_BYTES = 256 * 1024
+#: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
+WAL_LIMIT = 8 * 1024 * 1024
 #: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
 BUSY_TIMEOUT = 5.0
 
@@ -41,7 +43,7 @@ _BLOCK = 1 << 20
 
 SCHEMA = f"""
 CREATE TABLE message (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, document BLOB NOT NULL);
-CREATE TABLE health (id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL);
+CREATE TABLE health (id INTEGER PRIMARY KEY CHECK (id = 1), padding BLOB NOT NULL);
 CREATE TABLE cursor (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 {DeadLetters.SCHEMA}
 PRAGMA application_id={APPLICATION_ID};
@@ -57,11 +59,8 @@ class JournalFailed(JournalError):
     """An fsync of the journal's file failed: only a new start can make it whole from its log."""
 
 
-class Row(NamedTuple):
-    """A message for the journal: its id and its document's JSON bytes."""
-
-    id: str
-    document: bytes
+#: A message for the journal: its id and its document's JSON bytes.
+Row = tuple[str, bytes]
 
 
 class Entry(NamedTuple):
@@ -92,17 +91,19 @@ class Journal:
         self._lock_file = _LockFile(self.path)
         # Guards the writing connection, the sequence and the recent ids: commits are serial.
         self._writing = threading.Lock()
-        # Guards nothing but the wait of the sinks' threads for a larger last_seq.
+        # Guards _waiters, which committers only read, and the wait for a larger _last_seq.
         self._grown = threading.Condition()
         self._recent: set[str] = set()
         self._older: set[str] = set()
         self._cursors: dict[str, int] = {}
         self._waiters = 0
+        self._refused_bytes = 0
         try:
             self._connection = _connect(self.path, sync)
             _rewrite_log(self._connection, self.path)
             self._keeper = _connect(self.path, sync)
-            self._last_seq = _last_seq(self._connection)
+            self._last_seq = last_seq(self._connection)
+            (self._page_size,) = self._connection.execute("PRAGMA page_size").fetchone()
         except (sqlite3.Error, OSError, JournalError) as error:
             self._lock_file.close()
             if isinstance(error, JournalError):
@@ -137,23 +138,28 @@ class Journal:
         """
         with self._writing:
             # Only ids whose commit has returned are in the window: a repeat is answered after that.
+            recent, older = self._recent, self._older
             fresh = {
-                row.id: row.document
-                for row in rows
-                if row.id not in self._recent and row.id not in self._older
+                identifier: document
+                for identifier, document in rows
+                if identifier not in recent and identifier not in older
             }
             if not fresh:
                 return 0
-            self._commit(fresh)
+            try:
+                self._commit(fresh)
+            except JournalError:
+                self._refused_bytes = sum(map(len, fresh.values()))
+                raise
         self._announce()
         return len(fresh)
 
     def probe(self) -> None:
-        """Commit something that is no message, to see if the disk takes it. Raises JournalError."""
+        """Commit as much as was refused last, to see if the disk takes it. Raises JournalError."""
+        statement = "INSERT OR REPLACE INTO health VALUES (1, zeroblob(?))"
         with self._writing, _errors(self.path):
-            self._connection.execute(
-                "INSERT OR REPLACE INTO health VALUES (1, ?)", (int(self._clock()),)
-            )
+            self._connection.execute(statement, (max(self._refused_bytes, PROBE_BYTES),))
+            self._connection.execute(statement, (0,))
 
     def advance(self, sink: str, seq: int, rows: Iterable[Row] = ()) -> None:
         """Move ``sink``'s cursor to ``seq``, durably, together with the ``rows`` that it pushed.
@@ -161,7 +167,7 @@ class Journal:
         Raises JournalError; the cursor is then where it was.
         """
         with self._writing:
-            fresh = {row.id: row.document for row in rows}
+            fresh = dict(rows)
             self._commit(fresh, cursor=(sink, seq))
             self._cursors[sink] = seq
         if fresh:
@@ -204,10 +210,11 @@ class Journal:
         Returns whether there is one.
         """
         with self._grown:
+            # First be counted, then look: who commits does these two the other way round.
+            self._waiters += 1
             if self._last_seq <= seq:
-                self._waiters += 1
                 self._grown.wait(timeout)
-                self._waiters -= 1
+            self._waiters -= 1
             return self._last_seq > seq
 
     def wake(self) -> None:
@@ -240,21 +247,32 @@ class Journal:
 
         Called by one thread. A passive checkpoint never blocks a writer, yet the log starts over
         only when all of it is moved, so a large log gets a second, short one while writers wait
-        (https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files). Raises JournalError.
+        (https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files). A log that starts
+        over often is also a fast one: to sync what overwrites a file's blocks takes half as long
+        as to sync what makes it grow. Raises JournalError.
 
         Raises JournalFailed when an fsync failed: the process must then end, and must not close
         the journal. SQLite fsyncs the file once all of the log is moved, after a failure too, but
         the kernel no longer writes what earlier passes moved, and the log would start over. A new
         start moves all of the log again.
         """
-        wal = Path(f"{self.path}-wal")
         with _errors(self.path), contextlib.suppress(FileNotFoundError):
-            _sync(wal)  # where this fails already, nothing is moved and nothing is the matter
+            _sync(Path(f"{self.path}-wal"))  # where this fails already, nothing is moved yet
         with _errors(self.path, failed=JournalFailed):
-            self._keeper.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            if _file_size(wal) > WAL_LIMIT:
+            if self._move_log() > WAL_LIMIT:
                 with self._writing:
-                    self._keeper.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                    self._move_log()
+
+    def _move_log(self) -> int:
+        """A passive checkpoint; returns the log's bytes, 0 when all of it is moved."""
+        statement = "PRAGMA wal_checkpoint(PASSIVE)"
+        _, pages, moved = self._keeper.execute(statement).fetchone()
+        return 0 if moved == pages else int(pages) * self._page_size
+
+    def count_dead_letters(self) -> dict[str, int]:
+        """How many dead letters each sink has. For one thread, as ``checkpoint``."""
+        with _errors(self.path):
+            return DeadLetters(self._keeper).count()
 
     @contextlib.contextmanager
     def dead_letters(self) -> Iterator[DeadLetters]:
@@ -342,7 +360,8 @@ def open_file(path: str | Path) -> sqlite3.Connection:
     with _errors(path):
         connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
         try:
-            _check_format(connection, path)
+            if not _check_format(connection, path):
+                raise JournalError(f"{path} is empty, no journal; start the gateway once")
         except BaseException:
             connection.close()
             raise
@@ -424,7 +443,8 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
     return True
 
 
-def _last_seq(connection: sqlite3.Connection) -> int:
+def last_seq(connection: sqlite3.Connection) -> int:
+    """The sequence number of the newest message that there ever was, 0 without one."""
     # Messages that were pruned are at or below every cursor, so no number is given twice.
     (seq,) = connection.execute(
         "SELECT max(coalesce((SELECT max(seq) FROM message), 0),"

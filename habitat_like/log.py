@@ -8,12 +8,11 @@ import logging.handlers
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-if TYPE_CHECKING:
-    from habitat_like.config import LogConfig
+from habitat_like.config import ConfigError, LogConfig
 
 ROOT = "habitat_like"
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
@@ -62,14 +61,17 @@ class TextFormatter(logging.Formatter):
 
 
 def configure(config: LogConfig) -> None:
-    """Log as ``config`` says, in place of what was configured before. Raises OSError."""
+    """Log as ``config`` says, in place of what was configured before. Raises ConfigError."""
     handler: logging.Handler
     if config.file:
-        Path(config.file).parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        # Opens the file anew after logrotate has moved it away.
-        handler = logging.handlers.WatchedFileHandler(
-            config.file, encoding="utf-8", errors="backslashreplace"
-        )
+        try:
+            Path(config.file).parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            # Opens the file anew after logrotate has moved it away.
+            handler = logging.handlers.WatchedFileHandler(
+                config.file, encoding="utf-8", errors="backslashreplace"
+            )
+        except OSError as error:
+            raise ConfigError(f"log.file {config.file}: {error.strerror}") from None
     else:
         handler = logging.StreamHandler()
     terminal = not config.file and sys.stderr.isatty()

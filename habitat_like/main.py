@@ -136,7 +136,7 @@ class Program:
                     self._build()
                 except (ConfigError, SinkError, ValueError) as error:
                     return self._give_up(str(error), USAGE)
-                except (JournalError, ListenError, OSError) as error:
+                except (JournalError, ListenError, OSError, RuntimeError) as error:
                     return self._give_up(str(error), FAILED)
                 self._notify("READY=1")
                 try:
@@ -183,7 +183,6 @@ class Program:
         self.registry = registry
         self.gateway.limits = config.gateway
         self.server.set_max_backlog(config.journal.max_backlog)
-        self._change_sinks(config.sinks)
         # What needs a restart stays as it is, so that /status tells the truth and a later
         # reload names it again.
         self.config = msgspec.structs.replace(
@@ -201,8 +200,9 @@ class Program:
             ),
             log=config.log,
             types=config.types,
-            sinks=tuple(self.server.sinks),
+            sinks=config.sinks,
         )
+        self._change_sinks()
         logger.info(
             "configuration reloaded",
             extra={"changed": ", ".join(key for key in changed if key in RELOADABLE) or "nothing"},
@@ -241,6 +241,8 @@ class Program:
             self._housekeeping()
             self.gateway.start()
         except BaseException:
+            if hasattr(self, "server"):
+                self.server.shutdown(0)
             self.journal.close()
             raise
         self.server.start()
@@ -289,13 +291,15 @@ class Program:
         )
         return left
 
-    def _change_sinks(self, wanted: tuple[str, ...]) -> None:
-        loaded = self.server.sinks
-        for path in loaded:
-            if path not in wanted:
+    def _change_sinks(self) -> None:
+        """Run the sinks that the configuration names, and no others."""
+        wanted = self.config.sinks
+        for path, sink in self.server.sinks.items():
+            # One that took too long to stop at an earlier try is made anew.
+            if path not in wanted or sink.stopping:
                 self._try(self.server.unload, path)
         for path in wanted:
-            if path not in loaded:
+            if path not in self.server.sinks:
                 self._try(self.server.load, path)
 
     def _try(self, change: Callable[[str], object], path: str) -> None:
@@ -307,8 +311,7 @@ class Program:
     def _housekeeping(self) -> None:
         try:
             self.journal.checkpoint()
-            with self.journal.dead_letters() as letters:
-                self.dead_letters = letters.count()
+            self.dead_letters = self.journal.count_dead_letters()
             if time.monotonic() >= self._prune_at:
                 self._prune_at = time.monotonic() + PRUNE_EVERY
                 self.journal.prune(self.config.journal.retention)
@@ -319,6 +322,8 @@ class Program:
         except JournalError as error:
             # The gateway tells the world when messages can't be stored; this will be tried again.
             logger.debug("housekeeping put off", extra={"why": str(error)})
+        if any(sink.stopping and not sink.alive for sink in self.server.sinks.values()):
+            self._change_sinks()
         if time.monotonic() - self.gateway.beat < STUCK:
             self._notify("WATCHDOG=1")
 
@@ -341,7 +346,7 @@ class Program:
         self._failed = True
 
     def _give_up(self, reason: str, code: int) -> int:
-        sys.stderr.write(f"habitat: error: {' '.join(reason.split())}\n")
+        sys.stderr.write(f"habitat: {' '.join(reason.split())}\n")
         return code
 
     @staticmethod

@@ -1,13 +1,16 @@
 """Messages, the stations that send them, and the registry of types with their checks. No I/O.
 
-A message comes in as the JSON of DESIGN's "message object" and becomes one immutable document. One
+A message comes in as the JSON that docs/http.md describes and becomes one immutable document. One
 msgspec decode checks it against the type's definition, one encode makes its canonical data.
 """
 
 from __future__ import annotations
 
+import binascii
+import functools
 import importlib
 import json
+import operator
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -23,9 +26,8 @@ HASH_BYTES = 12
 
 _CALLSIGN = re.compile(r"[A-Za-z0-9/_-]{1,64}")
 _TYPE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-# RFC 4648 section 4. Not binascii: its strict mode lets padding after whole quads pass.
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-_ADDRESS = re.compile(r"[0-9A-Za-z:.%_-]{1,64}")
+# IPv4 or IPv6, with a zone perhaps; nginx says "unix:" of a client on a UNIX socket.
+_ADDRESS = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[0-9A-Za-z._-]{1,15})?")
 #: Beyond it an integer is an infinity to whoever reads numbers as doubles, as JavaScript does.
 _LARGE = int(sys.float_info.max)
 _checked_names: set[str] = set()
@@ -59,6 +61,10 @@ class Listener:
     def __repr__(self) -> str:
         """For logs and tests."""
         return f"Listener({self.callsign!r}, {self.ip!r})"
+
+
+#: The same stations send again and again.
+_listener = functools.lru_cache(maxsize=16384)(Listener)
 
 
 class Message:
@@ -111,17 +117,18 @@ class Message:
         """The data as JSON with sorted keys."""
         return self._canonical
 
-    def document(self, gateway: str) -> tuple[str, bytes]:
+    def document(self, gateway: bytes) -> tuple[str, bytes]:
         """The id and the archived document's JSON bytes; ``gateway``: the machine code as JSON."""
         listener = self.listener
         ip = f'"{listener.ip}"' if listener.ip else "null"
         identifier = self.id
         # Everything put in here was checked to need no escape; canonical and gateway are JSON.
-        return identifier, (
+        head = (
             f'{{"_id":"{identifier}","type":"{self.type}","callsign":"{listener.callsign}",'
             f'"ip":{ip},"time_created":{self.time_created},"time_uploaded":{self.time_uploaded},'
             f'"data":'
-        ).encode("ascii") + self._canonical + f',"gateway":{gateway}}}'.encode()
+        )
+        return identifier, b'%b%b,"gateway":%b}' % (head.encode(), self._canonical, gateway)
 
 
 class MessageType(msgspec.Struct, frozen=True):
@@ -173,14 +180,27 @@ def check_received_telem(data: dict[str, Scalar]) -> None:
     if not isinstance(string, str):
         reason = "must be a string" if "string" in data else "required field is missing"
         raise InvalidMessage(f"data.string: {reason}")
-    if not _BASE64.fullmatch(string):
+    if not _is_base64(string):
         raise InvalidMessage("data.string: not base64 (A-Z a-z 0-9 + / in fours, padded with =)")
     for key, value in data.items():
         if type(value) is int and not -_LARGE < value < _LARGE:
             raise InvalidMessage(f"data.{key[:64]}: number out of range")
     frequency = data.get("frequency", 0)
-    if isinstance(frequency, bool) or not isinstance(frequency, int | float) or frequency < 0:
+    # Not isinstance: a bool is an int there.
+    if type(frequency) not in (int, float) or frequency < 0:  # type: ignore[operator]
         raise InvalidMessage("data.frequency: must be a number >= 0, in Hz")
+
+
+def _is_base64(text: str) -> bool:
+    """Whether ``text`` is base64 as in RFC 4648 section 4."""
+    # binascii's strict mode alone lets padding after whole quads pass.
+    if len(text) % 4 or text.endswith("==="):
+        return False
+    try:
+        binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return False
+    return True
 
 
 RECEIVED_TELEM = MessageType("RECEIVED_TELEM", dict[str, Scalar], check_received_telem)
@@ -207,13 +227,10 @@ class Registry:
             if definition.name in self._types or definition.name in SERVER_TYPES:
                 raise ValueError(f"the type {definition.name} exists already")
             self._types[definition.name] = definition
-        envelopes = [_envelope(definition) for definition in self._types.values()]
-        union: Any = envelopes[0]
-        for envelope in envelopes[1:]:
-            union |= envelope
-        self._checks = {name: definition.check for name, definition in self._types.items()}
+        # The envelope that a message is decoded into tells its type.
+        self._kinds = {_envelope(one): (one.name, one.check) for one in self._types.values()}
         try:
-            self._decode = msgspec.json.Decoder(union).decode
+            self._decode = msgspec.json.Decoder(functools.reduce(operator.or_, self._kinds)).decode
         except TypeError as error:
             raise ValueError(str(error).splitlines()[0]) from None
 
@@ -229,24 +246,26 @@ class Registry:
         difference from that corrects ``time_created``, as the station's clock need not be right.
         """
         try:
-            raw = self._decode(body)
+            raw: Any = self._decode(body)
         except msgspec.ValidationError as error:
             raise InvalidMessage(self._reason(body, error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidMessage(f"body: not valid JSON: {_plain(error)}") from None
+            reason = f"not valid JSON: {_plain(error)}" if body.strip() else "empty"
+            raise InvalidMessage(f"body: {reason}") from None
         except RecursionError:
             raise InvalidMessage("body: nested too deeply") from None
-        type_name = type(raw).__struct_config__.tag
-        listener = Listener(raw.callsign, ip)
+        type_name, check = self._kinds[type(raw)]
+        listener = _listener(raw.callsign, ip)
         created = _seconds("time_created", raw.time_created)
         uploaded = _seconds("time_uploaded", raw.time_uploaded)
-        check = self._checks[type_name]
         if check is not None:
             try:
                 check(raw.data)
             except ValueError as error:  # an operator's own check need not know InvalidMessage
                 raise InvalidMessage(str(error)) from None
-        corrected = min(max(created + now - uploaded, 0), MAX_TIME)
+        corrected = created + now - uploaded
+        if not 0 <= corrected <= MAX_TIME:
+            corrected = 0 if corrected < 0 else MAX_TIME
         message = Message(listener, type_name, corrected, now, raw.data, created)
         # Five colons of the message's own keys. Colons in strings stand on both sides, unless one
         # is written as an escape; so equality means that no key was dropped and none stood twice.
@@ -317,7 +336,9 @@ def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
         struct = import_path(path)
         if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
             raise ValueError(f"types.{name}: {path} is not a msgspec Struct")
-        types.append(MessageType(name, struct, getattr(struct, "check", None)))
+        # A field of that name is a descriptor, which can't be called.
+        check = getattr(struct, "check", None)
+        types.append(MessageType(name, struct, check if callable(check) else None))
     return types
 
 
@@ -348,11 +369,11 @@ def refuse_repeated_keys(body: bytes) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidMessage(f"{twice[:64]!r}: the key stands twice")
+    tree: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in tree:
+            raise InvalidMessage(f"{name[:64]!r}: the key stands twice")
+        tree[name] = value
     return tree
 
 
@@ -373,6 +394,8 @@ def _envelope(definition: MessageType) -> type[msgspec.Struct]:
 
 def _seconds(field: str, value: float | str) -> int:
     """A time as whole UNIX seconds; fractions are cut. Raises InvalidMessage."""
+    if type(value) is int and 0 <= value <= MAX_TIME:
+        return value
     if isinstance(value, str):
         if not (value.isascii() and value.isdigit() and len(value) <= 20):
             raise InvalidMessage(

@@ -7,6 +7,7 @@ CONTENT_LENGTH first, and then as many bytes of body.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -14,6 +15,12 @@ from http import HTTPStatus
 MAX_LENGTH_DIGITS = 10
 #: Headers are bytes of unknown encoding; latin-1 maps each to one character and back.
 ENCODING = "latin-1"
+_COMMA = ord(",")
+# How a request begins. Only ASCII digits: int() would take signs, spaces and underscores. A body of
+# more than 18 digits is no real size.
+_START = re.compile(
+    rb"([1-9][0-9]{0,%d}):CONTENT_LENGTH\0([0-9]{1,18})\0" % (MAX_LENGTH_DIGITS - 1)
+)
 
 
 class ScgiError(Exception):
@@ -49,77 +56,88 @@ class Request:
         return default if value is None else value.decode(ENCODING)
 
 
-class RequestParser:
-    """Reads one request out of pieces of any size. Used by one thread.
+def parse(data: bytes, max_headers: int, max_body: int) -> Request | int:
+    """The request in ``data``, or, when there is more to come, how many bytes to try again with.
 
     ``max_headers`` and ``max_body`` are limits in bytes. Bytes after the body are ignored: SCGI
-    carries one request a connection.
+    carries one request a connection. Raises ScgiError.
+    """
+    start = _START.match(data)
+    if start is None:
+        return _wait_or_refuse(data, max_headers)
+    length, size = int(start[1]), int(start[2])
+    if length > max_headers:
+        raise HeadersTooLarge(f"headers: {length} bytes, over the limit of {max_headers} bytes")
+    if size > max_body:
+        raise BodyTooLarge(f"body: {size} bytes, over the limit of {max_body} bytes")
+    comma = start.end(1) + 1 + length
+    if len(data) <= comma:
+        return comma + 1
+    if data[comma] != _COMMA:
+        raise ScgiError("SCGI: no comma ends the headers' netstring")
+    block = data[start.end(1) + 1 : comma]
+    parts = block.split(b"\0")
+    pairs = iter(parts)
+    headers = dict(zip(pairs, pairs, strict=False))
+    if (
+        2 * len(headers) + 1 != len(parts)
+        or parts[-1]
+        or b"" in headers
+        or headers.get(b"SCGI") != b"1"
+    ):
+        headers = parse_headers(block)
+    end = comma + 1 + size
+    return end if len(data) < end else Request(headers, data[comma + 1 : end])
+
+
+class RequestParser:
+    """Reads one request out of pieces of any size, with the limits of ``parse``.
+
+    Used by one thread. Nothing is parsed again for each piece, so reading a request costs linear
+    time however small its pieces are.
     """
 
-    __slots__ = ("_body_at", "_buffer", "_end", "_headers", "_max_body", "_max_headers")
+    __slots__ = ("_buffer", "_max_body", "_max_headers", "_needed")
 
-    def __init__(self, max_headers: int, max_body: int) -> None:
+    def __init__(self, max_headers: int, max_body: int, data: bytes = b"") -> None:
+        """``data`` has come already; ``parse`` has found that it is no whole request."""
         self._max_headers = max_headers
         self._max_body = max_body
-        self._buffer: bytes | bytearray = b""
-        self._headers: dict[bytes, bytes] | None = None
-        self._body_at = 0
-        # Where the part that is now waited for ends, so that nothing is parsed again for each
-        # piece: reading a request costs linear time however small its pieces are.
-        self._end = 0
+        self._buffer = bytearray(data)
+        self._needed = 0
 
     def feed(self, data: bytes) -> Request | None:
         """Take the next piece; returns the request once it is whole. Raises ScgiError."""
-        if self._buffer:
-            if not isinstance(self._buffer, bytearray):
-                self._buffer = bytearray(self._buffer)
-            self._buffer += data
-        else:
-            self._buffer = data
-        if len(self._buffer) < self._end:
+        self._buffer += data
+        if len(self._buffer) < self._needed:
             return None
-        if self._headers is None and not self._read_headers():
+        request = parse(bytes(self._buffer), self._max_headers, self._max_body)
+        if isinstance(request, int):
+            self._needed = request
             return None
-        if len(self._buffer) < self._end:
-            return None
-        assert self._headers is not None  # noqa: S101 (_read_headers has just set it)
-        return Request(self._headers, bytes(self._buffer[self._body_at : self._end]))
+        return request
 
-    @property
-    def started(self) -> bool:
-        """Whether any byte has come."""
-        return bool(self._buffer)
 
-    def _read_headers(self) -> bool:
-        """Read the headers if they are there; then ``_end`` is where the body ends."""
-        buffer = self._buffer
-        colon = buffer.find(b":", 0, MAX_LENGTH_DIGITS + 1)
-        digits = bytes(buffer[: MAX_LENGTH_DIGITS if colon < 0 else colon])
-        if not digits.isdigit() or (digits[:1] == b"0" and len(digits) > 1):
-            raise ScgiError("SCGI: the request does not begin with a netstring's length")
-        if colon < 0:
-            if len(buffer) > MAX_LENGTH_DIGITS:
-                raise ScgiError("SCGI: the netstring's length has too many digits")
-            return False
-        length = int(digits)
-        if length > self._max_headers:
-            raise HeadersTooLarge(
-                f"headers: {length} bytes, over the limit of {self._max_headers} bytes"
-            )
-        comma = colon + 1 + length
-        if len(buffer) <= comma:
-            self._end = comma + 1
-            return False
-        if buffer[comma] != 0x2C:
-            raise ScgiError("SCGI: no comma ends the headers' netstring")
-        headers = parse_headers(bytes(buffer[colon + 1 : comma]))
-        size = _content_length(headers)
-        if size > self._max_body:
-            raise BodyTooLarge(f"body: {size} bytes, over the limit of {self._max_body} bytes")
-        self._headers = headers
-        self._body_at = comma + 1
-        self._end = self._body_at + size
-        return True
+def _wait_or_refuse(data: bytes, max_headers: int) -> int:
+    """What ``parse`` does with a beginning that is no whole first header (yet)."""
+    colon = data.find(b":", 0, MAX_LENGTH_DIGITS + 1)
+    digits = data[: MAX_LENGTH_DIGITS if colon < 0 else colon]
+    if not digits.isdigit() or (digits[:1] == b"0" and len(digits) > 1):
+        raise ScgiError("SCGI: the request does not begin with a netstring's length")
+    if colon < 0:
+        if len(data) > MAX_LENGTH_DIGITS:
+            raise ScgiError("SCGI: the netstring's length has too many digits")
+        return len(data) + 1
+    length = int(digits)
+    if length > max_headers:
+        raise HeadersTooLarge(f"headers: {length} bytes, over the limit of {max_headers} bytes")
+    comma = colon + 1 + length
+    if len(data) <= comma:
+        return comma + 1
+    if data[comma] != _COMMA:
+        raise ScgiError("SCGI: no comma ends the headers' netstring")
+    parse_headers(data[colon + 1 : comma])
+    raise ScgiError("SCGI: CONTENT_LENGTH is not a number")
 
 
 def parse_headers(block: bytes) -> dict[bytes, bytes]:
@@ -132,11 +150,9 @@ def parse_headers(block: bytes) -> dict[bytes, bytes]:
     if parts.pop() or len(parts) % 2:
         raise ScgiError("SCGI: headers are not pairs of NUL-terminated name and value")
     names = parts[::2]
-    headers = dict(zip(names, parts[1::2], strict=True))
     if not names or names[0] != b"CONTENT_LENGTH":
         raise ScgiError("SCGI: the first header is not CONTENT_LENGTH")
-    if len(headers) != len(names):
-        headers = _join_repeated(names, parts[1::2])
+    headers = _join_repeated(names, parts[1::2])
     if b"" in headers:
         raise ScgiError("SCGI: a header has no name")
     if headers.get(b"SCGI") != b"1":
@@ -154,14 +170,6 @@ def _join_repeated(names: list[bytes], values: list[bytes]) -> dict[bytes, bytes
         else:
             raise ScgiError(f"SCGI: the header {name[:64].decode(ENCODING)} stands twice")
     return headers
-
-
-def _content_length(headers: dict[bytes, bytes]) -> int:
-    value = headers[b"CONTENT_LENGTH"]
-    # Only ASCII digits: int() would take signs, spaces and underscores. 18 digits are no real size.
-    if not value.isdigit() or len(value) > 18:
-        raise ScgiError("SCGI: CONTENT_LENGTH is not a number")
-    return int(value)
 
 
 def encode_request(headers: Mapping[str, str], body: bytes = b"") -> bytes:

@@ -1,23 +1,41 @@
-"""The fixtures that all tests share: real servers, taken down after each test."""
+"""The fixtures that tests share: real servers, taken down after each test or each file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import contextlib
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+from habitat_like import config as configuration
+from habitat_like.archive import Archive, open_archive
+from habitat_like.archive.couch import CouchArchive
+from habitat_like.config import ArchiveConfig
+from tests.support import cli
+from tests.support.cli import Run
 from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
 from tests.support.nginx import Nginx
 from tests.support.proxy import Proxy
+from tests.support.site import Site
+from tests.support.station import close
 
 #: What to show of a failed test: a name and where to get the text.
 LOGS = pytest.StashKey[list[tuple[str, Callable[[], str]]]]()
 #: More of a log than this says nothing more.
 LOG_TAIL = 20_000
+
+#: Opens so many connections to a gateway.
+Connect = Callable[[Habitat, int], list[socket.socket]]
+
+#: Opens an archive behind the proxy: ``user``, ``password`` and ``timeout``.
+CouchOpener = Callable[..., CouchArchive]
 
 _numbers = count(1)
 
@@ -31,7 +49,7 @@ class HabitatFactory(Protocol):
         *,
         start: bool = True,
         environ: Mapping[str, str] | None = None,
-        pythonpath: Sequence[Path] = (),
+        own: str | None = None,
         activated: bool = False,
     ) -> Habitat: ...
 
@@ -48,6 +66,12 @@ class NginxFactory(Protocol):
         in_http: str = "",
         block: str | None = None,
     ) -> Nginx: ...
+
+
+def pytest_configure() -> None:
+    """Have children obey Ctrl-C even where a shell that runs this beside itself ignores it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -78,10 +102,10 @@ def habitat(request: pytest.FixtureRequest) -> Iterator[HabitatFactory]:
         *,
         start: bool = True,
         environ: Mapping[str, str] | None = None,
-        pythonpath: Sequence[Path] = (),
+        own: str | None = None,
         activated: bool = False,
     ) -> Habitat:
-        gateway = Habitat(config, environ=environ, pythonpath=pythonpath, activated=activated)
+        gateway = Habitat(config, environ=environ, own=own, activated=activated)
         made.append(gateway)
         show_on_failure(request, f"habitat {len(made)}", lambda: gateway.log)
         return gateway.start() if start else gateway
@@ -112,6 +136,38 @@ def nginx(request: pytest.FixtureRequest) -> Iterator[NginxFactory]:
     yield make
     for server in made:
         server.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Opens connections: ``connect(gateway, 20)``; they are closed after the test."""
+    made: list[socket.socket] = []
+
+    def connect(habitat: Habitat, number: int) -> list[socket.socket]:
+        new = [habitat.connect() for _ in range(number)]
+        made.extend(new)
+        return new
+
+    yield connect
+    close(made)
+
+
+@pytest.fixture(scope="module")
+def shared_site() -> Iterator[Site]:
+    """The one site of a file's tests; they take ``site``."""
+    made = Site()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def site(shared_site: Site) -> Iterator[Site]:
+    """A gateway behind nginx, shared by the file's tests: each must leave it alive."""
+    yield shared_site
+    shared_site.check_alive()
 
 
 @pytest.fixture(scope="session")
@@ -149,3 +205,55 @@ def proxy(couch: CouchServer) -> Iterator[Proxy]:
     made = Proxy(couch)
     yield made
     made.close()
+
+
+@pytest.fixture
+def couch_opener(proxy: Proxy, database: str, tmp_path: Path) -> Iterator[CouchOpener]:
+    """Opens archives behind the proxy, and closes them after the test."""
+    opened: list[CouchArchive] = []
+
+    def open_it(
+        *, user: str | None = None, password: str | None = None, timeout: float = 20
+    ) -> CouchArchive:
+        password_file = None
+        if password is not None:
+            password_file = tmp_path / "password"
+            password_file.write_text(password + "\n")
+        config = ArchiveConfig(
+            uri=proxy.uri(database, user),
+            password_file=str(password_file) if password_file else None,
+            timeout=timeout,
+        )
+        archive = open_archive(config)
+        assert isinstance(archive, CouchArchive)
+        opened.append(archive)
+        return archive
+
+    yield open_it
+    for archive in opened:
+        archive.close()
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> str:
+    """The path of a configuration whose files are all under ``tmp_path``."""
+    return cli.write_config(tmp_path)
+
+
+@pytest.fixture
+def run(config_file: str) -> Run:
+    """Runs ``habitat`` with that configuration: ``run("journal", "ls")``."""
+
+    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return cli.run(*words, HABITAT_CONFIG=config_file, **more)
+
+    return run
+
+
+@pytest.fixture
+def embedded_archive(config_file: str) -> Iterator[Archive]:
+    """The archive of that configuration."""
+    opened = open_archive(configuration.load(config_file, {}).archive)
+    with contextlib.closing(opened) as archive:
+        archive.prepare()
+        yield archive

@@ -15,12 +15,7 @@ from typing import Any
 
 import pytest
 
-from habitat_like.archive import (
-    Archive,
-    ArchiveUnavailable,
-    Query,
-    open_archive,
-)
+from habitat_like.archive import Archive, ArchiveUnavailable, Query, open_archive
 from habitat_like.config import ArchiveConfig, ConfigError
 from tests.support.archive import ORDERS, Order, document, encode, everything, ids
 from tests.support.couch import CouchServer

@@ -1,39 +1,17 @@
 """The command line as a whole: help, errors, streams that end early; in real processes."""
 
-import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from habitat_like import __version__, config
-from habitat_like.archive import open_archive
+from habitat_like import __version__
 from habitat_like.archive.base import Archive
-from tests.cli_tools import (
-    PATIENCE,
-    document,
-    environment,
-    run,
-    store,
-    write_config,
-)
+from tests.support.cli import PATIENCE, document, environment, run, store
 
 COMMANDS = ["check", "journal", "nginx", "query", "serve", "status", "tail"]
 JOURNAL_COMMANDS = ["ls", "show", "retry", "export", "drop"]
-
-
-@pytest.fixture
-def config_file(tmp_path: Path) -> str:
-    return write_config(tmp_path)
-
-
-@pytest.fixture
-def archive(config_file: str) -> Iterator[Archive]:
-    with contextlib.closing(open_archive(config.load(config_file, {}).archive)) as archive:
-        archive.prepare()
-        yield archive
 
 
 def test_help_lists_every_command_with_an_example() -> None:
@@ -124,9 +102,9 @@ def test_an_archive_that_is_not_there_is_one_line_and_exit_code_1(
 
 
 def test_config_before_and_after_the_command_and_in_the_environment(
-    config_file: str, archive: Archive
+    config_file: str, embedded_archive: Archive
 ) -> None:
-    store(archive, [document(0)])
+    store(embedded_archive, [document(0)])
     expected = run("query", "--config", config_file).stdout
     assert "M0ZDR" in expected
     assert run("--config", config_file, "query").stdout == expected
@@ -136,8 +114,10 @@ def test_config_before_and_after_the_command_and_in_the_environment(
 
 
 @pytest.mark.parametrize("form", ["table", "json", "ndjson", "csv"])
-def test_a_reader_that_goes_away_is_no_error(form: str, config_file: str, archive: Archive) -> None:
-    store(archive, [document(number) for number in range(3000)])
+def test_a_reader_that_goes_away_is_no_error(
+    form: str, config_file: str, embedded_archive: Archive
+) -> None:
+    store(embedded_archive, [document(number) for number in range(3000)])
     words = ["query", "--config", config_file, "--format", form, "--limit", "all"]
     with subprocess.Popen(
         [sys.executable, "-m", "habitat_like.cli", *words],
@@ -153,8 +133,10 @@ def test_a_reader_that_goes_away_is_no_error(form: str, config_file: str, archiv
         assert process.wait(PATIENCE) == 0
 
 
-def test_a_full_disk_is_one_line_and_exit_code_1(config_file: str, archive: Archive) -> None:
-    store(archive, [document(0)])
+def test_a_full_disk_is_one_line_and_exit_code_1(
+    config_file: str, embedded_archive: Archive
+) -> None:
+    store(embedded_archive, [document(0)])
     for form in ("table", "ndjson"):
         with open("/dev/full", "wb") as full:
             done = subprocess.run(

@@ -8,28 +8,19 @@ import re
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from habitat_like.journal import Journal, Row
-from tests import cli_tools as tools
-from tests.cli_tools import PATIENCE, Run, environment, fails, write_config
+from habitat_like.journal import Journal
+from tests.conftest import HabitatFactory
+from tests.support.cli import PATIENCE, Run, environment, fails
+from tests.support.gateway import ARCHIVE_SINK
+from tests.support.wait import eventually
 
-SINK = "habitat_like.archive.ArchiveSink"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs ``habitat`` with a configuration whose files are all under ``tmp_path``."""
-    path = write_config(tmp_path)
-
-    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return tools.run(*words, HABITAT_CONFIG=path, **more)
-
-    return run
+#: What ``ls`` says where there are no dead letters.
+NONE: dict[str, object] = {"count": {}, "newest": []}
 
 
 def body(number: int) -> bytes:
@@ -48,11 +39,11 @@ def journal(tmp_path: Path, gateway_ends: contextlib.ExitStack) -> Journal:
     """Ten messages of which the archive's sink has passed six; two dead letters (ids 1 and 2)."""
     journal = Journal(tmp_path / "var/journal.sqlite")
     gateway_ends.callback(journal.close)
-    journal.register(SINK)
-    journal.write([Row(str(number), body(number)) for number in range(1, 11)])
-    journal.advance(SINK, 6)
+    journal.register(ARCHIVE_SINK)
+    journal.write([(str(number), body(number)) for number in range(1, 11)])
+    journal.advance(ARCHIVE_SINK, 6)
     with journal.dead_letters() as letters:
-        letters.add(SINK, [(3, body(3), "forbidden: no"), (5, body(5), "too\x1b[2J large")])
+        letters.add(ARCHIVE_SINK, [(3, body(3), "forbidden: no"), (5, body(5), "too\x1b[2J large")])
     return journal
 
 
@@ -73,13 +64,13 @@ def test_ls_beside_a_running_gateway_and_without_one(
     assert facts["last_seq"] == 10
     assert isinstance(facts["bytes"], int)
     assert facts["bytes"] > 8192
-    assert facts["sinks"] == [{"sink": SINK, "cursor": 6, "backlog": 4, "configured": True}]
+    assert facts["sinks"] == [{"sink": ARCHIVE_SINK, "cursor": 6, "backlog": 4, "configured": True}]
     letters = facts["dead_letters"]
     assert isinstance(letters, dict)
-    assert letters["count"] == {SINK: 2}
+    assert letters["count"] == {ARCHIVE_SINK: 2}
     assert [(one["id"], one["seq"]) for one in letters["newest"]] == [(2, 5), (1, 3)]
     text = run("journal", "ls").stdout
-    assert re.search(rf"^4 +6 +{SINK}$", text, re.MULTILINE)
+    assert re.search(rf"^4 +6 +{ARCHIVE_SINK}$", text, re.MULTILINE)
     assert "forbidden: no" in text
     assert "\x1b" not in text
 
@@ -87,7 +78,7 @@ def test_ls_beside_a_running_gateway_and_without_one(
 def test_ls_limits_the_dead_letters(run: Run, journal: Journal) -> None:
     letters = ls(run, "--limit", "1")["dead_letters"]
     assert isinstance(letters, dict)
-    assert (letters["count"], [one["id"] for one in letters["newest"]]) == ({SINK: 2}, [2])
+    assert (letters["count"], [one["id"] for one in letters["newest"]]) == ({ARCHIVE_SINK: 2}, [2])
     assert "2 dead letters, the newest 1 of them" in run("journal", "ls", "--limit", "1").stdout
 
 
@@ -105,6 +96,12 @@ def test_ls_of_an_empty_journal(run: Run, tmp_path: Path) -> None:
 )
 def test_no_journal_is_one_line(run: Run, words: list[str]) -> None:
     fails(run("journal", *words), 1, "no journal at")
+
+
+def test_an_empty_file_is_no_journal(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/journal.sqlite").touch()
+    fails(run("journal", "ls"), 1, "is empty, no journal")
 
 
 def test_a_newer_journal_is_refused(
@@ -132,10 +129,10 @@ def test_retry_marks_the_given_ones(run: Run, journal: Journal) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "marked 1 dead letter for another try" in done.stdout
     with journal.dead_letters() as letters:
-        assert [letter.id for letter in letters.due(SINK, 10)] == [2]
+        assert [letter.id for letter in letters.due(ARCHIVE_SINK, 10)] == [2]
     assert run("journal", "retry", "--all").stdout.startswith("marked 2 dead letters")
     with journal.dead_letters() as letters:
-        assert [letter.id for letter in letters.due(SINK, 10)] == [1, 2]
+        assert [letter.id for letter in letters.due(ARCHIVE_SINK, 10)] == [1, 2]
 
 
 def test_retry_of_some_that_are_not_there(run: Run, journal: Journal) -> None:
@@ -160,10 +157,10 @@ def test_export_of_dead_letters(run: Run, journal: Journal, tmp_path: Path) -> N
 def test_export_of_the_backlog(run: Run, journal: Journal) -> None:
     done = run("journal", "export", "--backlog")
     assert done.stdout.encode() == b"".join(body(number) + b"\n" for number in range(7, 11))
-    journal.write([Row(str(number), body(number)) for number in range(11, 3001)])
+    journal.write([(str(number), body(number)) for number in range(11, 3001)])
     done = run("journal", "export", "--backlog")
     assert done.stdout.encode() == b"".join(body(number) + b"\n" for number in range(7, 3001))
-    journal.advance(SINK, 3000)
+    journal.advance(ARCHIVE_SINK, 3000)
     assert run("journal", "export", "--backlog").stdout == ""
 
 
@@ -176,12 +173,12 @@ def test_the_backlog_is_what_the_configured_sinks_have_not_passed(
     assert (
         len(
             run(
-                "journal", "export", "--backlog", HABITAT_SINKS=f"{SINK},gone.Sink"
+                "journal", "export", "--backlog", HABITAT_SINKS=f"{ARCHIVE_SINK},gone.Sink"
             ).stdout.splitlines()
         )
         == 8
     )
-    done = run("journal", "export", "--backlog", HABITAT_SINKS=f"{SINK},new.Sink")
+    done = run("journal", "export", "--backlog", HABITAT_SINKS=f"{ARCHIVE_SINK},new.Sink")
     assert len(done.stdout.splitlines()) == 10
 
 
@@ -232,37 +229,17 @@ def test_drop_of_a_sink_that_is_no_longer_configured(run: Run, journal: Journal)
     journal.register("gone.Sink")
     assert "gone.Sink  (not configured)" in run("journal", "ls").stdout
     fails(run("journal", "drop", "--sink", "gone.Sink"), 2, "--yes")
-    fails(run("journal", "drop", "--sink", SINK, "--yes"), 2, "is configured")
+    fails(run("journal", "drop", "--sink", ARCHIVE_SINK, "--yes"), 2, "is configured")
     fails(run("journal", "drop", "--sink", "never.Was", "--yes"), 1, "never.Was")
     fails(run("journal", "drop", "1", "--sink", "gone.Sink", "--yes"), 2, "not both")
     assert run("journal", "drop", "--sink", "gone.Sink", "--yes").returncode == 0
     sinks = ls(run)["sinks"]
     assert isinstance(sinks, list)
-    assert [sink["sink"] for sink in sinks] == [SINK]
-
-
-@pytest.fixture
-def gateway(run: Run, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A running ``habitat serve``."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "habitat_like.cli", "serve"],
-        env=environment(HABITAT_CONFIG=str(tmp_path / "config.yml")),
-        stderr=(tmp_path / "log").open("wb"),
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not (tmp_path / "run/habitat.sock").exists():
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < deadline
-    yield process
-    process.terminate()
-    assert process.wait(PATIENCE) == 0
+    assert [sink["sink"] for sink in sinks] == [ARCHIVE_SINK]
 
 
 def test_retry_is_taken_up_by_a_running_gateway(
-    run: Run,
-    journal: Journal,
-    gateway_ends: contextlib.ExitStack,
-    request: pytest.FixtureRequest,
+    habitat: HabitatFactory, journal: Journal, gateway_ends: contextlib.ExitStack
 ) -> None:
     good = {
         "_id": "1295103598-0",
@@ -273,13 +250,13 @@ def test_retry_is_taken_up_by_a_running_gateway(
     }
     with journal.dead_letters() as letters:
         letters.drop()
-        letters.add(SINK, [(6, json.dumps(good, separators=(",", ":")).encode(), "forbidden")])
+        letters.add(
+            ARCHIVE_SINK, [(6, json.dumps(good, separators=(",", ":")).encode(), "forbidden")]
+        )
         (letter,) = letters.select()
     gateway_ends.close()
-    request.getfixturevalue("gateway")
-    assert run("journal", "retry", str(letter.id)).returncode == 0
-    deadline = time.monotonic() + PATIENCE
-    while ls(run)["dead_letters"] != {"count": {}, "newest": []}:
-        assert time.monotonic() < deadline
-    done = run("query", "--format", "json", "--callsign", "M0ZDR")
+    gateway = habitat({"journal": {"path": str(journal.path)}})
+    assert gateway.cli("journal", "retry", str(letter.id)).returncode == 0
+    eventually(lambda: ls(gateway.cli)["dead_letters"] == NONE, "it is tried again")
+    done = gateway.cli("query", "--format", "json", "--callsign", "M0ZDR")
     assert json.loads(done.stdout) == [good]

@@ -5,12 +5,7 @@ import json
 import re
 import socket
 import subprocess
-import sys
 import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,47 +13,19 @@ import yaml
 
 from habitat_like import scgi
 from habitat_like.journal import Journal
-from tests import cli_tools as tools
-from tests.cli_tools import PATIENCE, Run, environment, fails, write_config
-
-SINK = "habitat_like.archive.ArchiveSink"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs ``habitat`` with a configuration whose files are all under ``tmp_path``."""
-    path = write_config(tmp_path)
-
-    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return tools.run(*words, HABITAT_CONFIG=path, **more)
-
-    return run
-
-
-def server_block(tmp_path: Path, port: int, block: str) -> Path:
-    """An nginx configuration in which clients may say that they come from elsewhere."""
-    path = tmp_path / "nginx.conf"
-    temporary = "".join(
-        f"{kind}_temp_path {tmp_path}/{kind};\n"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    path.write_text(
-        f"daemon off; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log;\n"
-        f"events {{}}\nhttp {{ access_log off;\n{temporary}"
-        f"server {{ listen 127.0.0.1:{port};\n"
-        "set_real_ip_from 127.0.0.1; real_ip_header X-Test-From;\n"
-        f"{block}\n}} }}\n"
-    )
-    return path
+from tests.conftest import HabitatFactory, NginxFactory
+from tests.support.cli import PATIENCE, Run, fails
+from tests.support.gateway import ARCHIVE_SINK
+from tools.run import nginx_command, nginx_config
 
 
 @pytest.mark.parametrize("name", ["habitat.sock", "a b;c{d}.sock", 'quo"te\\.sock', "é.sock"])
 def test_nginx_accepts_the_block(run: Run, tmp_path: Path, name: str) -> None:
     done = run("nginx", HABITAT_GATEWAY_SOCKET=f"{tmp_path}/{name}", HABITAT_GATEWAY_TIMEOUT="0.5")
     assert (done.returncode, done.stderr) == (0, "")
-    path = server_block(tmp_path, 1, done.stdout)
+    (tmp_path / "nginx.conf").write_text(nginx_config(tmp_path, 1, done.stdout))
     test = subprocess.run(
-        ["nginx", "-t", "-c", str(path)], capture_output=True, text=True, check=False
+        [*nginx_command(tmp_path), "-t"], capture_output=True, text=True, check=False
     )
     assert test.returncode == 0, test.stderr
 
@@ -80,47 +47,30 @@ def test_nginx_refuses_a_path_that_it_could_not_be_told(run: Run) -> None:
     fails(run("nginx", HABITAT_GATEWAY_SOCKET="/run/$x.sock"), 2, "gateway.socket")
 
 
-def test_nginx_closes_the_operators_pages_to_the_outside(run: Run, tmp_path: Path) -> None:
-    with contextlib.closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    path = server_block(tmp_path, port, run("nginx").stdout)
-    process = subprocess.Popen(["nginx", "-c", str(path)])
+def test_nginx_closes_the_operators_pages_to_the_outside(
+    habitat: HabitatFactory, nginx: NginxFactory
+) -> None:
+    # No gateway runs: 502 says that nginx would have passed the request on.
+    real_ip = "set_real_ip_from 127.0.0.1; real_ip_header X-Test-From;"
+    front = nginx(habitat(start=False), in_server=real_ip)
 
     def get(page: str, address: str) -> int:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}{page}", headers={"X-Test-From": address}
-        )
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                    return int(answer.status)
-            except urllib.error.HTTPError as error:
-                return error.code
-            except urllib.error.URLError:  # not listening yet
-                assert time.monotonic() < deadline
-                assert process.poll() is None
+        return front.request("GET", page, headers={"X-Test-From": address}).status
 
-    # No gateway runs: 502 says that nginx would have passed the request on.
-    try:
-        for page in (
-            "/status",
-            "/metrics",
-            "/healthz",
-            "/readyz",
-            "//status",
-            "/status/x",
-            "/%73tatus",
-        ):
-            assert get(page, "203.0.113.7") == 403, page
-            assert get(page, "127.0.0.1") == 502, page
-            assert get(page, "::1") == 502, page
-        for page in ("/", "/message", "/statusx"):
-            assert get(page, "203.0.113.7") == 502, page
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
+    for page in (
+        "/status",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "//status",
+        "/status/x",
+        "/%73tatus",
+    ):
+        assert get(page, "203.0.113.7") == 403, page
+        assert get(page, "127.0.0.1") == 502, page
+        assert get(page, "::1") == 502, page
+    for page in ("/", "/message", "/statusx"):
+        assert get(page, "203.0.113.7") == 502, page
 
 
 # habitat check
@@ -270,29 +220,13 @@ def test_status_of_something_that_answers_badly(
     fails(result, 1, said)
 
 
-@pytest.fixture
-def gateway(run: Run, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A running ``habitat serve``."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "habitat_like.cli", "serve"],
-        env=environment(HABITAT_CONFIG=str(tmp_path / "config.yml")),
-        stderr=(tmp_path / "log").open("wb"),
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not (tmp_path / "run/habitat.sock").exists():
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < deadline
-    yield process
-    process.terminate()
-    assert process.wait(PATIENCE) == 0
-
-
-def test_status_of_a_running_gateway(run: Run, gateway: object) -> None:
-    done = run("status", "--json")
+def test_status_of_a_running_gateway(habitat: HabitatFactory) -> None:
+    gateway = habitat({"gateway": {"machine_code": "a1"}})
+    done = gateway.cli("status", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     facts = json.loads(done.stdout)
     assert (facts["state"], facts["instance"]) == ("ready", "a1")
-    lines = run("status").stdout.splitlines()
+    lines = gateway.cli("status").stdout.splitlines()
     assert lines[0].split() == ["state", "ready"]
     assert "a1, habitat_like" in lines[1]
-    assert any(line.startswith("sink") and SINK in line for line in lines)
+    assert any(line.startswith("sink") and ARCHIVE_SINK in line for line in lines)

@@ -1,50 +1,26 @@
 """``habitat query`` in real processes, on a real archive."""
 
-import contextlib
 import csv
 import io
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from habitat_like import config
-from habitat_like.archive import open_archive
 from habitat_like.archive.base import Archive
-from tests.cli_tools import (
-    START,
-    document,
-    environment,
-    on_terminal,
-    run,
-    store,
-    write_config,
-)
+from tests.support.cli import START, document, environment, on_terminal, run, store
 
 
 @pytest.fixture
-def config_file(tmp_path: Path) -> str:
-    return write_config(tmp_path)
-
-
-@pytest.fixture
-def archive(config_file: str) -> Iterator[Archive]:
-    with contextlib.closing(open_archive(config.load(config_file, {}).archive)) as archive:
-        archive.prepare()
-        yield archive
-
-
-@pytest.fixture
-def query(config_file: str, archive: Archive) -> Callable[..., list[dict[str, Any]]]:
+def query(config_file: str, embedded_archive: Archive) -> Callable[..., list[int]]:
     """Runs ``habitat query`` on twelve documents; gives the numbers of those that it prints."""
-    store(archive, [document(number) for number in range(12)])
+    store(embedded_archive, [document(number) for number in range(12)])
 
-    def numbers(*words: str) -> list[dict[str, Any]]:
+    def numbers(*words: str) -> list[int]:
         done = run("query", "--config", config_file, "--format", "json", *words)
         assert (done.returncode, done.stderr) == (0, "")
         return [one["data"]["number"] for one in json.loads(done.stdout)]
@@ -75,14 +51,14 @@ def test_since_is_inclusive_and_until_exclusive(query: Callable[..., list[int]])
     assert query("--until", "2026-11-19") == []
 
 
-def test_relative_times_count_from_now(config_file: str, archive: Archive) -> None:
+def test_relative_times_count_from_now(config_file: str, embedded_archive: Archive) -> None:
     now = int(time.time())
     ages = {"young": 600, "older": 7000, "old": 7400, "ancient": 90000}
     documents = [
         document(at, _id=f"{now - age:010d}-{at:024x}", time_created=now - age, data={"age": name})
         for at, (name, age) in enumerate(ages.items())
     ]
-    store(archive, documents)
+    store(embedded_archive, documents)
 
     def names(*words: str) -> list[str]:
         done = run("query", "--config", config_file, "--format", "ndjson", *words)
@@ -93,19 +69,19 @@ def test_relative_times_count_from_now(config_file: str, archive: Archive) -> No
     assert names("--until", "now") == list(ages)
 
 
-def test_json_is_one_array_also_when_empty(config_file: str, archive: Archive) -> None:
+def test_json_is_one_array_also_when_empty(config_file: str, embedded_archive: Archive) -> None:
     words = ("query", "--config", config_file, "--format", "json")
     assert json.loads(run(*words).stdout) == []
     documents = [document(number, data={"name": 'é\n"\u2028\x9b', "n": 1e300}) for number in (0, 1)]
-    store(archive, documents)
+    store(embedded_archive, documents)
     assert json.loads(run(*words, "--order", "asc").stdout) == documents
 
 
 def test_ndjson_is_a_document_a_line_whatever_the_locale(
-    config_file: str, archive: Archive
+    config_file: str, embedded_archive: Archive
 ) -> None:
     documents = [document(number, data={"name": "é\u2028\r\n"}) for number in (0, 1)]
-    store(archive, documents)
+    store(embedded_archive, documents)
     words = ("query", "--config", config_file, "--format", "ndjson", "--order", "asc")
     done = run(*words, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     lines = done.stdout.split("\n")
@@ -113,13 +89,13 @@ def test_ndjson_is_a_document_a_line_whatever_the_locale(
     assert list(map(json.loads, lines)) == documents
 
 
-def test_csv_keeps_every_value(config_file: str, archive: Archive) -> None:
+def test_csv_keeps_every_value(config_file: str, embedded_archive: Archive) -> None:
     documents = [
         document(0, data={"name": 'a,"b"\nc', "é": [1, None]}),
         document(1, callsign="-1", ip=None),
         document(2, data={}),
     ]
-    store(archive, documents)
+    store(embedded_archive, documents)
     words = ("query", "--config", config_file, "--format", "csv", "--order", "asc")
     rows = list(csv.DictReader(io.StringIO(run(*words).stdout)))
     columns = "time_created,time_uploaded,callsign,type,ip,gateway,_id,data"
@@ -129,32 +105,51 @@ def test_csv_keeps_every_value(config_file: str, archive: Archive) -> None:
         assert row == {name: "" if v is None else str(v) for name, v in one.items()}
 
 
-def test_an_empty_csv_has_its_header(config_file: str, archive: Archive) -> None:
+def test_an_empty_csv_has_its_header(config_file: str, embedded_archive: Archive) -> None:
     done = run("query", "--config", config_file, "--format", "csv")
     assert done.stdout == "time_created,time_uploaded,callsign,type,ip,gateway,_id,data\n"
 
 
-def test_the_table_stops_at_100_and_says_so(config_file: str, archive: Archive) -> None:
-    store(archive, [document(number) for number in range(100)])
-    done = run("query", "--config", config_file)
-    assert (len(done.stdout.splitlines()), done.stderr) == (101, "")
-    store(archive, [document(100)])
-    done = run("query", "--config", config_file)
-    assert len(done.stdout.splitlines()) == 101
-    assert done.stdout.splitlines()[1].startswith("2026-11-19T15:54:58+00:00  2E0UPU")
-    assert done.stderr == "only the first 100 are shown; --limit all shows all\n"
+def test_the_table_on_a_terminal_stops_at_100_and_says_so(
+    config_file: str, embedded_archive: Archive
+) -> None:
+    store(embedded_archive, [document(number) for number in range(100)])
+    code, text = on_terminal("query", "--config", config_file)
+    assert (code, len(text.splitlines())) == (0, 101)
+    store(embedded_archive, [document(100)])
+    lines = on_terminal("query", "--config", config_file)[1].splitlines()
+    assert len(lines) == 102
+    assert lines[1].startswith("2026-11-19T15:54:58+00:00  2E0UPU")
+    assert lines[-1] == "only the first 100 are shown; --limit all shows all"
     for words in (["--limit", "all"], ["--limit", "101"]):
-        done = run("query", "--config", config_file, *words)
-        assert (len(done.stdout.splitlines()), done.stderr) == (102, "")
+        assert len(on_terminal("query", "--config", config_file, *words)[1].splitlines()) == 102
+    done = run("query", "--config", config_file)
+    assert (len(done.stdout.splitlines()), done.stderr) == (102, "")
 
 
-def test_an_empty_table_says_so(config_file: str, archive: Archive) -> None:
+def test_a_terminal_sees_progress_when_the_messages_go_elsewhere(
+    config_file: str, embedded_archive: Archive, tmp_path: Path
+) -> None:
+    store(embedded_archive, [document(number) for number in range(12)])
+    words = ("query", "--config", config_file, "--format", "ndjson")
+    with (tmp_path / "out").open("wb") as out:
+        code, shown = on_terminal(*words, out=out.fileno())
+    assert code == 0
+    assert "messages" in shown
+    assert "12/" in shown
+    assert len((tmp_path / "out").read_text().splitlines()) == 12
+    assert "12/" not in on_terminal(*words)[1]
+
+
+def test_an_empty_table_says_so(config_file: str, embedded_archive: Archive) -> None:
     assert run("query", "--config", config_file).stderr == "no message matches\n"
 
 
-def test_what_a_station_sent_can_not_steer_the_terminal(config_file: str, archive: Archive) -> None:
+def test_what_a_station_sent_can_not_steer_the_terminal(
+    config_file: str, embedded_archive: Archive
+) -> None:
     evil = "\x1b]0;owned\x07\x9b2J\u202e\x7f"
-    store(archive, [document(0, data={"name": evil})])
+    store(embedded_archive, [document(0, data={"name": evil})])
     for words in (["query"], ["tail"], ["tail", "--format", "ndjson"]):
         shown = run(*words, "--config", config_file).stdout if words == ["query"] else ""
         code, terminal = on_terminal(*words, "--config", config_file, columns=200)
@@ -169,8 +164,10 @@ def test_what_a_station_sent_can_not_steer_the_terminal(config_file: str, archiv
             assert json.loads(terminal)["data"]["name"] == evil
 
 
-def test_the_table_has_a_line_a_message_on_a_terminal(config_file: str, archive: Archive) -> None:
-    store(archive, [document(number, data={"name": "x" * 500}) for number in range(3)])
+def test_the_table_has_a_line_a_message_on_a_terminal(
+    config_file: str, embedded_archive: Archive
+) -> None:
+    store(embedded_archive, [document(number, data={"name": "x" * 500}) for number in range(3)])
     _, terminal = on_terminal("query", "--config", config_file, columns=100)
     lines = terminal.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
     assert len(lines) == 4
@@ -191,9 +188,9 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize("form", ["table", "json", "ndjson", "csv"])
-def test_streams(form: str, config_file: str, archive: Archive, tmp_path: Path) -> None:
+def test_streams(form: str, config_file: str, embedded_archive: Archive, tmp_path: Path) -> None:
     """A hundred times the documents, nearly no more memory (kB, the process's high-water mark)."""
-    store(archive, [document(number) for number in range(60_000)])
+    store(embedded_archive, [document(number) for number in range(60_000)])
 
     def measure(limit: int) -> int:
         with (tmp_path / "out").open("wb") as out:

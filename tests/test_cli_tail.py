@@ -1,6 +1,5 @@
 """``habitat tail`` in real processes, on a real archive."""
 
-import contextlib
 import json
 import os
 import select
@@ -14,35 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from habitat_like import config
-from habitat_like.archive import open_archive
 from habitat_like.archive.base import Archive
-from tests.cli_tools import (
-    PATIENCE,
-    document,
-    environment,
-    run,
-    store,
-    write_config,
-)
-
-
-@pytest.fixture
-def config_file(tmp_path: Path) -> str:
-    return write_config(tmp_path)
-
-
-@pytest.fixture
-def archive(config_file: str) -> Iterator[Archive]:
-    with contextlib.closing(open_archive(config.load(config_file, {}).archive)) as archive:
-        archive.prepare()
-        yield archive
+from tests.support.cli import PATIENCE, document, environment, run, store
 
 
 def test_tail_prints_the_newest_the_oldest_of_them_first(
-    config_file: str, archive: Archive
+    config_file: str, embedded_archive: Archive
 ) -> None:
-    store(archive, [document(number) for number in range(30)])
+    store(embedded_archive, [document(number) for number in range(30)])
 
     def numbers(*words: str) -> list[int]:
         done = run("tail", "--config", config_file, "--format", "ndjson", *words)
@@ -111,33 +89,37 @@ def follow(config_file: str) -> Iterator[Callable[..., Following]]:
         one.process.communicate()
 
 
-def test_tail_follows_until_interrupted(follow: Callable[..., Following], archive: Archive) -> None:
-    store(archive, [document(number) for number in range(3)])
+def test_tail_follows_until_interrupted(
+    follow: Callable[..., Following], embedded_archive: Archive
+) -> None:
+    store(embedded_archive, [document(number) for number in range(3)])
     tail = follow("-n", "2")
     assert [tail.number(), tail.number()] == [1, 2]
-    store(archive, [document(3), document(1)])
+    store(embedded_archive, [document(3), document(1)])
     assert tail.number() == 3
     # Older by its time, yet newly archived.
-    store(archive, [document(0, _id="0000000001-0", time_created=1, data={"number": -1})])
+    store(embedded_archive, [document(0, _id="0000000001-0", time_created=1, data={"number": -1})])
     assert tail.number() == -1
     assert tail.interrupt() == (130, b"", b"")
 
 
-def test_tail_filters_what_it_follows(follow: Callable[..., Following], archive: Archive) -> None:
-    store(archive, [document(0)])
+def test_tail_filters_what_it_follows(
+    follow: Callable[..., Following], embedded_archive: Archive
+) -> None:
+    store(embedded_archive, [document(0)])
     tail = follow("--callsign", "m0zdr", "--type", "RECEIVED_TELEM")
     assert tail.number() == 0
-    store(archive, [document(number) for number in range(1, 13)])
+    store(embedded_archive, [document(number) for number in range(1, 13)])
     assert [tail.number(), tail.number()] == [6, 12]
 
 
 def test_tail_goes_on_through_an_outage(
-    follow: Callable[..., Following], archive: Archive, tmp_path: Path
+    follow: Callable[..., Following], embedded_archive: Archive, tmp_path: Path
 ) -> None:
-    store(archive, [document(0)])
+    store(embedded_archive, [document(0)])
     tail = follow()
     assert tail.number() == 0
-    archive.close()  # moves the write-ahead log into the file
+    embedded_archive.close()  # moves the write-ahead log into the file
     file, away = tmp_path / "var/archive.sqlite", tmp_path / "away"
     file.rename(away)
     assert "still trying" in tail.line(error=True)
@@ -146,19 +128,19 @@ def test_tail_goes_on_through_an_outage(
     assert not select.select([tail.process.stderr], [], [], 2.5)[0]
     away.rename(file)
     assert "is back" in tail.line(error=True)
-    store(archive, [document(1)])
+    store(embedded_archive, [document(1)])
     assert tail.number() == 1
 
 
 def test_tail_misses_and_repeats_nothing_while_much_is_archived(
-    follow: Callable[..., Following], archive: Archive
+    follow: Callable[..., Following], embedded_archive: Archive
 ) -> None:
     total = 3000
     begun = threading.Event()
 
     def write() -> None:
         for number in range(total):
-            store(archive, [document(number)])
+            store(embedded_archive, [document(number)])
             if number == 50:
                 begun.set()
 

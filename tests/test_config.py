@@ -98,7 +98,20 @@ def test_the_file_is_found_by_argument_then_environment(tmp_path: Path) -> None:
         ("gateway: {socket: '" + "x" * 108 + "'}", "at most 107 bytes"),
         ("gateway: [1]", "gateway: "),
         ("gateway: 5", "gateway: "),
+        ("gateway: {workers: 200000}", "gateway.workers: "),
+        ("gateway: {max_batch: 99999999}", "gateway.max_batch: "),
+        ("gateway: {max_connections: 99999999999999999999}", "gateway.max_connections: "),
+        ("archive: {batch: 100000000000000000000}", "archive.batch: "),
         ("journal: {sync: off}", "journal.sync: "),
+        ("journal: {sync: Full}", "one of full, normal"),
+        ("log: {level: loud}", "one of debug, info, warning, error"),
+        ("gateway.workers: 3", "'gateway.workers' is written as 'workers:' below 'gateway:'"),
+        ("GATEWAY: {}", "did you mean 'gateway'?"),
+        ("journal: {workers: 3}", "did you mean 'gateway.workers'?"),
+        ("sinks: ", "sinks: "),
+        ("types: {5: a.b}", "types: "),
+        ("archive: {uri: 'sqlite://here'}", "without // before the path"),
+        ("archive: {uri: 'couchdb://u@h/db?x=1'}", "no ? and no #"),
         ("archive: {uri: 'http://h/db'}", "neither sqlite:PATH nor couchdb://"),
         ("archive: {uri: 'couchdb://h:x/db'}", "archive.uri: "),
         ("archive: {uri: 'couchdb://h/Db'}", "no CouchDB database name"),
@@ -119,6 +132,18 @@ def test_a_mistake_is_one_line_that_names_the_place(tmp_path: Path, text: str, s
 
 def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path) -> None:
     assert "HABITAT_GATEWAY_TIMEOUT" in mistake(tmp_path, "", HABITAT_GATEWAY_TIMEOUT="soon")
+
+
+def test_a_mistake_that_no_type_shows_names_the_variable_too(tmp_path: Path) -> None:
+    line = mistake(tmp_path, "", HABITAT_ARCHIVE_URI="http://h/db")
+    assert line.startswith("environment variable HABITAT_ARCHIVE_URI: archive.uri: ")
+
+
+@pytest.mark.parametrize("password", ["12/secret", "a/secret", "12?secret", "x#secret", "a/1:s@x"])
+def test_half_a_password_is_never_shown(tmp_path: Path, password: str) -> None:
+    line = mistake(tmp_path, "", HABITAT_ARCHIVE_URI=f"couchdb://user:{password}@host/db")
+    assert not any(half in line for half in ("secret", "12", "s@x", "host"))
+    assert "%2F" in line
 
 
 def test_a_variable_that_overrides_nothing_is_told_with_the_nearest_name() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 
@@ -11,21 +10,17 @@ import pytest
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
-from tests.support.load import Load, Outcome, identity, upload, wait_until_archived
+from tests.support.load import Identity, Load, Outcome, counted, sent, upload
 from tests.support.wait import eventually
 
 
-def archived(couch: CouchServer, database: str, gateway: Habitat) -> Counter[tuple[str, str]]:
+def archived(couch: CouchServer, database: str, gateway: Habitat) -> Counter[Identity]:
     """What is archived once the journal is empty, and how often."""
-    wait_until_archived(gateway)
-    return Counter(identity(document) for document in couch.all_docs(database))
+    gateway.wait_until_archived()
+    return counted(couch.all_docs(database))
 
 
-def sent(bodies: Iterable[bytes]) -> set[tuple[str, str]]:
-    return {identity(json.loads(body)) for body in bodies}
-
-
-def check(found: Counter[tuple[str, str]], bodies: list[bytes], outcome: Outcome) -> None:
+def check(found: Counter[Identity], bodies: list[bytes], outcome: Outcome) -> None:
     assert set(found.values()) == {1}, "a message was archived more than once"
     assert len(found) == len(bodies)
     assert set(found) == sent(bodies)

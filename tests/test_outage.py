@@ -11,24 +11,13 @@ import pytest
 
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.couch import CouchServer
-from tests.support.gateway import Habitat
+from tests.support.gateway import ARCHIVE_SINK, Habitat
 from tests.support.load import identity, upload
+from tests.support.log import log_entries
 from tests.support.nginx import Nginx
-from tests.support.proxy import (
-    Action,
-    Answer,
-    CutOff,
-    Drop,
-    Hang,
-    Proxy,
-    Rewrite,
-    Rule,
-    Slow,
-    on,
-)
+from tests.support.proxy import Action, Answer, CutOff, Drop, Hang, Proxy, Rewrite, Rule, Slow, on
 from tests.support.wait import eventually
 
-SINK = "habitat_like.archive.ArchiveSink"
 #: Tries that an outage lasts for at least.
 TRIES = 4
 
@@ -58,7 +47,7 @@ class Site:
     def metric(self, name: str) -> float:
         """A metric of the archive's sink."""
         text = self.front.request("GET", "/metrics").text
-        start = f'habitat_{name}{{sink="{SINK}"}} '
+        start = f'habitat_{name}{{sink="{ARCHIVE_SINK}"}} '
         values = [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
         assert len(values) == 1, text
         return float(values[0])
@@ -70,8 +59,7 @@ class Site:
 
     def lines(self, message: str) -> list[dict[str, Any]]:
         """The log's lines with this message."""
-        entries = (json.loads(line) for line in self.gateway.log.splitlines() if line[:1] == "{")
-        return [entry for entry in entries if entry["message"] == message]
+        return [entry for entry in log_entries(self.gateway) if entry["message"] == message]
 
     def wait_for_outage(self, says: str, tries: int = TRIES) -> None:
         """Wait until the outage was met again and again, and look at all that shows it."""

@@ -18,22 +18,14 @@ import pytest
 
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.gateway import Habitat
+from tests.support.log import refusal
 from tests.support.reply import http_request
-from tests.support.station import answer, archived, body, plain_lines, upload
+from tests.support.station import answer, archived, body, upload
 from tests.support.wait import eventually
 
 #: Threads that upload during restarts.
 STATIONS = 8
 RESTARTS = 4
-
-
-def refused(gateway: Habitat, code: int = 1) -> str:
-    """The one line with which it says why it doesn't start."""
-    gateway.start(ready=False)
-    assert gateway.wait() == code
-    (line,) = plain_lines(gateway)
-    assert line.startswith("habitat: ")
-    return line
 
 
 def rival(habitat: HabitatFactory, gateway: Habitat, *, journal: bool = False) -> Habitat:
@@ -59,7 +51,7 @@ def test_a_live_socket_is_refused_and_left_alone(habitat: HabitatFactory) -> Non
     gateway = habitat()
     inode = gateway.socket_path.stat().st_ino
     with gateway.connect() as connection:
-        line = refused(rival(habitat, gateway))
+        line = refusal(rival(habitat, gateway))
         assert str(gateway.socket_path) in line
         assert "another instance" in line
         assert gateway.socket_path.stat().st_ino == inode
@@ -79,7 +71,7 @@ def test_a_socket_of_some_other_program_is_refused(habitat: HabitatFactory) -> N
         for client in waiting:
             client.setblocking(False)
             client.connect_ex(str(gateway.socket_path))
-        assert "another instance" in refused(gateway)
+        assert "another instance" in refusal(gateway)
         for client in waiting:
             client.close()
         other.accept()[0].close()
@@ -90,14 +82,14 @@ def test_a_datagram_socket_is_refused_and_left_alone(habitat: HabitatFactory) ->
     gateway = habitat(start=False)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(gateway.socket_path))
-        assert str(gateway.socket_path) in refused(gateway)
+        assert str(gateway.socket_path) in refusal(gateway)
     assert gateway.socket_path.exists()
 
 
 def test_two_gateways_never_share_a_journal(habitat: HabitatFactory) -> None:
     gateway = habitat()
     second = rival(habitat, gateway, journal=True)
-    line = refused(second)
+    line = refusal(second)
     assert str(gateway.journal_path) in line
     assert str(gateway.pid) in line
     assert not second.socket_path.exists()
@@ -115,7 +107,7 @@ def test_what_is_no_socket_is_refused_and_left_alone(habitat: HabitatFactory) ->
         gateway = habitat(start=False)
         make(gateway.socket_path)
         before = gateway.socket_path.lstat()
-        assert "no socket" in refused(gateway)
+        assert "no socket" in refusal(gateway)
         after = gateway.socket_path.lstat()
         assert (before.st_ino, before.st_mode, before.st_size) == (
             after.st_ino,
@@ -149,7 +141,7 @@ def test_the_socket_has_the_group_that_is_configured(habitat: HabitatFactory) ->
 
 def test_an_unknown_group_is_refused(habitat: HabitatFactory) -> None:
     gateway = habitat({"gateway": {"socket_group": "no-such-group"}}, start=False)
-    assert "'no-such-group'" in refused(gateway)
+    assert "'no-such-group'" in refusal(gateway, 2)
     assert not gateway.socket_path.exists()
 
 
@@ -159,14 +151,14 @@ def test_a_directory_without_rights_is_refused(habitat: HabitatFactory) -> None:
     locked = gateway.directory / "locked"
     locked.mkdir(mode=0o500)
     gateway.config["gateway"]["socket"] = str(locked / "s")
-    assert "check the directory" in refused(gateway)
+    assert "check the directory" in refusal(gateway)
 
 
 def test_a_directory_that_can_not_be_made_is_refused(habitat: HabitatFactory) -> None:
     gateway = habitat(start=False)
     (gateway.directory / "file").touch()
     gateway.config["gateway"]["socket"] = str(gateway.directory / "file" / "s")
-    assert "gateway.socket" in refused(gateway)
+    assert "gateway.socket" in refusal(gateway)
 
 
 def test_the_sockets_directory_is_made(habitat: HabitatFactory) -> None:

@@ -12,17 +12,7 @@ import pytest
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.couch import CouchServer
 from tests.support.net import free_port
-from tests.support.proxy import (
-    Answer,
-    CutOff,
-    Drop,
-    Hang,
-    Proxy,
-    Rewrite,
-    Slow,
-    on,
-    times,
-)
+from tests.support.proxy import Answer, CutOff, Drop, Hang, Proxy, Rewrite, Slow, on, times
 from tests.support.reply import Reply, http_request
 from tests.support.wait import eventually
 

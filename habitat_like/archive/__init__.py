@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..config import ArchiveConfig, archive_uri
-from .base import Archive, ArchiveError, ArchiveUnavailable, Query, Rejected
+from habitat_like.archive.base import Archive, ArchiveError, ArchiveUnavailable, Query, Rejected
+from habitat_like.config import ArchiveConfig, archive_uri
 
 if TYPE_CHECKING:
-    from .sink import ArchiveSink
+    from habitat_like.archive.sink import ArchiveSink
 
 __all__ = [
     "Archive",
@@ -34,10 +34,10 @@ def open_archive(config: ArchiveConfig) -> Archive:
     """
     uri = archive_uri(config)
     if uri.scheme == "sqlite":
-        from .sqlite import SqliteArchive  # noqa: PLC0415 (the other archive's library isn't loaded)
+        from habitat_like.archive.sqlite import SqliteArchive  # noqa: PLC0415 (the other archive's library isn't loaded)
 
         return SqliteArchive(uri.path, timeout=config.timeout)
-    from .couch import CouchArchive  # noqa: PLC0415 (as above)
+    from habitat_like.archive.couch import CouchArchive  # noqa: PLC0415 (as above)
 
     return CouchArchive(uri, timeout=config.timeout)
 
@@ -45,7 +45,7 @@ def open_archive(config: ArchiveConfig) -> Archive:
 def __getattr__(name: str) -> Any:
     """Import ``ArchiveSink`` on first use."""
     if name == "ArchiveSink":
-        from .sink import ArchiveSink  # noqa: PLC0415 (that is the point of it)
+        from habitat_like.archive.sink import ArchiveSink  # noqa: PLC0415 (that is the point of it)
 
         return ArchiveSink
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

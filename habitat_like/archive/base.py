@@ -7,10 +7,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-Document = dict[str, Any]
+from habitat_like.message import MAX_TIME
 
-#: The largest UNIX time a message can carry, in seconds (ten digits).
-MAX_TIME = 9_999_999_999
+Document = dict[str, Any]
 
 
 class ArchiveError(Exception):

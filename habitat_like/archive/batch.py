@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .base import Rejected
+from habitat_like.archive.base import Rejected
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from ..config import ArchiveUri
-from . import couch_design
-from .base import ArchiveError, Document, Query, Rejected
-from .batch import Entry, sort_out
-from .couch_connection import Refused, one_line
-from .couch_http import CouchLink
+from habitat_like.archive import couch_design
+from habitat_like.archive.base import ArchiveError, Document, Query, Rejected
+from habitat_like.archive.batch import Entry, sort_out
+from habitat_like.archive.couch_connection import Refused, one_line
+from habitat_like.archive.couch_http import CouchLink
+from habitat_like.config import ArchiveUri
 
 #: Documents asked for in one request by ``query`` and ``follow``.
 PAGE = 500

@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
-from .base import ArchiveUnavailable
-from .couch_connection import Refused
-from .couch_http import CouchLink
+from habitat_like.archive.base import ArchiveUnavailable
+from habitat_like.archive.couch_connection import Refused
+from habitat_like.archive.couch_http import CouchLink
 
 STATISTICS = "habitat-statistics"
 

@@ -33,9 +33,9 @@ import couchdb.http
 import couchdb.json
 import msgspec
 
-from ..config import ArchiveUri
-from .base import ArchiveUnavailable
-from .couch_connection import Pool, Refused, TooSlow, one_line
+from habitat_like.archive.base import ArchiveUnavailable
+from habitat_like.archive.couch_connection import Pool, Refused, TooSlow, one_line
+from habitat_like.config import ArchiveUri
 
 couchdb.json.use("json")
 

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from .base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
-from .batch import Entry, sort_out
+from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
+from habitat_like.archive.batch import Entry, sort_out
 
 #: Documents read in one statement by ``query`` and ``follow``.
 PAGE = 500

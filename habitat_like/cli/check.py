@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import grp
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +17,11 @@ import yaml
 from habitat_like import config as configuration
 from habitat_like.archive import open_archive
 from habitat_like.archive.base import ArchiveError
-from habitat_like.cli import client, options
+from habitat_like.cli import options
 from habitat_like.cli.text import printable
 from habitat_like.config import Config, ConfigError
 from habitat_like.http.actions import find_actions
+from habitat_like.http.listener import is_live
 from habitat_like.journal import JournalError, open_file
 from habitat_like.message import Registry, import_path, load_types
 from habitat_like.message_server import Sink
@@ -56,15 +58,25 @@ def command(config_path: str | None) -> int:
     text = yaml.safe_dump(configuration.effective(config), sort_keys=False, allow_unicode=True)
     click.echo(text)
     marks = set()
-    for check in CHECKS:
-        for finding in check(config):
-            marks.add(finding.mark)
-            mark = click.style(f"{finding.mark:12}", fg=COLOURS[finding.mark])
-            line = " ".join(printable(finding.text).split())
-            click.echo(f"{mark} {finding.subject}: {line}")
+    for finding in _findings(config):
+        marks.add(finding.mark)
+        mark = click.style(f"{finding.mark:12}", fg=COLOURS[finding.mark])
+        line = " ".join(printable(finding.text).split())
+        click.echo(f"{mark} {finding.subject}: {line}")
     if CONFIG_ERROR in marks:
         return 2
     return 1 if ERROR in marks else 0
+
+
+def _findings(config: Config) -> Iterator[Finding]:
+    """What all checks find; one that can't look says so, and the others go on."""
+    for check in CHECKS:
+        try:
+            yield from check(config)
+        except OSError as error:
+            subject = check.__name__.removeprefix("check_")
+            text = f"{error.filename or ''}: {error.strerror}; check as the gateway's user"
+            yield Finding(ERROR, subject, text.removeprefix(": "))
 
 
 def check_environment(config: Config) -> Iterator[Finding]:
@@ -81,7 +93,10 @@ def check_environment(config: Config) -> Iterator[Finding]:
         yield Finding(WARNING, "configuration", f"archive.uri holds a password; {hint}")
     if config.archive.password_file is not None:
         path = Path(config.archive.password_file)
-        if path.stat().st_mode & 0o007:
+        if not path.is_file():
+            hint = f"there is no file {path}; make it, or take the key out"
+            yield Finding(CONFIG_ERROR, "archive.password_file", hint)
+        elif path.stat().st_mode & 0o007:
             hint = f"everybody can read {path}; chmod o= {path}"
             yield Finding(WARNING, "archive.password_file", hint)
 
@@ -121,22 +136,7 @@ def check_directories(config: Config) -> Iterator[Finding]:
 def check_socket(config: Config) -> Iterator[Finding]:
     """Whether the gateway can have its socket, and the group is one of this machine."""
     path = config.gateway.socket
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            state = client.probe(path)
-        except OSError as error:
-            yield Finding(ERROR, "socket", f"{path}: {error.strerror}; check as the gateway's user")
-        else:
-            yield {
-                client.SocketState.FREE: Finding(OK, "socket", f"{path} is free"),
-                client.SocketState.STALE: Finding(
-                    OK, "socket", f"{path} is left over from a crash and will be taken over"
-                ),
-                client.SocketState.LIVE: Finding(OK, "socket", f"{path}: a gateway is running"),
-                client.SocketState.NO_SOCKET: Finding(
-                    ERROR, "socket", f"{path} is no socket; remove it or change gateway.socket"
-                ),
-            }[state]
+    yield Finding(*_socket_state(path))
     group = config.gateway.socket_group
     if group is not None:
         try:
@@ -202,6 +202,18 @@ def _sink(path: str) -> str:
     if not (isinstance(factory, type) and issubclass(factory, Sink)):
         raise ConfigError(f"{path} is not a Sink class")
     return path
+
+
+def _socket_state(path: str) -> tuple[str, str, str]:
+    try:
+        kind = Path(path).lstat().st_mode
+        if not stat.S_ISSOCK(kind):
+            return ERROR, "socket", f"{path} is no socket; remove it or change gateway.socket"
+        if is_live(path):
+            return OK, "socket", f"{path}: a gateway is running"
+    except FileNotFoundError:
+        return OK, "socket", f"{path} is free"
+    return OK, "socket", f"{path} is left over from a crash and will be taken over"
 
 
 def _directory(subject: str, directory: Path) -> Finding:

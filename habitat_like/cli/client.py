@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import socket
-import stat
-from pathlib import Path
 
 from habitat_like import scgi
 
 
 class GatewayError(Exception):
     """The gateway could not be asked; one line that says what to do."""
-
-
-class SocketState(enum.Enum):
-    """What there is at a socket's path."""
-
-    FREE = "free"
-    STALE = "stale"
-    LIVE = "live"
-    NO_SOCKET = "no socket"
 
 
 def get(path: str, name: str, timeout: float) -> tuple[int, bytes]:
@@ -64,26 +52,6 @@ def get(path: str, name: str, timeout: float) -> tuple[int, bytes]:
             f"the gateway at {path} gave no answer ({reason}); see its log"
         ) from None
     return status, body
-
-
-def probe(path: str) -> SocketState:
-    """What there is at ``path``, found by connecting. Raises OSError, as PermissionError."""
-    try:
-        mode = Path(path).stat().st_mode
-    except FileNotFoundError:
-        return SocketState.FREE
-    if not stat.S_ISSOCK(mode):
-        return SocketState.NO_SOCKET
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
-        connection.settimeout(1)
-        try:
-            connection.connect(path)
-        except ConnectionRefusedError:
-            return SocketState.STALE
-        except (TimeoutError, BlockingIOError):
-            # Somebody listens, whose queue is full.
-            return SocketState.LIVE
-    return SocketState.LIVE
 
 
 def _exchange(path: str, request: bytes, timeout: float) -> bytes:

@@ -19,19 +19,16 @@ from typing import Any, BinaryIO
 import click
 
 from habitat_like.cli import options, output, times
+from habitat_like.cli.progress import with_progress
 from habitat_like.cli.text import printable
 from habitat_like.config import Config
 from habitat_like.dead_letters import DeadLetter, DeadLetters
-from habitat_like.journal import open_file
+from habitat_like.journal import last_seq, open_file
 
 #: Messages that one statement of ``export`` reads, so that it never holds up the gateway.
 CHUNK = 1000
 #: A dead letter's id; SQLite's integers end there.
 NUMBER = click.IntRange(1, 2**63 - 1)
-LAST_SEQ = (
-    "SELECT max(coalesce((SELECT max(seq) FROM message), 0),"
-    " coalesce((SELECT max(seq) FROM cursor), 0))"
-)
 
 
 @click.group(
@@ -135,7 +132,7 @@ def export(config_path: str | None, what: str, file: str) -> None:
             documents = _documents(DeadLetters(connection), identifiers)
         with _target(file) as out:
             count = 0
-            for document in _progress(documents, total, shown=file != "-"):
+            for document in with_progress(documents, "exporting", total, shown=file != "-"):
                 # JSON has line breaks between its tokens only, so this keeps its meaning.
                 out.write(document.replace(b"\n", b" ") + b"\n")
                 count += 1
@@ -187,7 +184,7 @@ def _journal(config: Config) -> Iterator[sqlite3.Connection]:
 def _facts(connection: sqlite3.Connection, config: Config, limit: int) -> dict[str, Any]:
     # One transaction, so that cursors and messages belong together.
     connection.execute("BEGIN")
-    ((last,),) = connection.execute(LAST_SEQ)
+    last = last_seq(connection)
     ((oldest, bytes_),) = connection.execute(
         "SELECT (SELECT time FROM message ORDER BY seq LIMIT 1),"
         " (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size)"
@@ -240,7 +237,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
     )
     click.echo()
     if facts["sinks"]:
-        output.print_table(
+        output.print_small_table(
             ("backlog", "cursor", "sink"),
             [
                 (
@@ -262,7 +259,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
     shown = f", the newest {len(newest)} of them" if len(newest) < total else ""
     click.echo(f"{_letters(total)}{shown}")
     if newest:
-        output.print_table(
+        output.print_small_table(
             ("id", "refused", "message", "sink", "retry", "reason"),
             [
                 (
@@ -281,10 +278,10 @@ def _print_facts(facts: dict[str, Any]) -> None:
 def _unarchived(connection: sqlite3.Connection, config: Config) -> tuple[int, int]:
     """The sequence numbers between which is what not every configured sink has passed."""
     cursors = dict(connection.execute("SELECT sink, seq FROM cursor"))
-    ((last,),) = connection.execute(LAST_SEQ)
+    last = last_seq(connection)
     after = min((int(cursors.get(sink, 0)) for sink in config.sinks), default=0)
     ((oldest,),) = connection.execute("SELECT min(seq) FROM message")
-    return max(after, (oldest or int(last) + 1) - 1), int(last)
+    return max(after, (oldest or last + 1) - 1), last
 
 
 def _messages(connection: sqlite3.Connection, after: int, last: int) -> Iterator[bytes]:
@@ -331,17 +328,6 @@ def _target(file: str) -> Iterator[BinaryIO]:
             raise
 
 
-def _progress(documents: Iterable[bytes], total: int, *, shown: bool) -> Iterable[bytes]:
-    """``documents``, with a progress bar on standard error where that is a terminal."""
-    if not (shown and sys.stderr.isatty()):
-        return documents
-    from rich.console import Console  # noqa: PLC0415 (slow to import, seldom used)
-    from rich.progress import track  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    return track(documents, "exporting", total=total, console=console, transient=True)
-
-
 def _drop_sink(config: Config, sink: str, yes: bool) -> None:
     if sink in config.sinks:
         raise options.ConfigurationFailure(
@@ -353,8 +339,7 @@ def _drop_sink(config: Config, sink: str, yes: bool) -> None:
             raise click.ClickException(
                 f"no sink {sink!r} has a place in the journal; see 'habitat journal ls'"
             )
-        ((last,),) = connection.execute(LAST_SEQ)
-        behind = _count(last - row[0], "message")
+        behind = _count(last_seq(connection) - row[0], "message")
         _confirm(f"Forget the sink {sink}, which has not seen {behind}?", yes)
         connection.execute("DELETE FROM cursor WHERE sink = ?", (sink,))
     click.echo(f"forgot the sink {printable(sink)}")

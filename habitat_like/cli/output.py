@@ -53,6 +53,23 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         sys.stdout.write(_line(row, widths, room) + "\n")
 
 
+def print_small_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of a few rows; on a terminal long cells are folded and nothing is cut."""
+    if not sys.stdout.isatty():
+        print_table(header, rows)
+        return
+    from rich.console import Console  # noqa: PLC0415 (slow to import)
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name.upper(), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console(file=sys.stdout, highlight=False).print(table)
+
+
 def encode(document: Any) -> bytes:
     """``document`` as one line of JSON in UTF-8."""
     try:
@@ -99,7 +116,7 @@ def _table_row(document: Document) -> list[str]:
         times.show(document.get("time_created", "")),
         str(document.get("callsign", "")),
         str(document.get("type", "")),
-        str(document.get("ip", "")),
+        str(document.get("ip") or ""),
         "" if data is None else encode(data).decode("utf-8"),
     ]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import click
 
 from habitat_like.archive import open_archive
-from habitat_like.archive.base import MAX_TIME, Document, Query
+from habitat_like.archive.base import Document, Query
 from habitat_like.cli import options, output, times
+from habitat_like.cli.progress import with_progress
+from habitat_like.message import MAX_TIME
 
 #: Messages in a table when ``--limit`` doesn't say; the other forms are for programs and have all.
 TABLE_LIMIT = 100
@@ -45,7 +48,7 @@ TABLE_LIMIT = 100
     "--limit",
     metavar="N|all",
     callback=options.read_limit,
-    help=f"At most N messages. [default: {TABLE_LIMIT} in a table, all in the other formats]",
+    help=f"At most N messages. [default: {TABLE_LIMIT} in a table on a terminal, else all]",
 )
 @click.option(
     "--order",
@@ -82,7 +85,7 @@ def command(
     until = MAX_TIME + 1 if until is None else until
     if since > until:
         raise click.BadOptionUsage("since", "--since is later than --until, nothing can match")
-    cut = TABLE_LIMIT if limit is None and form == "table" else None
+    cut = TABLE_LIMIT if limit is None and form == "table" and sys.stdout.isatty() else None
     # One more than is shown by default tells whether there are more.
     wanted = cut + 1 if cut is not None else limit or None
     query = Query(
@@ -91,7 +94,11 @@ def command(
     config = options.load_config(config_path)
     with contextlib.closing(open_archive(config.archive)) as archive:
         counted = _Counted(archive.query(query))
-        output.print_documents(itertools.islice(counted, cut), form)
+        # On one terminal the messages themselves show how far it is.
+        documents = with_progress(
+            itertools.islice(counted, cut), "messages", limit, shown=not sys.stdout.isatty()
+        )
+        output.print_documents(documents, form)
         if cut is not None and counted.more():
             click.echo(f"only the first {cut} are shown; --limit all shows all", err=True)
         elif not counted.count and form == "table":

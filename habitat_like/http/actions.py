@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -23,6 +23,9 @@ TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 #: Seconds after which a station that was told 503 may try again.
 RETRY_AFTER = 5
+#: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
+SHORTEST_MESSAGE = 60
+MANY_MESSAGES = 1000
 _WHITESPACE = b" \t\r\n"
 
 
@@ -77,22 +80,18 @@ def unavailable(reason: str) -> Response:
 class Args(NamedTuple):
     """What an action is given: the request's body, decoded, and where it came in.
 
-    ``path`` is what follows the action's name, ``query`` the query string, ``headers`` the SCGI
-    headers.
+    ``path`` is what follows the action's name, ``headers`` are the SCGI headers.
     """
 
     body: bytes
     method: str = "POST"
     path: str = ""
-    query: str = ""
     headers: Mapping[bytes, bytes] = {}
 
-    def json(self) -> Any:
-        """The body's JSON. Raises InvalidMessage."""
-        try:
-            return msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidMessage(f"body: not valid JSON: {error}") from None
+    @property
+    def query(self) -> str:
+        """The query string."""
+        return self.headers.get(b"QUERY_STRING", b"").decode(scgi.ENCODING)
 
 
 ActionFunction = Callable[..., Any]
@@ -117,6 +116,8 @@ def action(
     *, methods: tuple[str, ...] = ("POST",), fast: bool = False, subpaths: bool = False
 ) -> Callable[[ActionFunction], ActionFunction]:
     """Declare an action's HTTP methods, if it is fast, and if it has pages below it."""
+    if isinstance(methods, str):  # or "POST" would be four methods
+        raise TypeError('methods is a tuple such as ("GET", "POST")')
 
     def declare(function: ActionFunction) -> ActionFunction:
         function.declared = (methods, fast, subpaths)  # type: ignore[attr-defined]
@@ -132,16 +133,14 @@ class InsertApplication:
     ``config`` and ``registry``. Used by several threads at once; it holds no state of requests.
     """
 
-    actions: tuple[str, ...] = ("message", "messages")
-
     def __init__(self, server: Server, program: Any) -> None:
         self.server = server
         self.program = program
-        self.actions = tuple(program.config.gateway.actions)
+        self.actions: list[str] = list(program.config.gateway.actions)
         self.clock: Callable[[], float] = time.time
 
     @action(fast=True)
-    def message(self, ip: str | None, args: Args | bytes | Mapping[str, Any]) -> Response:
+    def message(self, ip: str | None, args: Args | bytes | str | Mapping[str, Any]) -> Response:
         """Take one message: a JSON object.
 
         Returns 200 OK, to be sent once the message is committed. Raises InvalidMessage with field
@@ -152,31 +151,34 @@ class InsertApplication:
         return OK
 
     @action(fast=True)
-    def messages(self, ip: str | None, args: Args | bytes) -> Response:
+    def messages(self, ip: str | None, args: Args | bytes | str) -> Response:
         """Take many messages: a JSON array of objects, or one object a line (NDJSON).
 
         Returns 200, 207 if some were refused, 400 if all were, with a result for each in order.
-        Raises InvalidMessage if the body is neither, and BacklogFull.
+        Raises InvalidMessage if the body is neither or has too many, and BacklogFull.
         """
         registry: Registry = self.program.registry
         now = int(self.clock())
         results: list[dict[str, str]] = []
         accepted = 0
-        for part in _split(_body(args)):
+        body = _body(args)
+        parts = _split(body)
+        if len(parts) > max(MANY_MESSAGES, len(body) // SHORTEST_MESSAGE):
+            raise InvalidMessage(f"body: {len(parts)} parts are too many for {len(body)} bytes")
+        for part in parts:
             try:
                 message = registry.parse(part, ip, now)
             except InvalidMessage as error:
                 results.append({"error": str(error)})
             else:
-                self.server.push_message(message)
-                results.append({"id": message.id})
+                results.append({"id": self.server.push_message(message)})
                 accepted += 1
         status = 200 if accepted == len(results) else 207 if accepted else 400
-        body = msgspec.json.encode({"accepted": accepted, "results": results})
-        return Response(status, body, JSON)
+        answer = msgspec.json.encode({"accepted": accepted, "results": results})
+        return Response(status, answer, JSON)
 
 
-def find_actions(names: tuple[str, ...]) -> dict[str, Action]:
+def find_actions(names: Iterable[str]) -> dict[str, Action]:
     """The whitelisted actions by name: built-in names, or dotted paths of functions.
 
     A function at ``package.module.weather`` is the action ``weather``. Raises ValueError with one
@@ -223,9 +225,11 @@ def _built_in() -> dict[str, ActionFunction]:
     }
 
 
-def _body(args: Args | bytes | Mapping[str, Any]) -> bytes:
+def _body(args: Args | bytes | str | Mapping[str, Any]) -> bytes:
     if isinstance(args, Args):
         return args.body
+    if isinstance(args, str):
+        return args.encode()
     return args if isinstance(args, bytes) else msgspec.json.encode(args)
 
 

@@ -12,18 +12,17 @@ from habitat_like import scgi
 class Connection:
     """One client's connection, owned by the gateway's thread.
 
-    ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``abandoned``: it
+    ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``parser`` has what
+    came of a request that is not whole; ``out`` is what is left of a reply. ``abandoned``: it
     was answered while its action still ran, whose outcome is then dropped. It is set by the
     gateway's thread and read by workers, which only spares them work.
     """
 
     __slots__ = ("abandoned", "deadline", "draining", "fd", "out", "parser", "started", "waiting")
 
-    def __init__(
-        self, fd: int, parser: scgi.RequestParser, started: float, deadline: float
-    ) -> None:
+    def __init__(self, fd: int, started: float, deadline: float) -> None:
         self.fd = fd
-        self.parser = parser
+        self.parser: scgi.RequestParser | None = None
         self.started = started
         self.deadline = deadline
         self.out: memoryview | None = None

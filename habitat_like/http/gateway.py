@@ -10,7 +10,7 @@ import logging
 import os
 import select
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import NamedTuple
 
 from habitat_like import scgi
@@ -29,8 +29,8 @@ READ_SIZE = 65536
 TICK = 1.0
 #: Seconds that a half-read request is given to come in whole when the gateway stops.
 STOP_GRACE = 1.0
-#: Seconds between two lines in the log about requests that were not SCGI.
-MALFORMED_EVERY = 60.0
+#: Seconds between two lines in the log about the same thing.
+LOG_EVERY = 60.0
 #: Threads for the big and the compressed bodies of fast actions: apart from the others, so that
 #: uploads never wait for a user's own slow actions. They compute, so more than one gains nothing.
 BULK_WORKERS = 1
@@ -74,7 +74,8 @@ class Gateway:
         self._stop_at: float | None = None
         self._next_tick = 0.0
         self._malformed_since = 0
-        self._malformed_at = -MALFORMED_EVERY
+        self._malformed_at = -LOG_EVERY
+        self._paused_at = -LOG_EVERY
         self.workers = Workers("worker", config.workers, site.server, self.report)
         self.bulk = Workers("bulk", BULK_WORKERS, site.server, self.report)
         #: Monotonic time of the last turn, for the watchdog.
@@ -105,8 +106,8 @@ class Gateway:
         except OSError:
             log.debug("wake after close")
 
-    def _turn(self, timeout: float) -> None:
-        """Take everything that is ready, commit once, answer all of it."""
+    def _turn(self, timeout: float) -> bool:
+        """Take everything that is ready, commit once, answer all; returns if there was anything."""
         events = self._epoll.poll(timeout, self._max_batch)
         now = self.beat = time.monotonic()
         if events:
@@ -120,12 +121,13 @@ class Gateway:
                         self._collect(answers, rows)
                     else:
                         self._accept(answers, rows, now)
-            self._site.connections = len(self._connections)
             if answers:
                 self._answer(answers, rows)
+            self._site.connections = len(self._connections)
         if now >= self._next_tick:
             self._next_tick = now + self._tick
             self._on_tick(now)
+        return bool(events)
 
     def _accept(self, answers: list[Answer], rows: list[Row], now: float) -> None:
         """Accept what waits in the kernel; most requests are whole by then and never wait."""
@@ -141,11 +143,10 @@ class Gateway:
                 self._pause(error)
                 return
             os.set_blocking(fd, False)
-            parser = scgi.RequestParser(config.max_headers, config.max_body)
             try:
                 data = os.read(fd, READ_SIZE)
             except BlockingIOError:
-                self._wait(fd, parser, now)
+                self._wait(fd, b"", now)
                 continue
             except OSError:
                 os.close(fd)
@@ -154,22 +155,25 @@ class Gateway:
                 os.close(fd)
                 continue
             try:
-                request = parser.feed(data)
+                request = scgi.parse(data, config.max_headers, config.max_body)
             except scgi.ScgiError as error:
-                self._malformed(Connection(fd, parser, now, now + self._timeout), error)
+                self._malformed(Connection(fd, now, now + self._timeout), error)
                 continue
-            if request is None:
-                self._wait(fd, parser, now)
+            if isinstance(request, int):
+                self._wait(fd, data, now)
             else:
                 self._handle(fd, request, now, answers, rows)
 
-    def _wait(self, fd: int, parser: scgi.RequestParser, now: float) -> None:
-        """Keep a connection whose request is not whole yet."""
+    def _wait(self, fd: int, data: bytes, now: float) -> None:
+        """Keep a connection of whose request there is only ``data`` yet."""
+        connection = Connection(fd, now, now + self._timeout)
         if self._is_crowded():
             self._metrics.requests["unknown", 503] += 1
-            self._linger(Connection(fd, parser, now, now + self._timeout), _CROWDED.data)
+            self._linger(connection, _CROWDED.data)
             return
-        self._connections[fd] = Connection(fd, parser, now, now + self._timeout)
+        limits = self._site.limits
+        connection.parser = scgi.RequestParser(limits.max_headers, limits.max_body, data)
+        self._connections[fd] = connection
         self._epoll.register(fd, select.EPOLLIN)
 
     def _is_crowded(self) -> bool:
@@ -190,7 +194,7 @@ class Gateway:
             self._forget(connection)
             os.close(connection.fd)
             return
-        if connection.draining:
+        if connection.parser is None or connection.draining:
             return
         try:
             request = connection.parser.feed(data)
@@ -217,8 +221,7 @@ class Gateway:
         if reply is None and self._is_crowded():
             reply = _CROWDED
         if reply is None:
-            parser = scgi.RequestParser(0, 0)
-            connection = Connection(fd, parser, started, time.monotonic() + self._timeout)
+            connection = Connection(fd, started, time.monotonic() + self._timeout)
             connection.waiting = True
             self._connections[fd] = connection
             workers = self.bulk if handler.is_declared_fast() else self.workers
@@ -258,8 +261,9 @@ class Gateway:
             self._send(fd, data)
         end = time.monotonic()
         metrics.batch_size.observe(len(answers))
-        for _, started, *_ in answers:
-            metrics.latency.observe(end - started)
+        # Most of a batch came in together.
+        for started, times in Counter([answer[1] for answer in answers]).items():
+            metrics.latency.observe(end - started, times)
 
     def _commit(self, rows: list[Row]) -> bool:
         """Make ``rows`` durable; returns whether they are."""
@@ -272,7 +276,8 @@ class Gateway:
                 log.error("no message can be stored: answering 503", extra={"why": str(error)})
             self._site.journal_problem = str(error)
             return False
-        self._metrics.commit_seconds.observe(time.monotonic() - begin)
+        if written:  # repeats alone need no commit
+            self._metrics.commit_seconds.observe(time.monotonic() - begin)
         self._metrics.messages += len(rows)
         self._metrics.written += written
         self._well()
@@ -290,7 +295,7 @@ class Gateway:
             os.close(fd)
             return
         now = time.monotonic()
-        connection = Connection(fd, scgi.RequestParser(0, 0), now, now + self._timeout)
+        connection = Connection(fd, now, now + self._timeout)
         connection.out = memoryview(data)[sent:]
         self._connections[fd] = connection
         self._epoll.register(fd, select.EPOLLOUT)
@@ -311,7 +316,7 @@ class Gateway:
             self._metrics.malformed += 1
             self._malformed_since += 1
             now = time.monotonic()
-            if now - self._malformed_at >= MALFORMED_EVERY:
+            if now - self._malformed_at >= LOG_EVERY:
                 log.warning(
                     "malformed requests", extra={"why": str(error), "count": self._malformed_since}
                 )
@@ -368,7 +373,10 @@ class Gateway:
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: leave clients in the kernel's queue for a tick."""
-        log.error("can't accept connections for now", extra={"why": error.strerror})
+        now = time.monotonic()
+        if now - self._paused_at >= LOG_EVERY:
+            log.error("can't accept connections for now", extra={"why": error.strerror})
+        self._paused_at = now
         self._epoll.unregister(self._listener.socket.fileno())
         self._accepting = False
 
@@ -392,11 +400,11 @@ class Gateway:
                 self._accepting = False
             if not self._connections and not self._accepting and not self._done:
                 break
-            if now >= grace:
+            # Whoever has sent something is heard first.
+            if not self._turn(min(0.05, deadline - now)) and now >= grace:
                 for connection in list(self._connections.values()):
                     if connection.out is None and not connection.waiting:
                         self._drop(connection, _STOPPING)
-            self._turn(min(0.05, deadline - now))
         for connection in list(self._connections.values()):
             self._drop(connection, _STOPPING)
 

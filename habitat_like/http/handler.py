@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 FAST_BODY = 65536
 
 
+#: Members that a gzip body may have: each costs a copy of what follows it.
+MAX_MEMBERS = 100
+
+
 class SCGIHandler:
     """Handles one request in the steps ``read_scgi_req``, ``check_scgi_environ``, ``perform_req``.
 
@@ -73,8 +77,9 @@ class SCGIHandler:
         """Read method, path, address and body out of the SCGI request."""
         headers = self.request.headers
         self.method = headers.get(b"REQUEST_METHOD", b"").decode(scgi.ENCODING)
+        # An empty variable is as good as none (RFC 3875 section 4.1).
         path = headers.get(b"PATH_INFO")
-        if path is None:
+        if not path:
             path = headers.get(b"DOCUMENT_URI", b"").removeprefix(headers.get(b"SCRIPT_NAME", b""))
         self.path = path.decode(scgi.ENCODING)
         if self.ip is None:
@@ -117,20 +122,25 @@ class SCGIHandler:
         encoding = headers.get(b"HTTP_CONTENT_ENCODING")
         if encoding is not None:
             self.body = decode_body(self.body, encoding, self.server.limits.max_body)
-        query = headers.get(b"QUERY_STRING", b"").decode(scgi.ENCODING)
-        args = Args(self.body, self.method, self.path, query, headers)
+        args = Args(self.body, self.method, self.path, headers)
         result = self.action.call(self.server.application, self.ip, args)
         return to_reply(to_response(result))
 
     def _failed(self, error: Exception) -> Reply:
-        if isinstance(error, InvalidMessage):
-            return to_reply(Refused(400, str(error)).response())
-        if isinstance(error, Refused):
-            return to_reply(error.response())
-        if isinstance(error, BacklogFull):
-            return to_reply(unavailable("the backlog is full"))
+        try:
+            if isinstance(error, InvalidMessage):
+                return to_reply(Refused(400, str(error)).response())
+            if isinstance(error, Refused):
+                return to_reply(error.response())
+            if isinstance(error, BacklogFull):
+                return to_reply(unavailable("the backlog is full"))
+        except Exception as second:  # an action's own refusal that can't be encoded
+            error = second
         log.error("action failed", extra={"action": self.name}, exc_info=error)
-        return to_reply(Response(500, b"the action failed; the gateway's log says why\n"))
+        return _FAILED
+
+
+_FAILED = to_reply(Response(500, b"the action failed; the gateway's log says why\n"))
 
 
 def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
@@ -142,7 +152,9 @@ def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
         raise Refused(415, "Content-Encoding: only gzip is understood", {"Accept-Encoding": "gzip"})
     decoded = b""
     rest = body
-    while rest:
+    for _ in range(MAX_MEMBERS):
+        if not rest:
+            return decoded
         # 16 + MAX_WBITS: a gzip header and trailer; RFC 1952 allows several members in a row.
         member = zlib.decompressobj(16 + zlib.MAX_WBITS)
         try:
@@ -154,4 +166,4 @@ def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
         if not member.eof:
             raise Refused(400, "body: the gzip data is cut off")
         rest = member.unused_data
-    return decoded
+    raise Refused(400, f"body: more than {MAX_MEMBERS} gzip members")

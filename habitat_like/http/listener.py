@@ -11,6 +11,8 @@ from pathlib import Path
 
 from scgi import systemd_socket
 
+from habitat_like.config import ConfigError
+
 #: Connections that may wait in the kernel; it caps this at net.core.somaxconn.
 BACKLOG = 4096
 
@@ -49,7 +51,7 @@ def open_listener(path: str | Path, mode: int, group: str | None) -> Listener:
     """Take over systemd's socket (LISTEN_FDS, sd_listen_fds(3)), or listen at ``path``.
 
     A stale socket file is taken over; a live one is refused and left alone. ``mode`` are permission
-    bits, ``group`` the group's name. Raises ListenError.
+    bits, ``group`` the group's name. Raises ListenError, and ConfigError for an unknown group.
     """
     try:
         inherited = systemd_socket.get_systemd_socket()
@@ -102,7 +104,9 @@ def _bind(path: Path, mode: int, group: str | None) -> socket.socket:
         try:
             gid = grp.getgrnam(group).gr_gid
         except KeyError:
-            raise ListenError(f"gateway.socket_group: there is no group {group!r}") from None
+            raise ConfigError(
+                f"gateway.socket_group: there is no group {group!r}; make it with groupadd"
+            ) from None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # No moment with more rights than asked for: bind makes the file with the umask's.

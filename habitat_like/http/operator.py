@@ -60,7 +60,7 @@ def status(site: Site) -> dict[str, Any]:
         state = sink.state
         cursor = journal.cursors.get(path, 0)
         sinks[path] = {
-            "state": "waiting" if state.problem else "ok",
+            "state": "stopping" if sink.stopping else "waiting" if state.problem else "ok",
             "problem": state.problem,
             "backlog": journal.last_seq - cursor,
             "cursor": cursor,

@@ -49,17 +49,25 @@ class SCGIApplication(Site):
         return self._gateway.beat if self._gateway else 0.0
 
     def start(self) -> None:
-        """Listen and start the threads. Raises ListenError; nothing is left behind then."""
+        """Listen and start the threads. Raises ListenError, ConfigError, and RuntimeError.
+
+        The last when the machine has no more threads to give; no socket is left behind.
+        """
         config = self.program.config.gateway
         with self._lock:
             listener = open_listener(
                 self.socket_file, socket_mode(config.socket_mode), config.socket_group
             )
-            self.stopping = False
-            self._gateway = Gateway(self, listener, self.timeout)
-            self._gateway.workers.start()
-            self._gateway.bulk.start()
-            self._thread = start_thread("gateway", self._gateway.run)
+            try:
+                self._gateway = Gateway(self, listener, self.timeout)
+                self._gateway.workers.start()
+                self._gateway.bulk.start()
+                self.stopping = False
+                self._thread = start_thread("gateway", self._gateway.run)
+            except BaseException:
+                listener.unlink()
+                listener.close()
+                raise
 
     def shutdown(self, timeout: float | None = None) -> list[str]:
         """Answer what was read, close the socket, join every thread.

@@ -32,7 +32,7 @@ class Intake:
         self.program = program
         self.journal: Journal = program.journal
         config: Config = program.config
-        self._machine_code = msgspec.json.encode(config.gateway.machine_code).decode("utf-8")
+        self._machine_code = msgspec.json.encode(config.gateway.machine_code)
         self._max_backlog = config.journal.max_backlog
         # The rows that the running thread's transaction collects, and how many it may.
         self._local = threading.local()
@@ -46,8 +46,8 @@ class Intake:
         """How many more messages there is room for; 0 or less when the backlog is full."""
         return self._max_backlog - self.journal.backlog
 
-    def push_message(self, message: Message) -> None:
-        """Take ``message`` in.
+    def push_message(self, message: Message) -> str:
+        """Take ``message`` in; returns its id.
 
         Inside a ``transaction`` of this thread (the gateway's batch, a sink's batch) it is
         committed with that transaction; elsewhere it is durable when this returns. Raises
@@ -56,12 +56,14 @@ class Intake:
         rows = getattr(self._local, "rows", None)
         if rows is None:
             with self.transaction() as rows:
-                self.push_message(message)
+                identifier = self.push_message(message)
             self.journal.write(rows)
-            return
+            return identifier
         if len(rows) >= self._local.room:
             raise BacklogFull(f"{self._max_backlog} messages wait for the archive")
-        rows.append(Row(*message.document(self._machine_code)))
+        row = message.document(self._machine_code)
+        rows.append(row)
+        return row[0]
 
     def push_rows(self, rows: Iterable[Row]) -> None:
         """Put rows that another thread's transaction collected into this thread's transaction."""

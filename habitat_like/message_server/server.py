@@ -30,7 +30,8 @@ class Server(Intake):
 
     def __init__(self, program: Any) -> None:
         super().__init__(program)
-        # Guards _sinks and _started; held while a sink is started or stopped.
+        # Held while a sink is loaded, started or stopped, which can take seconds. Whoever only
+        # looks needs no lock: _sinks is never changed but replaced.
         self._lock = threading.RLock()
         self._sinks: dict[str, Sink] = {}
         self._started = False
@@ -38,8 +39,7 @@ class Server(Intake):
     @property
     def sinks(self) -> dict[str, Sink]:
         """The loaded sinks by their dotted paths."""
-        with self._lock:
-            return dict(self._sinks)
+        return dict(self._sinks)
 
     def start(self) -> None:
         """Start the threads of the loaded sinks, and from now on of each that is loaded."""
@@ -69,30 +69,33 @@ class Server(Intake):
                 raise  # not a mistake in the configuration: another start may go well
             except Exception as error:
                 # A sink is an operator's own code: whatever it raises belongs in one line.
-                reason = str(error) or type(error).__name__
+                reason = str(error).removeprefix(f"{path}: ") or type(error).__name__
                 raise SinkError(f"sinks: {path}: {reason}") from error
-            self._sinks[path] = sink
+            self._sinks = {**self._sinks, path: sink}
             if self._started:
                 self._run(sink)
-            log.info("sink loaded", extra={"sink": path})
+                log.info("sink loaded", extra={"sink": path})
             return sink
 
     def unload(self, path: str, timeout: float = 10) -> None:
         """Stop a sink at a batch boundary and forget it; its cursor stays in the journal.
 
-        Raises SinkError if it isn't loaded or has not stopped after ``timeout`` seconds.
+        Halfway to ``timeout`` seconds a call that hangs is interrupted. Raises SinkError if the
+        sink isn't loaded or has not stopped by then; it is then stopping, to be unloaded later.
         """
         with self._lock:
             sink = self._sinks.get(path)
             if sink is None:
                 raise SinkError(f"sinks: {path} is not loaded")
             self._call(sink, sink.stop)
-            if not sink.join(timeout):
+            if not sink.join(timeout / 2):
+                self._call(sink, sink.interrupt)
+            if not sink.join(timeout / 2):
                 raise SinkError(f"sinks: {path} did not stop within {timeout:g} s")
             self._call(sink, sink.shutdown)
             if isinstance(sink, JournalSink):
                 self.journal.unregister(path)
-            del self._sinks[path]
+            self._sinks = {name: one for name, one in self._sinks.items() if name != path}
             log.info("sink unloaded", extra={"sink": path})
 
     def reload(self, path: str) -> Sink:
@@ -127,7 +130,7 @@ class Server(Intake):
             for sink in sinks:
                 if sink.name not in left:
                     self._call(sink, sink.shutdown)
-            self._sinks.clear()
+            self._sinks = {}
             return left
 
     @staticmethod

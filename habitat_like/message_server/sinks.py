@@ -65,6 +65,11 @@ class Sink:
         """Whether its thread runs."""
         return False
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return False
+
 
 class SinkState:
     """How a sink fares, for the logs, ``/status`` and the metrics. Written by the sink's thread.
@@ -79,7 +84,6 @@ class SinkState:
         self.messages = 0
         self.batches = 0
         self.retries = 0
-        self.refused = 0
 
 
 class JournalSink(Sink):
@@ -135,6 +139,11 @@ class JournalSink(Sink):
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
 
     def _run(self) -> None:
         journal = self.server.journal
@@ -199,7 +208,6 @@ class JournalSink(Sink):
         with self.server.transaction(bounded=False) as rows:
             refused = self.process(entries)
         self.state.batches += 1
-        self.state.refused += len(refused)
         self.state.last_success = time.time()
         for entry, reason in refused:
             log.warning("dead letter", extra={"sink": self.name, "seq": entry.seq, "why": reason})

@@ -63,7 +63,7 @@ def fuzz_message(data: bytes) -> None:
     except InvalidMessage as error:
         check_reason(error)
         return
-    identifier, document = message.document('"test"')
+    identifier, document = message.document(b'"test"')
     tree = json.loads(document.decode(), parse_constant=_no_constant)
     assert tree["_id"] == identifier
     assert _registry.parse(data, None, NOW + 5).id == identifier
@@ -82,7 +82,7 @@ def fuzz_messages(data: bytes) -> None:
             return
     answer = json.loads(response.body)
     identifiers = [result["id"] for result in answer["results"] if "id" in result]
-    assert identifiers == [row.id for row in rows]
+    assert identifiers == [identifier for identifier, _ in rows]
     assert len(identifiers) == answer["accepted"]
     assert (response.status == 200) == (len(identifiers) == len(answer["results"]))
     assert (response.status == 400) == (bool(answer["results"]) and not identifiers)

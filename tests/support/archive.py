@@ -51,6 +51,10 @@ def sent_ids(documents: Any) -> list[str]:
     return sorted(json.loads(one)["_id"] for one in documents)
 
 
+def found_ids(archive: Archive) -> list[str]:
+    return sorted(ids(archive.query(Query())))
+
+
 def fails(call: Callable[[], Any], kind: type[ArchiveError] = ArchiveUnavailable) -> str:
     """The one line that the call fails with."""
     with pytest.raises(kind) as caught:

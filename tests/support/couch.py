@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from tests.support.net import ROOT, end, program, short_directory
+from tests.support.net import ROOT, LocalServer, end, program, short_directory
 from tests.support.reply import Reply, http_request
 
 SERVER = ROOT / "tests" / "couchdb" / "server.js"
 START_TIMEOUT = 30.0
 
 
-class CouchServer:
+class CouchServer(LocalServer):
     """A server with a data directory and a port that stay the same over restarts."""
 
     def __init__(self) -> None:
@@ -27,14 +27,6 @@ class CouchServer:
         self.log_path = self.directory / "log"
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def uri(self, database: str) -> str:
         """The ``archive.uri`` of a database."""

@@ -10,12 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
+from habitat_like.archive import Query
+from habitat_like.archive.sqlite import SqliteArchive
 from tests.support import scgi
 from tests.support.net import ROOT, short_directory
 from tests.support.reply import Reply
@@ -29,6 +30,18 @@ os.set_inheritable(3, True)
 os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
+
+
+#: The sink that a gateway has by default.
+ARCHIVE_SINK = "habitat_like.archive.ArchiveSink"
+#: An operator's own module.
+OWN = (ROOT / "tests" / "support" / "own.py").read_text(encoding="utf-8")
+
+
+def own_actions(*names: str, **gateway: Any) -> dict[str, Any]:
+    """A configuration with the actions ``names`` of the operator's own module."""
+    actions = ["message", "messages", *(f"own.{name}" for name in names)]
+    return {"gateway": {"actions": actions, **gateway}}
 
 
 def merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +58,8 @@ class Habitat:
     """A gateway in a short temporary directory.
 
     ``config`` is written as YAML at every start, so a test may change it before ``restart``.
-    ``socket_path`` is fixed. ``activated`` hands the process a listening socket as systemd does;
+    ``socket_path`` is fixed. ``own`` is the text of a module of the operator's own, ``own``, beside
+    the configuration. ``activated`` hands the process a listening socket as systemd does;
     that socket lives on, and queues, while the process is down.
     """
 
@@ -54,7 +68,7 @@ class Habitat:
         config: Mapping[str, Any] | None = None,
         *,
         environ: Mapping[str, str] | None = None,
-        pythonpath: Sequence[Path] = (),
+        own: str | None = None,
         activated: bool = False,
     ) -> None:
         self.directory = short_directory()
@@ -63,6 +77,8 @@ class Habitat:
         self.log_path = self.directory / "log"
         self.journal_path = self.directory / "journal.sqlite"
         self.log_path.touch()
+        if own is not None:
+            (self.directory / "own.py").write_text(own, encoding="utf-8")
         defaults: dict[str, Any] = {
             "gateway": {"socket": str(self.socket_path), "machine_code": "test"},
             "journal": {"path": str(self.journal_path)},
@@ -74,13 +90,12 @@ class Habitat:
             "log": {"level": "debug", "format": "json"},
         }
         self.config = merge(defaults, config or {})
-        path = os.pathsep.join(str(part) for part in (*pythonpath, ROOT))
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("HABITAT_", "LISTEN_"))}
         clean.pop("NOTIFY_SOCKET", None)
         #: The environment of every command; a test may change it before ``restart``.
         self.environ = {
             **clean,
-            "PYTHONPATH": path,
+            "PYTHONPATH": str(ROOT),
             "PYTHONFAULTHANDLER": "1",
             "HABITAT_CONFIG": str(self.config_path),
             **(environ or {}),
@@ -220,6 +235,21 @@ class Habitat:
         assert reply.status == 200, reply
         answer: dict[str, Any] = reply.json()
         return answer
+
+    def connections(self) -> int:
+        """How many connections it has open, but for the one that asks."""
+        return int(self.status()["connections"])
+
+    def wait_until_archived(self) -> None:
+        """Wait until every sink has taken all that is in the journal."""
+        eventually(lambda: self.status()["backlog"] == 0, "all is archived", timeout=60)
+
+    def documents(self, callsign: str | None = None) -> list[dict[str, Any]]:
+        """What the embedded archive has (of one callsign), once every sink has taken all."""
+        self.wait_until_archived()
+        with contextlib.closing(SqliteArchive(str(self.directory / "archive.sqlite"))) as archive:
+            # Without a single message the backlog is empty before the archive is made.
+            return eventually(lambda: [list(archive.query(Query(callsign=callsign)))])[0]
 
     def cli(
         self, *args: str, stdin: str = "", timeout: float = 60.0

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.gateway import Habitat
+from tests.support.reply import Reply
 from tests.support.wait import eventually
+
+Identity = tuple[str, str]
 
 #: How long a station waits before it retries, in seconds.
 PAUSE = 0.02
@@ -32,14 +35,24 @@ def upload(number: int, callsign: str | None = None, created: int = 1295103598) 
     return json.dumps(message).encode()
 
 
-def identity(message: dict[str, Any]) -> tuple[str, str]:
+def identity(message: dict[str, Any]) -> Identity:
     """What a message and its document have in common: the callsign and the packet."""
     return message["callsign"].upper(), message["data"]["string"]
 
 
-def wait_until_archived(gateway: Habitat) -> None:
-    """Wait until every sink has taken all that is in the journal."""
-    eventually(lambda: gateway.status()["backlog"] == 0, "all is archived", timeout=60)
+def post(gateway: Habitat, number: int) -> Reply:
+    """Upload ``number`` straight to the gateway's socket."""
+    return gateway.scgi("POST", "/message", upload(number))
+
+
+def sent(bodies: Iterable[bytes]) -> set[Identity]:
+    """The identities of uploads."""
+    return {identity(json.loads(body)) for body in bodies}
+
+
+def counted(documents: Iterable[dict[str, Any]]) -> Counter[Identity]:
+    """How often each identity is among documents."""
+    return Counter(identity(document) for document in documents)
 
 
 @dataclass

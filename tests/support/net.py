@@ -1,4 +1,4 @@
-"""Ports and processes."""
+"""Ports, directories and processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class LocalServer:
+    """What listens on ``port`` of 127.0.0.1."""
+
+    port: int
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
 def free_port() -> int:

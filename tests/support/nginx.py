@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.gateway import Habitat
-from tests.support.net import end, free_port, short_directory
+from tests.support.net import LocalServer, end, free_port, short_directory
 from tests.support.reply import Reply, http_request
 from tests.support.wait import eventually
 from tools.run import nginx_command, nginx_config
 
 
-class Nginx:
+class Nginx(LocalServer):
     """An nginx on a port of its own, with the location block that `habitat nginx` prints.
 
     ``in_server`` and ``in_http`` are further directives for those places; ``block`` replaces the
@@ -35,14 +35,6 @@ class Nginx:
         self.port = free_port()
         self.directory = short_directory()
         self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     @property
     def error_log(self) -> str:

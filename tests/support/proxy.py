@@ -23,6 +23,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 
 from tests.support.couch import CouchServer
+from tests.support.net import LocalServer
 
 UPSTREAM_TIMEOUT = 60.0
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
@@ -119,7 +120,7 @@ class Seen:
         return json.loads(self.body)
 
 
-class Proxy:
+class Proxy(LocalServer):
     """The proxy, on a port that stays the same; set ``rule`` and ``credentials`` at any time.
 
     ``credentials`` are (user, password) of basic authentication; then every other request gets a
@@ -136,14 +137,6 @@ class Proxy:
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self.start()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def uri(self, database: str, user: str | None = None) -> str:
         """The ``archive.uri`` of a database behind the proxy."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,20 @@ class Reply:
 
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def one_line(reply: Reply) -> str:
+    """The one line of a text/plain answer."""
+    assert reply.headers["content-type"].startswith("text/plain"), reply
+    assert re.fullmatch(r"[^\r\n]+\n", reply.text), f"not one line: {reply.text!r}"
+    return reply.text.rstrip("\n")
+
+
+def unavailable(reply: Reply) -> str:
+    """The one line of a 503 that says when to try again."""
+    assert reply.status == 503, reply
+    assert int(reply.headers["retry-after"]) > 0
+    return one_line(reply)
 
 
 def fold(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -12,7 +12,6 @@ from typing import Any
 from tests.support import scgi
 from tests.support.gateway import Habitat
 from tests.support.reply import Reply
-from tests.support.wait import eventually
 
 START = 1295103598
 
@@ -44,11 +43,8 @@ def upload(number: int = 0) -> bytes:
 
 
 def archived(habitat: Habitat) -> list[int]:
-    """The numbers of all archived messages, sorted, once the journal's backlog is empty."""
-    eventually(lambda: habitat.status()["backlog"] == 0, "the backlog is empty")
-    printed = habitat.cli("query", "--format", "ndjson")
-    assert printed.returncode == 0, printed.stderr
-    return sorted(json.loads(line)["data"]["number"] for line in printed.stdout.splitlines())
+    """The numbers of all archived messages, sorted, once every sink has taken all."""
+    return sorted(document["data"]["number"] for document in habitat.documents())
 
 
 def answer(connection: socket.socket) -> Reply:
@@ -72,6 +68,12 @@ def answer(connection: socket.socket) -> Reply:
 def each(connections: Sequence[socket.socket]) -> list[int]:
     """The status of the reply on each connection, in their order."""
     return [answer(connection).status for connection in connections]
+
+
+def send(connections: Sequence[socket.socket], data: bytes) -> None:
+    """Send the same on each connection."""
+    for connection in connections:
+        connection.sendall(data)
 
 
 def close(connections: Sequence[socket.socket]) -> None:
@@ -98,26 +100,3 @@ def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     return results
-
-
-def log_entries(habitat: Habitat) -> list[dict[str, Any]]:
-    """The lines of the log that are whole JSON objects."""
-    entries = []
-    for line in habitat.log.splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict):
-            entries.append(entry)
-    return entries
-
-
-def logged(habitat: Habitat, text: str) -> list[dict[str, Any]]:
-    """The log's entries whose message contains ``text``."""
-    return [entry for entry in log_entries(habitat) if text in str(entry["message"])]
-
-
-def plain_lines(habitat: Habitat) -> list[str]:
-    """What stands on stdout and stderr beside the log's JSON lines."""
-    return [line for line in habitat.log.splitlines() if not line.startswith("{")]

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from habitat_like.archive import ArchiveUnavailable
+
 T = TypeVar("T")
 
 
@@ -15,15 +17,20 @@ def eventually(
 ) -> T:
     """Call ``predicate`` until it returns something true, and return that.
 
-    An AssertionError, OSError or HTTPException in it means "not yet". After ``timeout`` seconds the
-    test fails with ``what`` and the last answer.
+    An AssertionError, OSError, HTTPException or ArchiveUnavailable in it means "not yet". After
+    ``timeout`` seconds the test fails with ``what`` and the last answer.
     """
     deadline = time.monotonic() + timeout
     while True:
         last: object
         try:
             result = predicate()
-        except (AssertionError, OSError, http.client.HTTPException) as error:
+        except (
+            AssertionError,
+            OSError,
+            http.client.HTTPException,
+            ArchiveUnavailable,
+        ) as error:
             last = f"{type(error).__name__}: {error}"
         else:
             if result:

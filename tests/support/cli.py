@@ -34,13 +34,16 @@ def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def on_terminal(*words: str, columns: int = 80) -> tuple[int, str]:
-    """Run on a pseudo-terminal; returns the exit code and what the terminal got."""
+def on_terminal(*words: str, columns: int = 80, out: int | None = None) -> tuple[int, str]:
+    """Run on a pseudo-terminal; returns the exit code and what the terminal got.
+
+    ``out`` is a file descriptor that takes standard output in its place.
+    """
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "habitat_like.cli", *words],
         stdin=follower,
-        stdout=follower,
+        stdout=follower if out is None else out,
         stderr=follower,
         env=environment(COLUMNS=str(columns), TERM="xterm"),
     )

@@ -1,0 +1,162 @@
+"""The files in etc/ fit the program, nginx and systemd."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from habitat_like import config as configuration
+from habitat_like import main
+from habitat_like.cli.nginx import location_block
+from tests.support.docs import COMMENTED, ETC, KEYS, VARIABLES
+from tests.support.net import free_port, program
+from tools.run import nginx_command
+
+#: The keys that etc/config.yml sets to what a server needs. All others have their defaults there.
+SERVER = {
+    "gateway.socket": "/run/habitat/habitat.sock",
+    "journal.path": "/var/lib/habitat/journal.sqlite",
+    "archive.uri": "couchdb://habitat@127.0.0.1:5984/habitat",
+    "archive.password_file": "/etc/habitat/couchdb.password",
+}
+
+
+def test_shipped_config_has_every_key_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES.values():
+        monkeypatch.delenv(variable, raising=False)
+    path = ETC / "config.yml"
+    tree = yaml.safe_load(path.read_text())
+    present = {
+        f"{section}.{key}" if key else section
+        for section, value in tree.items()
+        for key in (value if f"{section}.{next(iter(value), '')}" in KEYS else [""])
+    }
+    assert present == KEYS.keys() - {COMMENTED}
+    assert re.search(r"^  # machine_code: ", path.read_text(), re.M)
+
+    loaded = configuration.load(str(path))
+    for key, default in KEYS.items():
+        value: Any = loaded
+        for part in key.split("."):
+            value = getattr(value, part)
+        assert value == SERVER.get(key, default), key
+
+
+def test_shipped_config_tells_the_defaults_that_it_changes() -> None:
+    for key in SERVER:
+        default = "null" if KEYS[key] is None else KEYS[key]
+        name = key.rpartition(".")[2]
+        assert re.search(
+            rf"^  # server; default: {re.escape(str(default))}\n  {name}: ",
+            (ETC / "config.yml").read_text(),
+            re.M,
+        ), key
+
+
+def test_shipped_config_tells_what_a_reload_takes_up() -> None:
+    comment: list[str] = []
+    section = ""
+    marked = set()
+    for line in (ETC / "config.yml").read_text().splitlines():
+        if line.lstrip().startswith("#"):
+            comment.append(line)
+        elif match := re.match(r"( *)(\w+):", line):
+            key = f"{section}.{match[2]}" if match[1] else match[2]
+            section = section if match[1] else match[2]
+            if comment and any("(reload)" in part for part in comment):
+                marked.add(key)
+        else:
+            comment = []
+        if not line.lstrip().startswith("#"):
+            comment = []
+    assert marked == main.RELOADABLE
+
+
+def location(conf: str) -> list[str]:
+    """The lines of the outer location block, without indentation."""
+    start = conf.index("    location / {") if "    location / {" in conf else conf.index("location")
+    depth = 0
+    lines = []
+    for line in conf[start:].splitlines():
+        lines.append(line.strip())
+        depth += line.count("{") - line.count("}")
+        if depth == 0:
+            return lines
+    raise AssertionError("the block doesn't end")
+
+
+def test_nginx_file_has_the_block_that_habitat_nginx_prints() -> None:
+    printed = location_block(configuration.load(str(ETC / "config.yml"), environ={}))
+    shipped = (ETC / "nginx" / "habitat.conf").read_text()
+    assert location(shipped) == location(printed)
+    for page in ("status", "metrics", "healthz", "readyz"):
+        assert re.search(rf"location ~ .*\b{page}\b.*\{{[^}}]*deny  all;", shipped, re.S)
+
+
+def test_nginx_takes_the_file() -> None:
+    conf = (ETC / "nginx" / "habitat.conf").read_text()
+    # Ports and paths that belong to a server, and IPv6, which a test machine may not have.
+    conf = re.sub(r"listen 80;", f"listen 127.0.0.1:{free_port()};", conf)
+    conf = re.sub(r"listen \[::\]:80;", "", conf)
+    program("nginx")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        conf = conf.replace("/var/log/nginx/", f"{name}/")
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = "".join(f"{kind}_temp_path {name}/{kind};\n" for kind in kinds)
+        (directory / "nginx.conf").write_text(
+            f"pid {name}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}{conf}\n}}\n"
+        )
+        done = subprocess.run(
+            [*nginx_command(directory), "-t"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def unit(name: str) -> dict[str, str]:
+    """The settings of a systemd unit, the last of each name."""
+    lines = (ETC / "systemd" / name).read_text().splitlines()
+    pairs = (line.partition("=") for line in lines if line and line[0] not in "#[")
+    return {key: value for key, _, value in pairs}
+
+
+def test_systemd_units_fit_the_configuration() -> None:
+    service, socket = unit("habitat.service"), unit("habitat.socket")
+    config = configuration.load(str(ETC / "config.yml"), environ={})
+    assert socket["ListenStream"] == config.gateway.socket
+    assert socket["SocketMode"] == config.gateway.socket_mode
+    assert float(service["TimeoutStopSec"]) > config.gateway.shutdown_timeout
+    assert float(service["WatchdogSec"]) > main.STUCK
+    assert int(service["LimitNOFILE"]) > 2 * config.gateway.max_connections
+    assert service["RestartPreventExitStatus"] == str(main.USAGE)
+    # Else systemd would remove the socket at every stop.
+    assert service["RuntimeDirectoryPreserve"] == "yes"
+    for key in ("NoNewPrivileges", "ProtectHome", "PrivateTmp"):
+        assert service[key] == "yes"
+    assert service["CapabilityBoundingSet"] == ""
+    assert service["ProtectSystem"] == "strict"
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    try:
+        analyze = program("systemd-analyze")
+    except AssertionError:
+        pytest.skip("there is no systemd here")
+    paths = []
+    for source in (ETC / "systemd").iterdir():
+        path = tmp_path / source.name
+        # It looks whether the program is there.
+        path.write_text(source.read_text().replace("/opt/habitat/bin/habitat", "/bin/true"))
+        paths.append(str(path))
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", *paths], capture_output=True, text=True, check=False
+    )
+    ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line]
+    assert not ours, done.stderr
+    assert done.returncode == 0, done.stderr
