@@ -8,12 +8,14 @@ export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint venv clean nginx node load-tools uwsgi
+.PHONY: help run test bench faults mutants lint venv clean nginx node gcc wrk uwsgi
 
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
 	@echo 'make test   run all tests (ARGS="-k journal -x" goes to pytest)'
 	@echo 'make bench  measure the gateway beside its peers (ARGS="--quick"; see benchmarks/README.md)'
+	@echo 'make faults  run the fault campaign, for an hour or so (ARGS="--seed 7 --only gateway.kill")'
+	@echo 'make mutants  break the code on purpose and see that the campaign notices (ARGS=--full)'
 	@echo 'make lint   ruff and mypy'
 	@echo 'make venv   make .venv with everything a developer needs'
 	@echo 'make clean  remove what the other targets made, but not the data in var/'
@@ -21,14 +23,20 @@ help:
 run: .venv/.run nginx
 	@exec .venv/bin/python tools/run.py
 
-test: .venv/.dev nginx node $(NPM_PACKAGES) load-tools
+test: .venv/.dev nginx node gcc wrk $(NPM_PACKAGES)
 	.venv/bin/python -m pytest $(ARGS)
 
 # A peer that can't be had is told as missing by the run itself.
-bench: .venv/.bench nginx load-tools
+bench: .venv/.bench nginx gcc wrk
 	@$(MAKE) --no-print-directory uwsgi || true
 	@$(MAKE) --no-print-directory node $(NPM_PACKAGES) || true
 	.venv/bin/python -m benchmarks run $(ARGS)
+
+faults: .venv/.dev .venv/.fuzz nginx node gcc $(NPM_PACKAGES)
+	.venv/bin/python -m tests.faults $(ARGS)
+
+mutants: .venv/.dev nginx node gcc $(NPM_PACKAGES)
+	.venv/bin/python -m tests.faults.mutants $(ARGS)
 
 lint: .venv/.dev
 	.venv/bin/ruff check
@@ -63,6 +71,11 @@ clean:
 	@if .venv/bin/python -m pip install --quiet --editable '.[bench]'; then touch $@; \
 	else echo 'some peers could not be installed; the others are measured'; fi
 
+# Where there is no atheris for this Python, the inputs are mutated without looking at coverage.
+.venv/.fuzz: .venv/.made pyproject.toml
+	.venv/bin/python -m pip install --quiet --only-binary :all: '.[fuzz]' || true
+	@touch $@
+
 $(NPM_PACKAGES): tests/couchdb/package.json tests/couchdb/package-lock.json | node
 	cd tests/couchdb && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
@@ -73,9 +86,11 @@ nginx:
 node:
 	@command -v node >/dev/null && command -v npm >/dev/null || tools/install-debian nodejs npm
 
-load-tools:
-	@command -v wrk >/dev/null || tools/install-debian wrk
+gcc:
 	@command -v gcc >/dev/null || tools/install-debian gcc libc6-dev
+
+wrk:
+	@command -v wrk >/dev/null || tools/install-debian wrk
 
 uwsgi:
 	@command -v uwsgi >/dev/null || tools/install-debian uwsgi-core uwsgi-plugin-python3

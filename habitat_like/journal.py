@@ -37,6 +37,10 @@ WAL_LIMIT = 8 * 1024 * 1024
 #: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
 BUSY_TIMEOUT = 5.0
 
+#: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
+_SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
+_BLOCK = 1 << 20
+
 SCHEMA = f"""
 CREATE TABLE message (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, document BLOB NOT NULL);
 CREATE TABLE health (id INTEGER PRIMARY KEY CHECK (id = 1), padding BLOB NOT NULL);
@@ -49,6 +53,10 @@ PRAGMA user_version={FORMAT};
 
 class JournalError(Exception):
     """The journal can't do what was asked now; one line that says why."""
+
+
+class JournalFailed(JournalError):
+    """An fsync of the journal's file failed: only a new start can make it whole from its log."""
 
 
 #: A message for the journal: its id and its document's JSON bytes.
@@ -92,10 +100,11 @@ class Journal:
         self._refused_bytes = 0
         try:
             self._connection = _connect(self.path, sync)
+            _rewrite_log(self._connection, self.path)
             self._keeper = _connect(self.path, sync)
             self._last_seq = last_seq(self._connection)
             (self._page_size,) = self._connection.execute("PRAGMA page_size").fetchone()
-        except (sqlite3.Error, JournalError) as error:
+        except (sqlite3.Error, OSError, JournalError) as error:
             self._lock_file.close()
             if isinstance(error, JournalError):
                 raise
@@ -241,8 +250,15 @@ class Journal:
         (https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files). A log that starts
         over often is also a fast one: to sync what overwrites a file's blocks takes half as long
         as to sync what makes it grow. Raises JournalError.
+
+        Raises JournalFailed when an fsync failed: the process must then end, and must not close
+        the journal. SQLite fsyncs the file once all of the log is moved, after a failure too, but
+        the kernel no longer writes what earlier passes moved, and the log would start over. A new
+        start moves all of the log again.
         """
-        with _errors(self.path):
+        with _errors(self.path), contextlib.suppress(FileNotFoundError):
+            _sync(Path(f"{self.path}-wal"))  # where this fails already, nothing is moved yet
+        with _errors(self.path, failed=JournalFailed):
             if self._move_log() > WAL_LIMIT:
                 with self._writing:
                     self._move_log()
@@ -353,11 +369,34 @@ def open_file(path: str | Path) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def _errors(path: Path) -> Iterator[None]:
+def _errors(path: Path, failed: type[JournalError] = JournalError) -> Iterator[None]:
+    """Turn SQLite's errors into JournalError, and those of an fsync into ``failed``."""
     try:
         yield
     except sqlite3.Error as error:
-        raise JournalError(f"journal {path}: {error}") from error
+        is_sync = getattr(error, "sqlite_errorcode", 0) in _SYNC_ERRORS
+        raise (failed if is_sync else JournalError)(f"journal {path}: {error}") from error
+    except OSError as error:
+        raise JournalError(f"journal {path}: {error.strerror}") from error
+
+
+def _rewrite_log(connection: sqlite3.Connection, path: Path) -> None:
+    """Write the write-ahead log anew, byte for byte, and fsync it. Raises OSError.
+
+    After a failed fsync the kernel takes the pages for clean, so a log that is read well here may
+    not be on the disk, and no later fsync would bring it there. What is committed from now on must
+    not build on that.
+    """
+    connection.execute("BEGIN IMMEDIATE")  # keeps 'habitat journal' from writing to it meanwhile
+    try:
+        with contextlib.suppress(FileNotFoundError), Path(f"{path}-wal").open("r+b") as log:
+            while block := log.read(_BLOCK):
+                log.seek(-len(block), os.SEEK_CUR)
+                log.write(block)
+            log.flush()
+            os.fsync(log.fileno())
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _connect(path: Path, sync: str) -> sqlite3.Connection:
@@ -380,7 +419,7 @@ def _connect(path: Path, sync: str) -> sqlite3.Connection:
         # Fails here, not at the first message, where the file can't be written.
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("COMMIT")
-        _sync_directory(path.parent)
+        _sync(path.parent)  # the files' names, not only what is in them (see fsync(2))
     except BaseException:
         connection.close()
         raise
@@ -460,9 +499,9 @@ def _file_size(path: Path) -> int:
         return 0
 
 
-def _sync_directory(path: Path) -> None:
-    """Make the files' names durable, not only what is in them (see fsync(2))."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    """Bring a file or directory to the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

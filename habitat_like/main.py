@@ -29,7 +29,7 @@ from habitat_like.config import (
 )
 from habitat_like.http import SCGIApplication
 from habitat_like.http.listener import ListenError
-from habitat_like.journal import Journal, JournalError
+from habitat_like.journal import Journal, JournalError, JournalFailed
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
 
@@ -315,6 +315,10 @@ class Program:
             if time.monotonic() >= self._prune_at:
                 self._prune_at = time.monotonic() + PRUNE_EVERY
                 self.journal.prune(self.config.journal.retention)
+        except JournalFailed as error:
+            logger.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
+            logging.shutdown()
+            os._exit(FAILED)  # in order, the journal would be closed, and its log removed
         except JournalError as error:
             # The gateway tells the world when messages can't be stored; this will be tried again.
             logger.debug("housekeeping put off", extra={"why": str(error)})

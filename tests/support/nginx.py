@@ -70,10 +70,10 @@ class Nginx(LocalServer):
     def reload(self) -> None:
         """Have it read its configuration again, and wait for the new workers."""
         assert self.process is not None, "not started"
-        before = self._workers()
+        before = self.workers()
         self._write()
         self.process.send_signal(signal.SIGHUP)
-        eventually(lambda: self._workers() - before, "nginx has new workers")
+        eventually(lambda: self.workers() - before, "nginx has new workers")
 
     def stop(self, timeout: float = 15.0) -> int | None:
         """Let it finish what it has (SIGQUIT); the exit code."""
@@ -110,7 +110,8 @@ class Nginx(LocalServer):
         )
         (self.directory / "nginx.conf").write_text(text, encoding="utf-8")
 
-    def _workers(self) -> set[int]:
+    def workers(self) -> set[int]:
+        """The process ids of its workers."""
         assert self.process is not None
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()

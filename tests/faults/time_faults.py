@@ -1,0 +1,76 @@
+"""Faults of time: the gateway's clock set back and forward, stations' clocks of any kind."""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+
+from tests.faults.gateway_faults import BETWEEN
+from tests.faults.messages import Messages
+from tests.faults.run import Run, scenario
+from tests.faults.stations import Mix
+
+HOUR = 3600
+#: Seconds before which a 32-bit clock ends: signed in 2038, unsigned in 2106.
+ENDS = {"2038": 1 << 31, "2106": 1 << 32}
+
+
+@scenario("time.jumps", "the clock set back and forward by hours and years, kills between", 60, 6)
+def jumps(run: Run) -> None:
+    """Retention is an hour: a clock that jumps on must not prune what isn't archived."""
+    rig = run.rig(shim=True, config={"journal": {"retention": HOUR}}).start()
+    here = rig.habitat.config["archive"]["uri"]
+    with run.stations(rig) as stations:
+        for number in range(run.faults):
+            stations.wait_for(run.rng.randint(1, BETWEEN))
+            reach = run.rng.choice([1, HOUR, 100 * HOUR, 10_000 * HOUR])
+            jump = run.rng.randint(-reach, reach)
+            rig.shim.move_clock(jump)
+            stations.wait_for(run.rng.randint(1, BETWEEN))
+            if number % 2:
+                # A start prunes. Every second time the archive can't be used.
+                away = number % 4 == 1
+                rig.habitat.config["archive"]["uri"] = "sqlite:/dev/null/none" if away else here
+                rig.crash()
+                rig.up()
+            run.inject(f"the clock is {jump} s off")
+    rig.habitat.config["archive"]["uri"] = here
+    rig.habitat.restart()
+    run.judge(rig)
+
+
+@scenario("time.ends", "the gateway's clock goes over the ends of 2038's and 2106's counters", 2, 1)
+def ends(run: Run) -> None:
+    rig = run.rig(shim=True).start()
+    for number in range(run.faults):
+        year = list(ENDS)[number % len(ENDS)]
+        rig.shim.move_clock(ENDS[year] - time.time() - 0.7)
+        run.inject(f"the clock goes over {year}")
+        with run.stations(rig) as stations:
+            run.pause(1.5, 1.5)
+            stations.wait_for(BETWEEN)
+            rig.crash()
+            rig.up()
+            stations.wait_for(BETWEEN)
+        rig.drain()
+        later = [one["time_uploaded"] for one in rig.documents()]
+        assert min(later) < ENDS[year] <= max(later), f"the clock did not go over {year}"
+    run.judge(rig)
+
+
+#: What stations' clocks say: nothing yet, the ends of counters, the last that ten digits hold.
+TIMES = [0, 1, 1295103598, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, 9_999_999_999]
+CLOCKS = list(product(TIMES, TIMES))
+
+
+@scenario("time.stations", "stations' clocks at 0, 2038, 2106 and their latest, in all pairs", 2, 1)
+def stations_clocks(run: Run) -> None:
+    run.messages = Messages(clock=lambda number: CLOCKS[number % len(CLOCKS)])
+    rig = run.rig().start()
+    for number in range(run.faults):
+        with run.stations(rig, mix=Mix(bad=0)) as stations:
+            stations.wait_for(10 * len(CLOCKS))
+        run.inject(f"{len(CLOCKS)} pairs of times {number}")
+        rig.crash()
+        rig.up()
+    run.judge(rig)
