@@ -402,7 +402,7 @@ def statements(query: Query) -> tuple[tuple[str, str], dict[str, Any]]:
     The index is named, so that SQLite fails instead of scanning or sorting.
     """
     values: dict[str, Any] = {"since": query.since, "until": query.until}
-    terms = ["time_created >= :since", "time_created < :until"]
+    terms = []
     index = "by_time"
     if query.type is not None:
         index = "by_type_time"
@@ -412,11 +412,16 @@ def statements(query: Query) -> tuple[tuple[str, str], dict[str, Any]]:
         index = "by_callsign_time"
         terms.append("callsign = :callsign")
         values["callsign"] = query.callsign
-    way, beyond = ("ASC", ">") if query.order == "asc" else ("DESC", "<")
-    later = [*terms, f"(time_created, id) {beyond} (:time, :id)"]
+    since, until = "time_created >= :since", "time_created < :until"
+    # A later page has no other bound on its side: SQLite would search with that one, and read all
+    # pages before it again.
+    if query.order == "asc":
+        way, later = "ASC", ["(time_created, id) > (:time, :id)", until]
+    else:
+        way, later = "DESC", [since, "(time_created, id) < (:time, :id)"]
     first_page, later_page = (
         f"SELECT time_created, id, document FROM document INDEXED BY {index}"  # noqa: S608 (constants)
         f" WHERE {' AND '.join(where)} ORDER BY time_created {way}, id {way} LIMIT :size"
-        for where in (terms, later)
+        for where in ([*terms, since, until], [*terms, *later])
     )
     return (first_page, later_page), values
