@@ -123,7 +123,7 @@ def toxic(run: Run) -> None:
             before = rig.toxic.count("POST", "/_bulk_docs")
             rig.toxic.rule = times(count, TOXINS[name])
             stations.wait_for(run.rng.randint(1, BETWEEN))
-            run.pause(0.05, 0.15)
+            run.pause(0.02, 0.1)
             met = rig.toxic.count("POST", "/_bulk_docs") - before
             run.inject(f"{name}, {count} times at most, {met} batches")
             rig.toxic.rule = None

@@ -95,7 +95,7 @@ def readonly(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("disk.checkpoint.eio", "EIO on writes and fsyncs of the journal's checkpoints", 30, 4)
+@scenario("disk.checkpoint.eio", "EIO on writes and fsyncs of the journal's checkpoints", 30, 2)
 def checkpoint_eio(run: Run) -> None:
     """After an fsync that failed only a new start can be trusted with the journal."""
     rig = run.rig(shim=True).start()

@@ -116,7 +116,7 @@ def kill_batch(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("gateway.kill.prune", "kill -9 while old messages are pruned, archive away", 30, 4)
+@scenario("gateway.kill.prune", "kill -9 while old messages are pruned, archive away", 30, 3)
 def kill_prune(run: Run) -> None:
     """Every start prunes; with no retention at all, whatever is behind all cursors."""
     sinks = ["habitat_like.archive.ArchiveSink"]
