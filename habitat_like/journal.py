@@ -40,6 +40,7 @@ BUSY_TIMEOUT = 5.0
 #: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
 _SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 _BLOCK = 1 << 20
+_MOVE = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
 
 SCHEMA = f"""
 CREATE TABLE message (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, document BLOB NOT NULL);
@@ -89,7 +90,7 @@ class Journal:
         self.path = Path(path)
         self._clock = clock
         self._lock_file = _LockFile(self.path)
-        # Guards the writing connection, the sequence and the recent ids: commits are serial.
+        # Guards _connection, _marker, the sequence and the recent ids: commits are serial.
         self._writing = threading.Lock()
         # Guards _waiters, which committers only read, and the wait for a larger _last_seq.
         self._grown = threading.Condition()
@@ -102,6 +103,7 @@ class Journal:
             self._connection = _connect(self.path, sync)
             _rewrite_log(self._connection, self.path)
             self._keeper = _connect(self.path, sync)
+            self._marker = _connect(self.path, "normal")
             self._last_seq = last_seq(self._connection)
             (self._page_size,) = self._connection.execute("PRAGMA page_size").fetchone()
         except (sqlite3.Error, OSError, JournalError) as error:
@@ -162,13 +164,18 @@ class Journal:
             self._connection.execute(statement, (0,))
 
     def advance(self, sink: str, seq: int, rows: Iterable[Row] = ()) -> None:
-        """Move ``sink``'s cursor to ``seq``, durably, together with the ``rows`` that it pushed.
+        """Move ``sink``'s cursor to ``seq``, together with the ``rows`` that it pushed, durably.
 
-        Raises JournalError; the cursor is then where it was.
+        Without rows there is no fsync: a power loss may take the cursor back, and what is behind it
+        is given again, which is harmless. Raises JournalError; the cursor is then where it was.
         """
         with self._writing:
             fresh = dict(rows)
-            self._commit(fresh, cursor=(sink, seq))
+            if fresh:
+                self._commit(fresh, cursor=(sink, seq))
+            else:
+                with _errors(self.path):
+                    self._marker.execute(_MOVE, (sink, seq))
             self._cursors[sink] = seq
         if fresh:
             self._announce()
@@ -285,6 +292,7 @@ class Journal:
         with self._writing:
             # The last connection to close checkpoints and removes the write-ahead log.
             self._keeper.close()
+            self._marker.close()
             self._connection.close()
             self._lock_file.close()
         self.wake()
@@ -307,7 +315,7 @@ class Journal:
                         part = documents[at : at + ROWS_PER_STATEMENT]
                         execute(_insert(len(part)), (first + at, now, *part))
                     if cursor is not None:
-                        execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", cursor)
+                        execute(_MOVE, cursor)
                     execute("COMMIT")
                 except BaseException:
                     # Some errors (disk full, I/O) make SQLite roll back by itself.
