@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from habitat_like import scgi
+from habitat_like.exchange import exchange
 
 
 class GatewayError(Exception):
@@ -43,7 +44,7 @@ def get(path: str, name: str, timeout: float) -> tuple[int, bytes]:
         }
     )
     try:
-        answer = _exchange(path, request, timeout)
+        answer = exchange(path, request, timeout)
         status, _, body = scgi.decode_response(answer)
     except (FileNotFoundError, ConnectionRefusedError):
         raise GatewayError(
@@ -84,16 +85,3 @@ def probe(path: str) -> SocketState:
             # Somebody listens, whose queue is full.
             return SocketState.LIVE
     return SocketState.LIVE
-
-
-def _exchange(path: str, request: bytes, timeout: float) -> bytes:
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
-        connection.settimeout(timeout)
-        connection.connect(path)
-        connection.sendall(request)
-        pieces = []
-        while piece := connection.recv(65536):
-            pieces.append(piece)
-        if not pieces:
-            raise ConnectionAbortedError("it closed the connection")
-        return b"".join(pieces)

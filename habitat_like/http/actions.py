@@ -17,12 +17,15 @@ from habitat_like import scgi
 from habitat_like.message import InvalidMessage, Registry, import_path
 
 if TYPE_CHECKING:
+    from habitat_like.config import Config
     from habitat_like.message_server import Server
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 #: Seconds after which a station that was told 503 may try again.
 RETRY_AFTER = 5
+#: The action that ``hisparc.station_list`` turns on.
+HISPARC_UPLOAD = "habitat_like.hisparc.upload.upload"
 _WHITESPACE = b" \t\r\n"
 
 
@@ -33,6 +36,9 @@ class Response(NamedTuple):
     body: bytes = b"OK"
     content_type: str = TEXT
     headers: Mapping[str, str] | None = None
+    #: Called once the answer's batch is committed, or could not be, with whether it is durable.
+    #: On the gateway's thread: it must neither wait nor raise.
+    settled: Callable[[bool], None] | None = None
 
     def encode(self) -> bytes:
         """The bytes for the web server. Raises what a value of the wrong type makes it raise."""
@@ -40,15 +46,18 @@ class Response(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A response in bytes, ready to send."""
+    """A response in bytes, ready to send; ``settled`` as in Response."""
 
     status: int
     data: bytes
+    settled: Callable[[bool], None] | None = None
 
 
 def to_reply(response: Response) -> Reply:
     """Encode a response. Raises as ``Response.encode`` does."""
-    return _OK_REPLY if response is OK else Reply(response.status, response.encode())
+    if response is OK:
+        return _OK_REPLY
+    return Reply(response.status, response.encode(), response.settled)
 
 
 OK = Response()
@@ -101,7 +110,8 @@ ActionFunction = Callable[..., Any]
 class Action(NamedTuple):
     """An action that can be called: ``methods`` are HTTP methods.
 
-    A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. All
+    A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. A
+    ``bulk`` one waits for nothing, but computes for milliseconds: it runs on the bulk thread. All
     others run on the slow lane's threads, where they can hold up nobody. With ``subpaths`` it is
     also called for paths below its own, which it finds in ``Args.path``.
     """
@@ -111,15 +121,20 @@ class Action(NamedTuple):
     methods: tuple[str, ...] = ("POST",)
     fast: bool = False
     subpaths: bool = False
+    bulk: bool = False
 
 
 def action(
-    *, methods: tuple[str, ...] = ("POST",), fast: bool = False, subpaths: bool = False
+    *,
+    methods: tuple[str, ...] = ("POST",),
+    fast: bool = False,
+    subpaths: bool = False,
+    bulk: bool = False,
 ) -> Callable[[ActionFunction], ActionFunction]:
-    """Declare an action's HTTP methods, if it is fast, and if it has pages below it."""
+    """Declare an action's HTTP methods, how it runs, and if it has pages below it; see Action."""
 
     def declare(function: ActionFunction) -> ActionFunction:
-        function.declared = (methods, fast, subpaths)  # type: ignore[attr-defined]
+        function.declared = (methods, fast, subpaths, bulk)  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -137,7 +152,7 @@ class InsertApplication:
     def __init__(self, server: Server, program: Any) -> None:
         self.server = server
         self.program = program
-        self.actions = tuple(program.config.gateway.actions)
+        self.actions = enabled_actions(program.config)
         self.clock: Callable[[], float] = time.time
 
     @action(fast=True)
@@ -174,6 +189,11 @@ class InsertApplication:
         status = 200 if accepted == len(results) else 207 if accepted else 400
         body = msgspec.json.encode({"accepted": accepted, "results": results})
         return Response(status, body, JSON)
+
+
+def enabled_actions(config: Config) -> tuple[str, ...]:
+    """The whitelist that ``config`` makes: ``gateway.actions``, and what other keys turn on."""
+    return config.gateway.actions + ((HISPARC_UPLOAD,) if config.hisparc.station_list else ())
 
 
 def find_actions(names: tuple[str, ...]) -> dict[str, Action]:

@@ -1,0 +1,1 @@
+"""Tests of the HiSPARC protocol, and of the stations that speak it."""
