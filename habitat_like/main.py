@@ -29,7 +29,7 @@ from habitat_like.config import (
 )
 from habitat_like.hisparc.upload import Uploads, read_stations
 from habitat_like.http import SCGIApplication
-from habitat_like.http.actions import enabled_actions
+from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import ListenError
 from habitat_like.journal import Journal, JournalError
 from habitat_like.message import Registry, load_types
@@ -180,6 +180,8 @@ class Program:
             config = load(self.config_path)
             registry = Registry(load_types(config.types))
             listed = read_stations(config.hisparc)
+            actions = enabled_actions(msgspec.structs.replace(self.config, hisparc=config.hisparc))
+            find_actions(actions)
             log.configure(config.log)
         except (ConfigError, ValueError, OSError) as error:
             logger.error("reload refused, the old configuration stays", extra={"why": str(error)})
@@ -215,7 +217,7 @@ class Program:
             types=config.types,
             sinks=tuple(self.server.sinks),
         )
-        self.gateway.change_actions(enabled_actions(self.config))
+        self.gateway.change_actions(actions)
         logger.info(
             "configuration reloaded",
             extra={"changed": ", ".join(key for key in changed if key in RELOADABLE) or "nothing"},

@@ -403,6 +403,7 @@ def test_suspicious_events_are_kept_and_kept_apart(
     assert network.archived("--callsign", "501", "--until", "2019-12-31") == []
     facts = gateway.status()["hisparc"]
     assert (facts["events"], facts["suspicious"]) == (8, 6)
+    assert "uploads       100: 1; 8 events, 6 suspicious\n" in gateway.cli("status").stdout
     assert "\nhabitat_hisparc_suspicious_total 6.0\n" in gateway.scgi("GET", "/metrics").text
 
 
@@ -455,6 +456,20 @@ def test_a_reload_turns_the_action_on_and_off(habitat: HabitatFactory) -> None:
     gateway.signal(signal.SIGHUP)
     eventually(lambda: network.post(GOOD).status == 404, "/upload is gone")
     assert gateway.scgi("POST", "/message", b"{}").status == 400
+
+
+def test_a_reload_that_would_give_two_actions_one_name_is_refused(
+    habitat: HabitatFactory,
+) -> None:
+    gateway = habitat({"gateway": {"actions": ["message", "own.upload"]}}, start=False)
+    (gateway.directory / "own.py").write_text("def upload(application, ip, args): return 'own'\n")
+    gateway.start()
+    Network(gateway)
+    gateway.write_config()
+    gateway.signal(signal.SIGHUP)
+    (entry,) = eventually(lambda: logged(gateway, "reload refused"))
+    assert "'upload' is taken" in entry["why"]
+    assert gateway.scgi("POST", "/upload", as_utf8(GOOD)).text == "own"
 
 
 def test_passwords_are_in_no_log(network: Network) -> None:
