@@ -124,7 +124,7 @@ EXHAUSTION = {
         b"\x80\x02](" + _text(_LONG) + b"q\x00" + b"h\x00" * 100_000 + b"e."
     ),
     "one event a hundred thousand times": (
-        b"\x80\x02](}q\x00(U\x06header}(U\x13eventtype_uploadcodeU\x03CICU\x08datetimecdatetime\n"
+        b"\x80\x02](}q\x00(U\x06header}(U\x14eventtype_uploadcodeU\x03CICU\x08datetimecdatetime\n"
         b"datetime\nU\x0a\x07\xea\x0b\x14\r\x189\n\x02\x80\x85RU\x0bnanosecondsK\x01uU\x08datalist"
         b"](}(U\x0fdata_uploadcodeU\x03TR1U\x04data"
         + _text(_LONG)

@@ -117,6 +117,28 @@ def test_attacks_are_refused_with_a_reason(name: str) -> None:
     assert len(reason) < 300
 
 
+#: What must be refused before any of it is run, as running it is what costs.
+UNRUN = [
+    *("billion laughs of tuples", "billion laughs as a key", "deep tuples"),
+    *("huge LONG", "huge LONG4", "long LONG1", "huge INT", "huge FLOAT"),
+    *("deeper lists", "many dicts", "many marks", "integers of one hash as keys"),
+    *("memo of 4 GB", "memo of 2 GB in text", "string of 4 GB", "string of a negative length"),
+    *("bytes of 2^62", "bytearray of 2^40"),
+]
+
+
+@pytest.mark.parametrize("name", UNRUN)
+def test_what_would_cost_too_much_is_refused_before_it_is_run(name: str) -> None:
+    with pytest.raises(pickles.PickleError):
+        pickles._scan(attacks.EXHAUSTION[name])
+
+
+def test_what_is_short_and_stands_for_much_is_refused_before_it_is_much() -> None:
+    reason = read(attacks.EXHAUSTION["one event a hundred thousand times"])
+    assert reason
+    assert reason.endswith("the same things are referred to too often")
+
+
 #: Reads each attack with a hook on all that Python can do to the outside, and with little memory
 #: and time; prints what happened.
 UNDER_WATCH = """
