@@ -147,6 +147,9 @@ def _answer(backend: Backend, environ: Mapping[str, Any]) -> Reply:
         return _refused(400, "CONTENT_LENGTH is not a number")
     size = int(digits)
     if size > limit:
+        # Taken and thrown away, as far as that is bearable: a client that is still sending when the
+        # server closes never looks at the answer.
+        _read(environ["wsgi.input"], min(size, 2 * limit))
         return _refused(413, f"body: {size} bytes, over the limit of {limit} bytes")
     body = _read(environ["wsgi.input"], size)
     if len(body) < size:
