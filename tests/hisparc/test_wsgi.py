@@ -24,7 +24,7 @@ from tests.support.wait import eventually
 
 #: A server in a process of its own: logging and the journal are a process's.
 SERVER = """
-import functools, signal, sys
+import functools, signal, sys, threading
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.validate import validator
 from habitat_like import wsgi
@@ -32,10 +32,12 @@ from habitat_like import wsgi
 class Quiet(WSGIRequestHandler):
     def log_message(self, *_): pass
 
-def stop(*_): raise SystemExit(0)
-signal.signal(signal.SIGTERM, stop)
 ours = functools.partial(wsgi.application, configfile=sys.argv[1])
-make_server("127.0.0.1", int(sys.argv[2]), validator(ours), handler_class=Quiet).serve_forever()
+server = make_server("127.0.0.1", int(sys.argv[2]), validator(ours), handler_class=Quiet)
+# Not an exception in the handler: wsgiref swallows one that comes while it answers.
+stop = threading.Thread(target=server.shutdown)
+signal.signal(signal.SIGTERM, lambda *_: stop.start())
+server.serve_forever()
 """
 
 
@@ -175,7 +177,7 @@ def test_a_second_process_on_the_journal_is_answered_503(server: Callable[..., S
         assert (reply.status, reply.headers["retry-after"]) == (503, "5")
     finally:
         second.terminate()
-    _, errors = second.communicate()
+    _, errors = second.communicate(timeout=20)
     assert b"is in use by" in errors.splitlines()[0]
 
 
