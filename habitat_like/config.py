@@ -77,12 +77,20 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str | None = None
 
 
+class HisparcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys under ``hisparc``."""
+
+    station_list: Text | None = None
+    minimum_year: Annotated[int, msgspec.Meta(ge=1980, le=9999)] = 2020
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration. ``types`` maps a message type to a dotted path (docs/extending)."""
 
     gateway: GatewayConfig = GatewayConfig()
     journal: JournalConfig = JournalConfig()
     archive: ArchiveConfig = ArchiveConfig()
+    hisparc: HisparcConfig = HisparcConfig()
     log: LogConfig = LogConfig()
     sinks: tuple[Text, ...] = ("habitat_like.archive.ArchiveSink",)
     types: dict[str, Text] = {}
@@ -291,7 +299,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'gateway:', got {_kind(tree)}")
-    for section in ("gateway", "journal", "archive", "log"):
+    for section in ("gateway", "journal", "archive", "hisparc", "log"):
         if section in tree and tree[section] is None:
             tree[section] = {}
     return tree

@@ -27,7 +27,9 @@ from habitat_like.config import (
     mask,
     unknown_environment,
 )
+from habitat_like.hisparc.upload import Uploads, read_stations
 from habitat_like.http import SCGIApplication
+from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import ListenError
 from habitat_like.journal import Journal, JournalError, JournalFailed
 from habitat_like.message import Registry, load_types
@@ -55,6 +57,8 @@ RELOADABLE = frozenset(
         "gateway.max_body",
         "journal.max_backlog",
         "journal.retention",
+        "hisparc.station_list",
+        "hisparc.minimum_year",
         "log.level",
         "log.format",
         "log.file",
@@ -115,6 +119,8 @@ class Program:
         self.registry = Registry()
         #: Dead letters by sink, as counted a moment ago.
         self.dead_letters: dict[str, int] = {}
+        #: Uploads of HiSPARC stations, None until ``hisparc.station_list`` is set.
+        self.hisparc: Uploads | None = None
         self.journal: Journal
         self.server: Server
         self.gateway: SCGIApplication
@@ -173,6 +179,9 @@ class Program:
         try:
             config = load(self.config_path)
             registry = Registry(load_types(config.types))
+            listed = read_stations(config.hisparc)
+            actions = enabled_actions(msgspec.structs.replace(self.config, hisparc=config.hisparc))
+            find_actions(actions)
             log.configure(config.log)
         except (ConfigError, ValueError, OSError) as error:
             logger.error("reload refused, the old configuration stays", extra={"why": str(error)})
@@ -183,6 +192,10 @@ class Program:
         self.registry = registry
         self.gateway.limits = config.gateway
         self.server.set_max_backlog(config.journal.max_backlog)
+        if self.hisparc is not None:
+            self.hisparc.configure(config.hisparc, listed)
+        elif config.hisparc.station_list:
+            self.hisparc = Uploads(config.hisparc, listed)
         # What needs a restart stays as it is, so that /status tells the truth and a later
         # reload names it again.
         self.config = msgspec.structs.replace(
@@ -198,11 +211,13 @@ class Program:
                 max_backlog=config.journal.max_backlog,
                 retention=config.journal.retention,
             ),
+            hisparc=config.hisparc,
             log=config.log,
             types=config.types,
             sinks=config.sinks,
         )
         self._change_sinks()
+        self.gateway.change_actions(actions)
         logger.info(
             "configuration reloaded",
             extra={"changed": ", ".join(key for key in changed if key in RELOADABLE) or "nothing"},
@@ -229,6 +244,8 @@ class Program:
         make_importable(self.config_path)
         _raise_file_limit(2 * config.gateway.max_connections + SPARE_FILES)
         self.registry = Registry(load_types(config.types))
+        if config.hisparc.station_list:
+            self.hisparc = Uploads(config.hisparc, read_stations(config.hisparc))
         self.journal = Journal(config.journal.path, sync=config.journal.sync)
         try:
             self.server = Server(self)

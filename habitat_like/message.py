@@ -73,13 +73,15 @@ class Message:
     ``time_created`` and ``time_uploaded`` are UNIX seconds by the gateway's clock. ``time_sent`` is
     the station's own ``time_created``, before any correction: the id is made of it, so that a retry
     has the same id; a message that a sink makes has no other, and leaves it out. ``data`` is plain
-    values or a msgspec Struct. Raises ValueError for a type that is no type's name.
+    values or a msgspec Struct. ``suspicious`` is the reason why the message can't be right, None
+    where it can: queries leave it out then. Raises ValueError for a type that is no type's name.
     """
 
     __slots__ = (
         "_canonical",
         "data",
         "listener",
+        "suspicious",
         "time_created",
         "time_sent",
         "time_uploaded",
@@ -94,6 +96,8 @@ class Message:
         time_uploaded: int,
         data: Any,
         time_sent: int | None = None,
+        *,
+        suspicious: str | None = None,
     ) -> None:
         if type not in _checked_names:
             check_type_name(type)
@@ -103,6 +107,7 @@ class Message:
         self.time_uploaded = time_uploaded
         self.time_sent = time_created if time_sent is None else time_sent
         self.data = data
+        self.suspicious = suspicious
         self._canonical = _encode_sorted(data)
 
     @property
@@ -122,13 +127,16 @@ class Message:
         listener = self.listener
         ip = f'"{listener.ip}"' if listener.ip else "null"
         identifier = self.id
+        end = b"}"
+        if self.suspicious is not None:
+            end = b',"suspicious":%b}' % msgspec.json.encode(self.suspicious)
         # Everything put in here was checked to need no escape; canonical and gateway are JSON.
         head = (
             f'{{"_id":"{identifier}","type":"{self.type}","callsign":"{listener.callsign}",'
             f'"ip":{ip},"time_created":{self.time_created},"time_uploaded":{self.time_uploaded},'
             f'"data":'
         )
-        return identifier, b'%b%b,"gateway":%b}' % (head.encode(), self._canonical, gateway)
+        return identifier, b'%b%b,"gateway":%b%b' % (head.encode(), self._canonical, gateway, end)
 
 
 class MessageType(msgspec.Struct, frozen=True):
@@ -209,8 +217,13 @@ LISTENER_TELEM = MessageType("LISTENER_TELEM", ListenerTelem)
 #: The types that stations may send.
 STATION_TYPES = (RECEIVED_TELEM, LISTENER_INFO, LISTENER_TELEM)
 _OWN_TYPES = frozenset(definition.name for definition in STATION_TYPES)
-#: Types that only sinks inside the server make, with the reason that a station is told.
-SERVER_TYPES = {"TELEM": "is made by the server's own sinks; stations may not send it"}
+#: The type of the events in a HiSPARC station's uploads.
+HISPARC_EVENT = "HISPARC_EVENT"
+#: Types that only the server itself makes, with the reason that a station is told.
+SERVER_TYPES = {
+    "TELEM": "is made by the server's own sinks; stations may not send it",
+    HISPARC_EVENT: "is made of uploads to /upload; stations may not send it",
+}
 
 
 class Registry:
@@ -309,6 +322,7 @@ def from_document(document: bytes | Mapping[str, Any]) -> Message:
         tree["time_uploaded"],
         tree["data"],
         int(tree["_id"][:10]),
+        suspicious=tree.get("suspicious"),
     )
 
 

@@ -122,6 +122,23 @@ class Collector:
         yield gauge("threads", "Threads alive.", len(status["threads"]))
         yield gauge("start_time_seconds", "When it started.", status["started"])
         yield from _sink_metrics(status["sinks"])
+        yield from _hisparc_metrics(status["hisparc"] or {})
+
+
+def _hisparc_metrics(activity: dict[str, Any]) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415
+
+    uploads = CounterMetricFamily(
+        "habitat_hisparc_uploads", "Uploads of HiSPARC stations.", labels=["code"]
+    )
+    for code, count in activity.get("uploads", {}).items():
+        uploads.add_metric([code], count)
+    yield uploads
+    for key, text in (
+        ("events", "Events in the uploads that were stored."),
+        ("suspicious", "Those of them whose date can't be right."),
+    ):
+        yield CounterMetricFamily(f"habitat_hisparc_{key}", text, activity.get(key, 0))
 
 
 def _sink_metrics(sinks: dict[str, dict[str, Any]]) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from habitat_like.archive import Archive, ArchiveUnavailable, Query, open_archive
@@ -173,6 +174,31 @@ def test_filters_and_limits(archive: Archive, order: Order) -> None:
                         order=order,
                     )
                     assert ids(archive.query(query)) == expected[:limit], query
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_suspicious_documents_are_left_out_unless_asked_for(archive: Archive, order: Order) -> None:
+    """Long runs of them, longer than a page, hide nothing that lies behind."""
+    runs = [(0, 3, False), (3, 1203, True), (1203, 1206, False), (1206, 1906, True)]
+    documents = [
+        document(number, number, **({"suspicious": "dated 1980"} if marked else {}))
+        for begin, end, marked in runs
+        for number in range(begin, end)
+    ]
+    assert archive.store(encode(documents)) == []
+    good = [one["_id"] for one in documents if "suspicious" not in one]
+    everyone = ids(documents)
+    if order == "desc":
+        good.reverse()
+        everyone.reverse()
+    for kind in (Query(), Query(callsign="M0ZDR"), Query(type="RECEIVED_TELEM")):
+        query = msgspec.structs.replace(kind, order=order)
+        assert ids(archive.query(query)) == good
+        assert ids(archive.query(msgspec.structs.replace(query, limit=4))) == good[:4]
+        assert ids(archive.query(msgspec.structs.replace(query, suspicious=True))) == everyone
+    assert ids(archive.query(Query(order=order, since=10, until=1000))) == []
+    some = archive.query(Query(order=order, limit=700, suspicious=True))
+    assert ids(some) == everyone[:700]
 
 
 def test_filters_are_values_not_patterns_or_code(archive: Archive) -> None:

@@ -208,7 +208,8 @@ def test_views_count(couch: CouchServer, database: str, archive: CouchArchive) -
         for number, packet in enumerate(packets)
     ]
     odd = [b'{"_id":"odd1"}', b'{"_id":"odd2","type":"RECEIVED_TELEM","data":null}']
-    assert archive.store([*documents, message(9, 4000, callsign="D"), *odd]) == []
+    doubtful = message(10, 9_000_000, type="T", callsign="D", suspicious="dated 1970")
+    assert archive.store([*documents, message(9, 4000, callsign="D"), doubtful, *odd]) == []
 
     def view(name: str, group: str = "group=true") -> dict[str, Any]:
         path = f"/{database}/_design/habitat-statistics/_view/{name}?{group}"

@@ -105,6 +105,22 @@ def test_csv_keeps_every_value(config_file: str, embedded_archive: Archive) -> N
         assert row == {name: "" if v is None else str(v) for name, v in one.items()}
 
 
+@pytest.mark.parametrize("form", ["table", "json", "ndjson", "csv"])
+def test_suspicious_messages_are_shown_with_the_reason_to_who_asks(
+    form: str, config_file: str, embedded_archive: Archive
+) -> None:
+    store(embedded_archive, [document(0), document(1, suspicious="dated 1980, before 2020")])
+    words = ("query", "--config", config_file, "--format", form)
+    assert "1980" not in run(*words).stdout
+    assert "suspicious" not in run(*words).stdout.lower()
+    asked = run(*words, "--suspicious").stdout
+    assert "dated 1980, before 2020" in asked
+    assert "suspicious" in asked.lower()
+    if form == "csv":
+        marks = [row["suspicious"] for row in csv.DictReader(io.StringIO(asked))]
+        assert marks == ["dated 1980, before 2020", ""]
+
+
 def test_an_empty_csv_has_its_header(config_file: str, embedded_archive: Archive) -> None:
     done = run("query", "--config", config_file, "--format", "csv")
     assert done.stdout == "time_created,time_uploaded,callsign,type,ip,gateway,_id,data\n"

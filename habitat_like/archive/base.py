@@ -34,7 +34,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which archived messages are wanted.
 
     Times are UNIX seconds and compare with ``time_created``; ``since`` is inclusive, ``until``
-    exclusive. ``limit`` is the largest number of documents, None for all of them.
+    exclusive. ``limit`` is the largest number of documents, None for all of them. Documents marked
+    as suspicious are left out unless ``suspicious`` asks for them too.
     """
 
     callsign: str | None = None
@@ -43,6 +44,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     until: int = MAX_TIME + 1
     limit: int | None = None
     order: Literal["asc", "desc"] = "desc"
+    suspicious: bool = False
 
 
 class Archive(Protocol):

@@ -139,17 +139,23 @@ class SqliteArchive:
         pages, values = statements(query)
         at: tuple[Any, str] | None = None
         while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
+            # A first page that had too many suspicious ones is followed by whole ones.
+            size = PAGE if left is None or at is not None else min(PAGE, left)
             arguments = {**values, "size": size}
             if at is not None:
                 arguments |= {"time": at[0], "id": at[1]}
             rows = self._read(pages[at is not None], arguments)
             for *_, text in rows:
-                yield self._document(text)
+                document = self._document(text)
+                if "suspicious" in document and not query.suspicious:
+                    continue
+                yield document
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
             if len(rows) < size:
                 return
             at = rows[-1][0], rows[-1][1]
-            left = None if left is None else left - size
 
     def position(self) -> str:
         """The number of the document that came last, as text."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "nginx": "Print the nginx location block that fits the configuration.",
     "query": "Print archived messages.",
     "serve": "Run the gateway in the foreground.",
+    "station": "Show what HiSPARC stations do; hash passwords; check a station list.",
     "status": "Ask the running gateway how it is.",
     "tail": "Print the newest archived messages and follow the archive.",
 }

@@ -20,7 +20,8 @@ from habitat_like.archive.base import ArchiveError
 from habitat_like.cli import options
 from habitat_like.cli.text import printable
 from habitat_like.config import Config, ConfigError
-from habitat_like.http.actions import find_actions
+from habitat_like.hisparc import passwords, stations
+from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import is_live
 from habitat_like.journal import JournalError, open_file
 from habitat_like.message import Registry, import_path, load_types
@@ -105,7 +106,7 @@ def check_code(config: Config) -> Iterator[Finding]:
     """Types, actions and sinks lead to what they must lead to."""
     loads: dict[str, Callable[[], list[str]]] = {
         "types": lambda: Registry(load_types(config.types)).names,
-        "gateway.actions": lambda: list(find_actions(config.gateway.actions)),
+        "gateway.actions": lambda: list(find_actions(enabled_actions(config))),
         "sinks": lambda: [_sink(path) for path in config.sinks],
     }
     for subject, load in loads.items():
@@ -118,6 +119,23 @@ def check_code(config: Config) -> Iterator[Finding]:
             yield Finding(CONFIG_ERROR, subject, text)
         else:
             yield Finding(OK, subject, ", ".join(names) or "none")
+
+
+def check_stations(config: Config) -> Iterator[Finding]:
+    """The list of HiSPARC stations, where there is one."""
+    path = config.hisparc.station_list
+    if path is None:
+        return
+    try:
+        found = stations.load(path)
+    except stations.StationListError as error:
+        yield Finding(CONFIG_ERROR, "hisparc.station_list", str(error))
+        return
+    yield Finding(OK, "hisparc.station_list", f"{len(found)} stations in {path}")
+    clear = any(not passwords.is_hash(station.password) for station in found.values())
+    if clear and Path(path).stat().st_mode & 0o007:
+        hint = f"it has passwords in clear, and everybody can read it; chmod o= {path}"
+        yield Finding(WARNING, "hisparc.station_list", hint)
 
 
 def check_directories(config: Config) -> Iterator[Finding]:
@@ -190,6 +208,7 @@ def check_archive(config: Config) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_environment,
     check_code,
+    check_stations,
     check_directories,
     check_socket,
     check_journal,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-
 from habitat_like import scgi
+from habitat_like.exchange import exchange
 
 
 class GatewayError(Exception):
@@ -31,7 +29,7 @@ def get(path: str, name: str, timeout: float) -> tuple[int, bytes]:
         }
     )
     try:
-        answer = _exchange(path, request, timeout)
+        answer = exchange(path, request, timeout)
         status, _, body = scgi.decode_response(answer)
     except (FileNotFoundError, ConnectionRefusedError):
         raise GatewayError(
@@ -52,16 +50,3 @@ def get(path: str, name: str, timeout: float) -> tuple[int, bytes]:
             f"the gateway at {path} gave no answer ({reason}); see its log"
         ) from None
     return status, body
-
-
-def _exchange(path: str, request: bytes, timeout: float) -> bytes:
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
-        connection.settimeout(timeout)
-        connection.connect(path)
-        connection.sendall(request)
-        pieces = []
-        while piece := connection.recv(65536):
-            pieces.append(piece)
-        if not pieces:
-            raise ConnectionAbortedError("it closed the connection")
-        return b"".join(pieces)

@@ -89,6 +89,15 @@ def type_option(function: Function) -> Function:
     )(function)
 
 
+def suspicious_option(function: Function) -> Function:
+    """Add ``--suspicious``."""
+    return click.option(
+        "--suspicious",
+        is_flag=True,
+        help="Also messages marked as suspicious: their date can't be right.",
+    )(function)
+
+
 def read_time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """An option's callback: the point in time in UNIX seconds. Raises click.BadParameter."""
     if value is None:

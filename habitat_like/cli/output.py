@@ -20,6 +20,8 @@ from habitat_like.cli.text import printable
 
 #: The columns of the CSV form; ``data`` holds JSON.
 CSV_COLUMNS = ("time_created", "time_uploaded", "callsign", "type", "ip", "gateway", "_id", "data")
+#: The column of why a message can't be right, for who asks for such messages.
+MARK = "suspicious"
 TABLE_HEADER = ("time_created", "callsign", "type", "ip", "data")
 #: Rows that a table looks at to choose its columns' widths; later rows keep these.
 TABLE_BLOCK = 200
@@ -27,12 +29,16 @@ TABLE_BLOCK = 200
 NARROWEST_LAST = 20
 
 
-def print_documents(documents: Iterable[Document], form: str) -> None:
-    """Print ``documents`` in the ``form`` table, json, ndjson or csv."""
+def print_documents(documents: Iterable[Document], form: str, *, suspicious: bool = False) -> None:
+    """Print ``documents`` in the ``form`` table, json, ndjson or csv.
+
+    ``suspicious`` adds a column of that name to the table and the csv.
+    """
     if form == "table":
-        print_table(TABLE_HEADER, map(_table_row, documents))
+        columns = (*TABLE_HEADER[:-1], MARK, TABLE_HEADER[-1]) if suspicious else TABLE_HEADER
+        print_table(columns, (_table_row(document, columns) for document in documents))
     elif form == "csv":
-        _print_csv(documents)
+        _print_csv(documents, (*CSV_COLUMNS, MARK) if suspicious else CSV_COLUMNS)
     else:
         _print_json(documents, array=form == "json")
 
@@ -110,15 +116,13 @@ def _line(cells: Sequence[str], widths: Sequence[int], room: int | None) -> str:
     return "  ".join([*padded, last]).rstrip()
 
 
-def _table_row(document: Document) -> list[str]:
+def _table_row(document: Document, columns: Sequence[str]) -> list[str]:
     data = document.get("data")
-    return [
-        times.show(document.get("time_created", "")),
-        str(document.get("callsign", "")),
-        str(document.get("type", "")),
-        str(document.get("ip") or ""),
-        "" if data is None else encode(data).decode("utf-8"),
-    ]
+    cells = {
+        "time_created": times.show(document.get("time_created", "")),
+        "data": "" if data is None else encode(data).decode("utf-8"),
+    }
+    return [cells[name] if name in cells else str(document.get(name) or "") for name in columns]
 
 
 def _print_json(documents: Iterable[Document], *, array: bool) -> None:
@@ -135,22 +139,22 @@ def _print_json(documents: Iterable[Document], *, array: bool) -> None:
     out.flush()
 
 
-def _print_csv(documents: Iterable[Document]) -> None:
+def _print_csv(documents: Iterable[Document], columns: Sequence[str]) -> None:
     sys.stdout.flush()
     terminal = sys.stdout.isatty()
     block = io.StringIO()
     writer = csv.writer(block, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for rows in _blocks(_csv_row(document) for document in documents):
+    writer.writerow(columns)
+    for rows in _blocks(_csv_row(document, columns) for document in documents):
         writer.writerows([map(printable, row) for row in rows] if terminal else rows)
         _empty_into_stdout(block)
     _empty_into_stdout(block)
     sys.stdout.buffer.flush()
 
 
-def _csv_row(document: Document) -> list[str]:
+def _csv_row(document: Document, columns: Sequence[str]) -> list[str]:
     cells = []
-    for name in CSV_COLUMNS:
+    for name in columns:
         value = document.get(name)
         if value is None:
             cells.append("")

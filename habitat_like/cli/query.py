@@ -32,6 +32,7 @@ TABLE_LIMIT = 100
 @options.config_option
 @options.callsign_option
 @options.type_option
+@options.suspicious_option
 @click.option(
     "--since",
     metavar="TIME",
@@ -71,6 +72,7 @@ def command(
     config_path: str | None,
     callsign: str | None,
     type_: str | None,
+    suspicious: bool,
     since: int | None,
     until: int | None,
     limit: int | None,
@@ -89,7 +91,13 @@ def command(
     # One more than is shown by default tells whether there are more.
     wanted = cut + 1 if cut is not None else limit or None
     query = Query(
-        callsign=callsign, type=type_, since=since, until=until, limit=wanted, order=order
+        callsign=callsign,
+        type=type_,
+        since=since,
+        until=until,
+        limit=wanted,
+        order=order,
+        suspicious=suspicious,
     )
     config = options.load_config(config_path)
     with contextlib.closing(open_archive(config.archive)) as archive:
@@ -98,7 +106,7 @@ def command(
         documents = with_progress(
             itertools.islice(counted, cut), "messages", limit, shown=not sys.stdout.isatty()
         )
-        output.print_documents(documents, form)
+        output.print_documents(documents, form, suspicious=suspicious)
         if cut is not None and counted.more():
             click.echo(f"only the first {cut} are shown; --limit all shows all", err=True)
         elif not counted.count and form == "table":

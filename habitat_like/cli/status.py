@@ -61,6 +61,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "messages", ", ".join(f"{count} {name}" for name, count in messages.items())
     if isinstance(requests := facts.get("requests"), dict):
         yield "requests", _flat(requests) or "none"
+    yield from _uploads(facts.get("hisparc"))
     if "connections" in facts:
         yield "connections", str(facts["connections"])
     if isinstance(journal := facts.get("journal"), dict):
@@ -68,6 +69,14 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "journal", f"{journal.get('path')}, {size}, last message {journal.get('last_seq')}"
     if isinstance(threads := facts.get("threads"), list):
         yield "threads", str(len(threads))
+
+
+def _uploads(activity: Any) -> Iterator[tuple[str, str]]:
+    """What HiSPARC stations uploaded, where they can."""
+    if isinstance(activity, dict):
+        codes = ", ".join(f"{name}: {n}" for name, n in activity.get("uploads", {}).items())
+        counts = f"{activity.get('events')} events, {activity.get('suspicious')} suspicious"
+        yield "uploads", f"{codes or 'none'}; {counts}"
 
 
 def _sink(sink: Mapping[str, Any]) -> str:

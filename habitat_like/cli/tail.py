@@ -25,6 +25,7 @@ POLL = 1.0
 @options.config_option
 @options.callsign_option
 @options.type_option
+@options.suspicious_option
 @click.option(
     "-n",
     "--lines",
@@ -47,6 +48,7 @@ def command(
     config_path: str | None,
     callsign: str | None,
     type_: str | None,
+    suspicious: bool,
     count: int,
     follow: bool,
     form: Literal["compact", "ndjson"],
@@ -60,7 +62,9 @@ def command(
     with contextlib.closing(open_archive(config.archive)) as archive:
         # Taken before the query: what is archived in between comes twice, not never.
         position = archive.position() if follow else ""
-        query = Query(callsign=callsign, type=type_, limit=count, order="desc")
+        query = Query(
+            callsign=callsign, type=type_, limit=count, order="desc", suspicious=suspicious
+        )
         newest = list(archive.query(query)) if count else []
         newest.reverse()
         _print(newest, form)
@@ -72,6 +76,7 @@ def command(
                     for document in documents
                     if (callsign is None or document.get("callsign") == callsign)
                     and (type_ is None or document.get("type") == type_)
+                    and (suspicious or "suspicious" not in document)
                     and str(document.get("_id")) not in printed
                 ]
                 _print(fresh, form)
@@ -118,6 +123,7 @@ def _compact(document: Document) -> str:
         times.show(document.get("time_created", "")),
         str(document.get("callsign", "")),
         str(document.get("type", "")),
+        f"[{document['suspicious']}]" if "suspicious" in document else "",
         output.encode(data).decode("utf-8") if data is not None else "",
     )
     return " ".join(word for word in words if word)

@@ -17,6 +17,7 @@ from habitat_like import scgi
 from habitat_like.message import InvalidMessage, Registry, import_path
 
 if TYPE_CHECKING:
+    from habitat_like.config import Config
     from habitat_like.message_server import Server
 
 TEXT = "text/plain; charset=utf-8"
@@ -26,6 +27,8 @@ RETRY_AFTER = 5
 #: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
 SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
+#: The action that ``hisparc.station_list`` turns on.
+HISPARC_UPLOAD = "habitat_like.hisparc.upload.upload"
 _WHITESPACE = b" \t\r\n"
 
 
@@ -36,6 +39,9 @@ class Response(NamedTuple):
     body: bytes = b"OK"
     content_type: str = TEXT
     headers: Mapping[str, str] | None = None
+    #: Called once the answer's batch is committed, or could not be, with whether it is durable.
+    #: On the gateway's thread: it must neither wait nor raise.
+    settled: Callable[[bool], None] | None = None
 
     def encode(self) -> bytes:
         """The bytes for the web server. Raises what a value of the wrong type makes it raise."""
@@ -43,15 +49,18 @@ class Response(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A response in bytes, ready to send."""
+    """A response in bytes, ready to send; ``settled`` as in Response."""
 
     status: int
     data: bytes
+    settled: Callable[[bool], None] | None = None
 
 
 def to_reply(response: Response) -> Reply:
     """Encode a response. Raises as ``Response.encode`` does."""
-    return _OK_REPLY if response is OK else Reply(response.status, response.encode())
+    if response is OK:
+        return _OK_REPLY
+    return Reply(response.status, response.encode(), response.settled)
 
 
 OK = Response()
@@ -100,7 +109,8 @@ ActionFunction = Callable[..., Any]
 class Action(NamedTuple):
     """An action that can be called: ``methods`` are HTTP methods.
 
-    A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. All
+    A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. A
+    ``bulk`` one waits for nothing, but computes for milliseconds: it runs on the bulk thread. All
     others run on the slow lane's threads, where they can hold up nobody. With ``subpaths`` it is
     also called for paths below its own, which it finds in ``Args.path``.
     """
@@ -110,17 +120,22 @@ class Action(NamedTuple):
     methods: tuple[str, ...] = ("POST",)
     fast: bool = False
     subpaths: bool = False
+    bulk: bool = False
 
 
 def action(
-    *, methods: tuple[str, ...] = ("POST",), fast: bool = False, subpaths: bool = False
+    *,
+    methods: tuple[str, ...] = ("POST",),
+    fast: bool = False,
+    subpaths: bool = False,
+    bulk: bool = False,
 ) -> Callable[[ActionFunction], ActionFunction]:
-    """Declare an action's HTTP methods, if it is fast, and if it has pages below it."""
+    """Declare an action's HTTP methods, how it runs, and if it has pages below it; see Action."""
     if isinstance(methods, str):  # or "POST" would be four methods
         raise TypeError('methods is a tuple such as ("GET", "POST")')
 
     def declare(function: ActionFunction) -> ActionFunction:
-        function.declared = (methods, fast, subpaths)  # type: ignore[attr-defined]
+        function.declared = (methods, fast, subpaths, bulk)  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -136,7 +151,7 @@ class InsertApplication:
     def __init__(self, server: Server, program: Any) -> None:
         self.server = server
         self.program = program
-        self.actions: list[str] = list(program.config.gateway.actions)
+        self.actions = enabled_actions(program.config)
         self.clock: Callable[[], float] = time.time
 
     @action(fast=True)
@@ -176,6 +191,11 @@ class InsertApplication:
         status = 200 if accepted == len(results) else 207 if accepted else 400
         answer = msgspec.json.encode({"accepted": accepted, "results": results})
         return Response(status, answer, JSON)
+
+
+def enabled_actions(config: Config) -> list[str]:
+    """The whitelist that ``config`` makes: ``gateway.actions``, and what other keys turn on."""
+    return [*config.gateway.actions, *([HISPARC_UPLOAD] if config.hisparc.station_list else [])]
 
 
 def find_actions(names: Iterable[str]) -> dict[str, Action]:

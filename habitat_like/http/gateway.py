@@ -31,8 +31,9 @@ TICK = 1.0
 STOP_GRACE = 1.0
 #: Seconds between two lines in the log about the same thing.
 LOG_EVERY = 60.0
-#: Threads for the big and the compressed bodies of fast actions: apart from the others, so that
-#: uploads never wait for a user's own slow actions. They compute, so more than one gains nothing.
+#: Threads for bulk actions, and for the big and the compressed bodies of fast ones: apart from the
+#: others, so that uploads never wait for a user's own slow actions. They compute, so more than one
+#: gains nothing.
 BULK_WORKERS = 1
 
 
@@ -224,7 +225,7 @@ class Gateway:
             connection = Connection(fd, started, time.monotonic() + self._timeout)
             connection.waiting = True
             self._connections[fd] = connection
-            workers = self.bulk if handler.is_declared_fast() else self.workers
+            workers = self.bulk if handler.is_bulk() else self.workers
             workers.put(connection, handler)
             return
         if reply.status >= 400:
@@ -256,7 +257,10 @@ class Gateway:
         durable = not rows or self._commit(rows)
         metrics = self._metrics
         for fd, _, name, answer, pushed in answers:
-            status, data = answer if durable or not pushed else _NOT_DURABLE
+            stands = durable or not pushed
+            status, data, _ = answer if stands else _NOT_DURABLE
+            if answer.settled is not None:
+                answer.settled(stands)
             metrics.requests[name, status] += 1
             self._send(fd, data)
         end = time.monotonic()

@@ -100,14 +100,15 @@ class SCGIHandler:
         self.action = action
         self.path = rest
 
-    def is_declared_fast(self) -> bool:
-        """Whether the action says of itself that it is fast."""
-        return self.action is not None and self.action.fast
+    def is_bulk(self) -> bool:
+        """Whether the action only computes, so that on the slow lane it waits for no other."""
+        return self.action is not None and (self.action.fast or self.action.bulk)
 
     def is_fast(self) -> bool:
         """Whether the gateway's thread may run the action on this body."""
         return (
-            self.is_declared_fast()
+            self.action is not None
+            and self.action.fast
             and len(self.body) <= FAST_BODY
             and b"HTTP_CONTENT_ENCODING" not in self.request.headers
         )

@@ -72,6 +72,7 @@ def status(site: Site) -> dict[str, Any]:
             "dead_letters": program.dead_letters.get(path, 0),
         }
     problem = site.problem()
+    uploads = getattr(program, "hisparc", None)
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
     return {
         "version": __version__,
@@ -95,6 +96,7 @@ def status(site: Site) -> dict[str, Any]:
         "archive": archive,
         "sinks": sinks,
         "dead_letters": sum(program.dead_letters.values()),
+        "hisparc": uploads and uploads.activity.snapshot(now),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from habitat_like.config import GatewayConfig
@@ -14,7 +15,8 @@ class Site:
     """What handlers and pages know of the gateway that they serve in.
 
     ``server`` is the message server; ``program`` has ``config``, ``registry``, ``journal``,
-    ``started`` and ``dead_letters``. Raises ValueError for an action that doesn't exist.
+    ``started``, ``dead_letters`` and, where stations upload, ``hisparc`` (Uploads). Raises
+    ValueError for an action that doesn't exist.
     """
 
     def __init__(self, server: Server, program: Any) -> None:
@@ -32,6 +34,13 @@ class Site:
         #: Why no message can be made durable now. Written by the gateway's thread.
         self.journal_problem: str | None = None
         self.stopping = True
+
+    def change_actions(self, names: Iterable[str]) -> None:
+        """Replace the whitelist. Thread-safe. Raises ValueError as Site does."""
+        actions = find_actions(names)
+        pages = {name: page for name, page in self.routes.items() if name not in self.actions}
+        self.routes = {**actions, **pages}
+        self.actions = actions
 
     def problem(self) -> str | None:
         """Why a station would be told 503 now, None when it would be served."""

@@ -1,0 +1,71 @@
+"""How often a password may be tried. No I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from collections import OrderedDict
+
+#: Wrong passwords in a row from one address for one station that are looked at; then one every
+#: ``REFILL`` seconds.
+TRIES = 10
+REFILL = 6.0
+#: Pairs of address and station that are remembered; over it the one unused for longest is
+#: forgotten.
+MAX_PAIRS = 10_000
+
+_Pair = tuple[str, int]
+
+
+class Limiter:
+    """Bounds the wrong passwords from each address for each station.
+
+    The address from which a station was last heard with its right password is its own: from there
+    every password is looked at. So whoever guesses from elsewhere can't lock a station out, and
+    can't tell a wrong password from one that was not looked at. Times are monotonic seconds.
+    Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        # Guards the two below.
+        self._lock = threading.Lock()
+        self._own: dict[int, str] = {}
+        # By pair: how many tries were left, and when that was.
+        self._tries: OrderedDict[_Pair, tuple[float, float]] = OrderedDict()
+
+    def may_try(self, address: str | None, station: int, now: float) -> bool:
+        """Whether a password from ``address`` for ``station`` is looked at."""
+        place = _place(address)
+        with self._lock:
+            return self._own.get(station) == place or self._left((place, station), now) >= 1
+
+    def wrong(self, address: str | None, station: int, now: float) -> None:
+        """Count a password that was looked at and was wrong."""
+        pair = (_place(address), station)
+        with self._lock:
+            self._tries[pair] = (max(self._left(pair, now) - 1, 0), now)
+            self._tries.move_to_end(pair)
+            if len(self._tries) > MAX_PAIRS:
+                self._tries.popitem(last=False)
+
+    def right(self, address: str | None, station: int) -> None:
+        """Remember where the station is."""
+        with self._lock:
+            self._own[station] = _place(address)
+
+    def _left(self, pair: _Pair, now: float) -> float:
+        left, then = self._tries.get(pair, (TRIES, now))
+        return min(left + (now - then) / REFILL, TRIES)
+
+
+def _place(address: str | None) -> str:
+    """The address; of IPv6 the network of 64 bits, in which one host has as many as it likes."""
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return ""
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((parsed, 64), strict=False))
+    return str(parsed)

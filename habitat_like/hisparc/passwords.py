@@ -1,0 +1,118 @@
+"""Passwords of stations: in clear, or as a hash by scrypt (RFC 7914). No I/O."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Container
+from typing import NamedTuple
+
+#: What a hash begins with; no password in clear may.
+PREFIX = "scrypt$"
+#: The cost of a new hash: 8 MB and about 20 ms. It is paid once for each station and start.
+COST, BLOCK, PARALLEL = 2**13, 8, 1
+#: The highest cost that a hash in the list may ask for: 128 * cost * block bytes of memory.
+MAX_MEMORY = 64 * 1024 * 1024
+
+_HASH = re.compile(
+    r"scrypt\$([0-9]{1,7})\$([0-9]{1,2})\$([0-9]{1,2})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)"
+)
+
+
+class _Hash(NamedTuple):
+    cost: int
+    block: int
+    parallel: int
+    salt: bytes
+    digest: bytes
+
+
+def make_hash(password: str) -> str:
+    """A new hash of ``password``, as it goes into the station list."""
+    salt = os.urandom(16)
+    digest = _scrypt(password.encode(), _Hash(COST, BLOCK, PARALLEL, salt, b""))
+    return f"{PREFIX}{COST}${BLOCK}${PARALLEL}${_base64(salt)}${_base64(digest)}"
+
+
+def is_hash(stored: str) -> bool:
+    """Whether what stands in the station list is a hash."""
+    return stored.startswith(PREFIX)
+
+
+def check(stored: str) -> None:
+    """Raise ValueError for what begins like a hash and is none that can be computed."""
+    if is_hash(stored):
+        _parse(stored)
+
+
+class Verifier:
+    """Tells right passwords from wrong ones, in a time that does not depend on how wrong they are.
+
+    scrypt is slow on purpose. So the right password of a hash, once seen, is remembered as a keyed
+    digest; from then on each answer costs microseconds, also a no. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._key = os.urandom(32)
+        # Digests of right passwords by their hash in the list. Single operations of a dict.
+        self._known: dict[str, bytes] = {}
+
+    def is_right(self, stored: str, password: bytes) -> bool:
+        """Whether ``password`` is the one that the station list has as ``stored``."""
+        given = self._digest(password)
+        if not is_hash(stored):
+            return hmac.compare_digest(self._digest(stored.encode()), given)
+        known = self._known.get(stored)
+        if known is not None:
+            return hmac.compare_digest(known, given)
+        parts = _parse(stored)
+        if not hmac.compare_digest(_scrypt(password, parts), parts.digest):
+            return False
+        self._known[stored] = given
+        return True
+
+    def keep(self, stored: Container[str]) -> None:
+        """Forget every hash that is not in ``stored``."""
+        for one in list(self._known):
+            if one not in stored:
+                del self._known[one]
+
+    def _digest(self, password: bytes) -> bytes:
+        return hashlib.blake2b(password, key=self._key, digest_size=32).digest()
+
+
+def _parse(stored: str) -> _Hash:
+    match = _HASH.fullmatch(stored)
+    if match is None:
+        raise ValueError("the password's hash is broken; make it with habitat station hash")
+    cost, block, parallel = (int(number) for number in match.groups()[:3])
+    try:
+        salt, digest = (base64.b64decode(part, validate=True) for part in match.groups()[3:])
+    except binascii.Error:
+        raise ValueError("the password's hash is not valid base64") from None
+    memory = 128 * cost * block
+    if cost < 2 or cost & (cost - 1) or not 0 < memory <= MAX_MEMORY or not 1 <= parallel <= 4:
+        raise ValueError("the password's hash asks for a cost that is out of range")
+    if not 16 <= len(digest) <= 64:
+        raise ValueError("the password's hash has a digest of a wrong length")
+    return _Hash(cost, block, parallel, salt, digest)
+
+
+def _scrypt(password: bytes, parts: _Hash) -> bytes:
+    return hashlib.scrypt(
+        password,
+        salt=parts.salt,
+        n=parts.cost,
+        r=parts.block,
+        p=parts.parallel,
+        maxmem=2 * MAX_MEMORY,
+        dklen=len(parts.digest) or 32,
+    )
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode("ascii")
