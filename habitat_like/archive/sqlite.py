@@ -413,7 +413,11 @@ def statements(query: Query) -> tuple[tuple[str, str], dict[str, Any]]:
         terms.append("callsign = :callsign")
         values["callsign"] = query.callsign
     way, beyond = ("ASC", ">") if query.order == "asc" else ("DESC", "<")
-    later = [*terms, f"(time_created, id) {beyond} (:time, :id)"]
+    # In place of the bound on that side: beside it, SQLite would look the page up by that one and
+    # walk over all that was read before.
+    implied = f"time_created {'>= :since' if query.order == 'asc' else '< :until'}"
+    later = [term for term in terms if term != implied]
+    later.append(f"(time_created, id) {beyond} (:time, :id)")
     first_page, later_page = (
         f"SELECT time_created, id, document FROM document INDEXED BY {index}"  # noqa: S608 (constants)
         f" WHERE {' AND '.join(where)} ORDER BY time_created {way}, id {way} LIMIT :size"
