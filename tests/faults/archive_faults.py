@@ -12,6 +12,7 @@ from tests.faults.rig import Rig
 from tests.faults.run import Run, scenario
 from tests.faults.stations import Mix
 from tests.support.proxy import Action, Answer, CutOff, Drop, Hang, Rewrite, Rule, Slow, on, times
+from tests.support.wait import eventually
 
 #: A CouchDB-protocol server takes fewer documents a second than the gateway does messages.
 LIGHT = Mix(bulk=0.05, size=10)
@@ -123,9 +124,12 @@ def toxic(run: Run) -> None:
             before = rig.toxic.count("POST", "/_bulk_docs")
             rig.toxic.rule = times(count, TOXINS[name])
             stations.wait_for(run.rng.randint(1, BETWEEN))
-            run.pause(0.02, 0.1)
-            met = rig.toxic.count("POST", "/_bulk_docs") - before
-            run.inject(f"{name}, {count} times at most, {met} batches")
+            eventually(
+                lambda: rig.toxic.count("POST", "/_bulk_docs") >= before + count,  # noqa: B023
+                f"batches meet: {name}",
+                timeout=30,
+            )
+            run.inject(f"{name}, {count} times")
             rig.toxic.rule = None
             rig.toxic.release()
             if run.rng.random() < 0.1:

@@ -75,7 +75,7 @@ def loss_after_eio(run: Run) -> None:
     lose(run, rig, starts)
 
 
-@scenario("power.loss.prune", "the same after a prune whose fsync failed, and kill -9", 300, 24)
+@scenario("power.loss.prune", "the same after a prune whose fsync failed, and kill -9", 300, 36)
 def loss_after_prune(run: Run) -> None:
     """What a start finds in the log may be in the page cache alone: nothing may build on that."""
     rig = record(run, {"journal": {"retention": 0}})
