@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from socket import gethostname
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 from urllib.parse import unquote, urlsplit
 
@@ -45,7 +43,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_headers: Count = 65536
     max_body: Count = 1048576
     shutdown_timeout: Seconds = 10
-    machine_code: Text = msgspec.field(default_factory=gethostname)
+    machine_code: Text = msgspec.field(default_factory=lambda: os.uname().nodename)
     actions: tuple[Text, ...] = ("message", "messages")
 
 
@@ -404,6 +402,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     for one in sorted(known, key=lambda one: not one.startswith(name.partition(".")[0] + ".")):
         by_part.setdefault(one.rpartition(".")[2].lower(), one)
     part = name.rpartition(".")[2].lower()
+    import difflib  # noqa: PLC0415 (slow to import, and needed for mistakes alone)
+
     near = difflib.get_close_matches(part, by_part, n=1, cutoff=0.6)
     return f"; did you mean {by_part[near[0]]!r}?" if near else ""
 

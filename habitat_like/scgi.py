@@ -16,6 +16,7 @@ MAX_LENGTH_DIGITS = 10
 #: Headers are bytes of unknown encoding; latin-1 maps each to one character and back.
 ENCODING = "latin-1"
 _COMMA = ord(",")
+_LONGEST_START = MAX_LENGTH_DIGITS + len(b":CONTENT_LENGTH\0") + 18 + 1
 # How a request begins. Only ASCII digits: int() would take signs, spaces and underscores. A body of
 # more than 18 digits is no real size.
 _START = re.compile(
@@ -133,7 +134,8 @@ def _wait_or_refuse(data: bytes, max_headers: int) -> int:
         raise HeadersTooLarge(f"headers: {length} bytes, over the limit of {max_headers} bytes")
     comma = colon + 1 + length
     if len(data) <= comma:
-        return comma + 1
+        # What the first header says is known as soon as it is there, in whatever pieces it comes.
+        return len(data) + 1 if len(data) < _LONGEST_START else comma + 1
     if data[comma] != _COMMA:
         raise ScgiError("SCGI: no comma ends the headers' netstring")
     parse_headers(data[colon + 1 : comma])

@@ -114,12 +114,12 @@ def test_tail_filters_what_it_follows(
 
 
 def test_tail_leaves_suspicious_messages_out_unless_asked_for(
-    follow: Callable[..., Following], config_file: str, archive: Archive
+    follow: Callable[..., Following], config_file: str, embedded_archive: Archive
 ) -> None:
-    store(archive, [document(0), document(1, suspicious="dated 1980")])
+    store(embedded_archive, [document(0), document(1, suspicious="dated 1980")])
     without, everything = follow(), follow("--suspicious")
     assert [without.number(), everything.number(), everything.number()] == [0, 0, 1]
-    store(archive, [document(2, suspicious="dated 1980"), document(3)])
+    store(embedded_archive, [document(2, suspicious="dated 1980"), document(3)])
     assert [without.number(), everything.number(), everything.number()] == [3, 2, 3]
     assert "[dated 1980]" in run("tail", "--config", config_file, "--suspicious").stdout
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from habitat_like.archive import base
 from habitat_like.message import (
+    MAX_TIME,
     InvalidMessage,
     Listener,
     Message,
@@ -44,6 +46,10 @@ def refusal(body: Any) -> str:
         REGISTRY.parse(text, None, NOW)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_archives_know_the_same_largest_time() -> None:
+    assert MAX_TIME == base.MAX_TIME
 
 
 def test_the_document_is_as_designed() -> None:

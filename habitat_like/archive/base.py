@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from habitat_like.message import MAX_TIME
-
 Document = dict[str, Any]
+
+#: The largest UNIX time that a document can carry, as in ``message``, which is slow to import.
+MAX_TIME = 9_999_999_999
+
+
+def to_json(document: Any) -> bytes:
+    """``document`` as one line of JSON in UTF-8."""
+    try:
+        return msgspec.json.encode(document)
+    except (OverflowError, UnicodeEncodeError):
+        # Integers over 64 bits and lone surrogates, which other writers of the database may leave.
+        return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
 class ArchiveError(Exception):
@@ -78,6 +89,9 @@ class Archive(Protocol):
 
     def query(self, query: Query) -> Iterator[Document]:
         """Yield the documents that match, ordered by ``time_created`` then ``_id``, streamed."""
+
+    def lines(self, query: Query) -> Iterator[bytes]:
+        """As ``query``, each document as one line of JSON in UTF-8, without the line's end."""
 
     def position(self) -> str:
         """The present end of the archive's feed of new documents, for ``follow``."""

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from habitat_like.archive import couch_design
-from habitat_like.archive.base import ArchiveError, Document, Query, Rejected
+from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, to_json
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.couch_connection import Refused, one_line
 from habitat_like.archive.couch_http import CouchLink
@@ -113,6 +113,10 @@ class CouchArchive:
                 first = at
             else:
                 last = at
+
+    def lines(self, query: Query) -> Iterator[bytes]:
+        """Yield them as JSON; see ``Archive.lines``."""
+        return map(to_json, self.query(query))
 
     def position(self) -> str:
         """The database's update sequence, opaque."""

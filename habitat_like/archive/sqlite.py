@@ -128,7 +128,16 @@ class SqliteArchive:
         return sorted(rejected, key=lambda one: one.index)
 
     def query(self, query: Query) -> Iterator[Document]:
-        """Yield the documents that match; see ``Archive.query``.
+        """Yield the documents that match; see ``Archive.query``."""
+        return map(self._document, self._texts(query))
+
+    def lines(self, query: Query) -> Iterator[bytes]:
+        """Yield them as they are stored, which is much faster; see ``Archive.lines``."""
+        # JSON has line breaks between its tokens only, so this keeps its meaning.
+        return (text.encode().replace(b"\n", b" ") for text in self._texts(query))
+
+    def _texts(self, query: Query) -> Iterator[str]:
+        """The documents that match, as JSON.
 
         Each page is a statement of its own that starts behind the last document of the page
         before, so no read transaction stays open between two documents, however slowly they are
@@ -146,10 +155,9 @@ class SqliteArchive:
                 arguments |= {"time": at[0], "id": at[1]}
             rows = self._read(pages[at is not None], arguments)
             for *_, text in rows:
-                document = self._document(text)
-                if "suspicious" in document and not query.suspicious:
+                if not query.suspicious and self._is_suspicious(text):
                     continue
-                yield document
+                yield text
                 left = None if left is None else left - 1
                 if left == 0:
                     return
@@ -304,6 +312,10 @@ class SqliteArchive:
         return ArchiveUnavailable(
             f"no archive at {self._path} yet: it is made when 'habitat serve' starts"
         )
+
+    def _is_suspicious(self, text: str) -> bool:
+        # Most are not, and a look for the word is quicker than to decode them.
+        return '"suspicious"' in text and "suspicious" in self._document(text)
 
     def _document(self, text: str) -> Document:
         try:

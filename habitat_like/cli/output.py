@@ -6,15 +6,13 @@ import csv
 import io
 import itertools
 import json
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import click
-import msgspec
 
-from habitat_like.archive.base import Document
+from habitat_like.archive.base import Document, to_json
 from habitat_like.cli import times
 from habitat_like.cli.text import printable
 
@@ -29,18 +27,34 @@ TABLE_BLOCK = 200
 NARROWEST_LAST = 20
 
 
+def print_lines(lines: Iterable[bytes], *, array: bool) -> None:
+    """Print documents that are JSON already, one a line or as one ``array``."""
+    sys.stdout.flush()
+    # Bytes, as JSON is UTF-8 whatever the locale says.
+    out = sys.stdout.buffer
+    if sys.stdout.isatty():
+        lines = map(for_terminal, lines)
+    if not array:
+        out.writelines(line + b"\n" for line in lines)
+    else:
+        before = b"[\n"
+        for line in lines:
+            out.write(before + line)
+            before = b",\n"
+        out.write(b"[]\n" if before == b"[\n" else b"\n]\n")
+    out.flush()
+
+
 def print_documents(documents: Iterable[Document], form: str, *, suspicious: bool = False) -> None:
-    """Print ``documents`` in the ``form`` table, json, ndjson or csv.
+    """Print ``documents`` in the ``form`` table or csv.
 
     ``suspicious`` adds a column of that name to the table and the csv.
     """
     if form == "table":
         columns = (*TABLE_HEADER[:-1], MARK, TABLE_HEADER[-1]) if suspicious else TABLE_HEADER
         print_table(columns, (_table_row(document, columns) for document in documents))
-    elif form == "csv":
-        _print_csv(documents, (*CSV_COLUMNS, MARK) if suspicious else CSV_COLUMNS)
     else:
-        _print_json(documents, array=form == "json")
+        _print_csv(documents, (*CSV_COLUMNS, MARK) if suspicious else CSV_COLUMNS)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -51,6 +65,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     room = None
     if sys.stdout.isatty():
         before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+        import shutil  # noqa: PLC0415 (slow to import)
+
         room = max(shutil.get_terminal_size().columns - before, NARROWEST_LAST)
     titles = _line([name.upper() for name in header], widths, room)
     # The message is of our own making; echo leaves the colour out where there is no terminal.
@@ -76,20 +92,14 @@ def print_small_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Console(file=sys.stdout, highlight=False).print(table)
 
 
-def encode(document: Any) -> bytes:
-    """``document`` as one line of JSON in UTF-8."""
-    try:
-        return msgspec.json.encode(document)
-    except (OverflowError, UnicodeEncodeError):
-        # Integers over 64 bits and lone surrogates, which other writers of the database may leave.
-        return json.dumps(document, separators=(",", ":")).encode("ascii")
-
-
 def encode_for(document: Any, terminal: bool) -> bytes:
-    """As ``encode``; for a ``terminal``, control characters inside of strings are escaped."""
-    line = encode(document)
-    if not terminal:
-        return line
+    """``document`` as one line of JSON, safe to show where it goes to a ``terminal``."""
+    line = to_json(document)
+    return for_terminal(line) if terminal else line
+
+
+def for_terminal(line: bytes) -> bytes:
+    """A line of JSON with the control characters in its strings escaped."""
     text = line.decode("utf-8")
     if text.isprintable():
         return line
@@ -120,23 +130,9 @@ def _table_row(document: Document, columns: Sequence[str]) -> list[str]:
     data = document.get("data")
     cells = {
         "time_created": times.show(document.get("time_created", "")),
-        "data": "" if data is None else encode(data).decode("utf-8"),
+        "data": "" if data is None else to_json(data).decode("utf-8"),
     }
     return [cells[name] if name in cells else str(document.get(name) or "") for name in columns]
-
-
-def _print_json(documents: Iterable[Document], *, array: bool) -> None:
-    sys.stdout.flush()
-    # Bytes, as JSON is UTF-8 whatever the locale says.
-    out = sys.stdout.buffer
-    terminal = sys.stdout.isatty()
-    before = b"[\n" if array else b""
-    for document in documents:
-        out.write(before + encode_for(document, terminal) + (b"" if array else b"\n"))
-        before = b",\n" if array else b""
-    if array:
-        out.write(b"[]\n" if before == b"[\n" else b"\n]\n")
-    out.flush()
 
 
 def _print_csv(documents: Iterable[Document], columns: Sequence[str]) -> None:
@@ -161,7 +157,7 @@ def _csv_row(document: Document, columns: Sequence[str]) -> list[str]:
         elif isinstance(value, str):
             cells.append(value)
         else:
-            cells.append(encode(value).decode("utf-8"))
+            cells.append(to_json(value).decode("utf-8"))
     return cells
 
 

@@ -12,10 +12,9 @@ from typing import Literal
 import click
 
 from habitat_like.archive import open_archive
-from habitat_like.archive.base import Document, Query
+from habitat_like.archive.base import MAX_TIME, Document, Query
 from habitat_like.cli import options, output, times
 from habitat_like.cli.progress import with_progress
-from habitat_like.message import MAX_TIME
 
 #: Messages in a table when ``--limit`` doesn't say; the other forms are for programs and have all.
 TABLE_LIMIT = 100
@@ -101,10 +100,15 @@ def command(
     )
     config = options.load_config(config_path)
     with contextlib.closing(open_archive(config.archive)) as archive:
-        counted = _Counted(archive.query(query))
         # On one terminal the messages themselves show how far it is.
+        away = not sys.stdout.isatty()
+        if form in ("json", "ndjson"):
+            lines = with_progress(archive.lines(query), "messages", query.limit, shown=away)
+            output.print_lines(lines, array=form == "json")
+            return
+        counted = _Counted(archive.query(query))
         documents = with_progress(
-            itertools.islice(counted, cut), "messages", limit, shown=not sys.stdout.isatty()
+            itertools.islice(counted, cut), "messages", query.limit, shown=away
         )
         output.print_documents(documents, form, suspicious=suspicious)
         if cut is not None and counted.more():

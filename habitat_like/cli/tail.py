@@ -11,7 +11,7 @@ from typing import Literal
 import click
 
 from habitat_like.archive import open_archive
-from habitat_like.archive.base import Archive, ArchiveUnavailable, Document, Query
+from habitat_like.archive.base import Archive, ArchiveUnavailable, Document, Query, to_json
 from habitat_like.cli import options, output, times
 from habitat_like.cli.text import printable
 
@@ -124,6 +124,6 @@ def _compact(document: Document) -> str:
         str(document.get("callsign", "")),
         str(document.get("type", "")),
         f"[{document['suspicious']}]" if "suspicious" in document else "",
-        output.encode(data).decode("utf-8") if data is not None else "",
+        to_json(data).decode("utf-8") if data is not None else "",
     )
     return " ".join(word for word in words if word)

@@ -6,7 +6,7 @@ import datetime
 import math
 import re
 
-from habitat_like.message import MAX_TIME
+from habitat_like.archive.base import MAX_TIME
 
 UNITS = {
     "s": 1,

@@ -11,6 +11,7 @@ import os
 import select
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from habitat_like import scgi
@@ -260,7 +261,7 @@ class Gateway:
             stands = durable or not pushed
             status, data, _ = answer if stands else _NOT_DURABLE
             if answer.settled is not None:
-                answer.settled(stands)
+                self._settle(name, answer.settled, stands)
             metrics.requests[name, status] += 1
             self._send(fd, data)
         end = time.monotonic()
@@ -268,6 +269,13 @@ class Gateway:
         # Most of a batch came in together.
         for started, times in Counter([answer[1] for answer in answers]).items():
             metrics.latency.observe(end - started, times)
+
+    def _settle(self, name: str, settled: Callable[[bool], None], stands: bool) -> None:
+        """Tell an action what became of its messages; its own code may fail at that."""
+        try:
+            settled(stands)
+        except Exception as error:
+            log.error("action failed", extra={"action": name}, exc_info=error)
 
     def _commit(self, rows: list[Row]) -> bool:
         """Make ``rows`` durable; returns whether they are."""

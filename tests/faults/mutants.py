@@ -79,8 +79,8 @@ MUTANTS = [
     Mutant(
         "a commit that failed is answered 200",
         "habitat_like/http/gateway.py",
-        "if durable or not pushed else _NOT_DURABLE",
-        "if True else _NOT_DURABLE",
+        "answer if stands else _NOT_DURABLE",
+        "answer",
         ("disk.write.eio", "disk.full"),
     ),
     Mutant(
