@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -34,6 +35,9 @@ PRUNE_CHUNK = 1000
 PROBE_BYTES = 256 * 1024
 #: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
 WAL_LIMIT = 8 * 1024 * 1024
+#: Bytes of the log's file that are made at the start and kept when it starts over.
+WAL_ROOM = 16 * 1024 * 1024
+WAL_KEPT = 64 * 1024 * 1024
 #: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
 BUSY_TIMEOUT = 5.0
 
@@ -401,6 +405,10 @@ def _rewrite_log(connection: sqlite3.Connection, path: Path) -> None:
             while block := log.read(_BLOCK):
                 log.seek(-len(block), os.SEEK_CUR)
                 log.write(block)
+            # Room for what comes: an fsync of what makes the file grow takes twice as long. Zeros
+            # are no frames of a log (https://www.sqlite.org/fileformat2.html#walformat).
+            if shutil.disk_usage(path.parent).free > 16 * WAL_ROOM:
+                log.write(bytes(max(WAL_ROOM - log.tell(), 0)))
             log.flush()
             os.fsync(log.fileno())
     finally:
@@ -423,7 +431,7 @@ def _connect(path: Path, sync: str) -> sqlite3.Connection:
         connection.execute(f"PRAGMA synchronous={'FULL' if sync == 'full' else 'NORMAL'}")
         # Checkpoints are made by ``checkpoint``, not in the middle of somebody's commit.
         connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
+        connection.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
         # Fails here, not at the first message, where the file can't be written.
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("COMMIT")

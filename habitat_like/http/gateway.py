@@ -26,6 +26,9 @@ from habitat_like.journal import JournalError, Row
 log = logging.getLogger(__name__)
 
 READ_SIZE = 65536
+#: A batch takes in what comes for so many times as long as a commit takes. Then the clients of one
+#: batch have their answers, and send again, while the next batch is read: nobody waits for all.
+COLLECT = 2
 #: Seconds between two looks at deadlines, and the longest wait for an event.
 TICK = 1.0
 #: Seconds that a half-read request is given to come in whole when the gateway stops.
@@ -74,6 +77,8 @@ class Gateway:
         # Filled by workers, emptied here; deque.append and popleft are atomic.
         self._done: deque[Done] = deque()
         self._stop_at: float | None = None
+        # How long a commit takes, on average of the last few.
+        self._commit_seconds = 0.001
         self._next_tick = 0.0
         self._malformed_since = 0
         self._malformed_at = -LOG_EVERY
@@ -136,7 +141,8 @@ class Gateway:
         # The raw call gives a bare descriptor: a socket object each costs more than parsing does.
         accept = self._listener.socket._accept  # type: ignore[attr-defined]
         config = self._site.limits
-        while len(answers) < self._max_batch:
+        enough = now + COLLECT * self._commit_seconds
+        while len(answers) < self._max_batch and time.monotonic() < enough:
             try:
                 fd, _ = accept()
             except BlockingIOError:
@@ -289,7 +295,9 @@ class Gateway:
             self._site.journal_problem = str(error)
             return False
         if written:  # repeats alone need no commit
-            self._metrics.commit_seconds.observe(time.monotonic() - begin)
+            took = time.monotonic() - begin
+            self._metrics.commit_seconds.observe(took)
+            self._commit_seconds += (took - self._commit_seconds) / 8
         self._metrics.messages += len(rows)
         self._metrics.written += written
         self._well()
