@@ -6,6 +6,7 @@ import contextlib
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -168,6 +169,15 @@ def site(shared_site: Site) -> Iterator[Site]:
     """A gateway behind nginx, shared by the file's tests: each must leave it alive."""
     yield shared_site
     shared_site.check_alive()
+
+
+@pytest.fixture(scope="module", params=[0.005, 1e-6], ids=["usual switches", "many switches"])
+def switches(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs a module's tests also with threads that take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(request.param)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture(scope="session")

@@ -230,3 +230,16 @@ def test_status_of_a_running_gateway(habitat: HabitatFactory) -> None:
     assert lines[0].split() == ["state", "ready"]
     assert "a1, habitat_like" in lines[1]
     assert any(line.startswith("sink") and ARCHIVE_SINK in line for line in lines)
+
+
+def test_status_of_several_gateways(habitat: HabitatFactory, run: Run) -> None:
+    gateways = [habitat({"gateway": {"machine_code": code}}) for code in ("a1", "b2")]
+    paths = [str(gateway.config_path) for gateway in gateways]
+    done = run("status", *paths)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split() for line in done.stdout.splitlines()].count(["state", "ready"]) == 2
+    gateways[0].stop()
+    done = run("status", "--json", *paths)
+    assert done.returncode == 1
+    assert str(gateways[0].socket_path) in done.stderr
+    assert [json.loads(line)["instance"] for line in done.stdout.splitlines()] == ["b2"]

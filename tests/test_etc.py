@@ -143,6 +143,15 @@ def test_systemd_units_fit_the_configuration() -> None:
     assert service["ProtectSystem"] == "strict"
 
 
+@pytest.mark.parametrize("kind", ["service", "socket"])
+def test_the_units_of_several_gateways_differ_in_the_instance_alone(kind: str) -> None:
+    one, many = unit(f"habitat.{kind}"), unit(f"habitat@.{kind}")
+    assert one.keys() == many.keys()
+    different = {key for key in one if one[key] != many[key]}
+    assert different
+    assert all("%i" in many[key] for key in different)
+
+
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     try:
         analyze = program("systemd-analyze")

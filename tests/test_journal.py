@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from habitat_like import journal as journal_module
 from habitat_like.journal import Entry, Journal, JournalError, Row, open_file
 
+pytestmark = pytest.mark.usefixtures("switches")
+
 
 class Clock:
     """A clock that a test sets."""

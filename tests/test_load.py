@@ -74,6 +74,26 @@ def test_two_hundred_receivers_of_one_packet_are_two_hundred_documents(
     check(found, bodies, outcome)
 
 
+def test_two_gateways_behind_one_nginx_take_every_upload_twice_and_archive_it_once(
+    habitat: HabitatFactory, nginx: NginxFactory, couch: CouchServer, database: str
+) -> None:
+    gateways = [habitat({"archive": {"uri": couch.uri(database)}}) for _ in range(2)]
+    servers = "".join(f"server unix:{gateway.socket_path};" for gateway in gateways)
+    params = "include /etc/nginx/scgi_params;"
+    front = nginx(
+        gateways[0],
+        in_http=f"upstream habitat {{ {servers} }}",
+        block=f"location / {{ {params} scgi_pass habitat; }}",
+    )
+    bodies = [upload(number) for number in range(1_000)]
+    with Load(front.address, [*bodies, *bodies], connections=32, retry=False) as load:
+        outcome = load.join()
+    assert outcome.statuses == {200: 2_000}
+    assert all(gateway.status()["messages"]["accepted"] > 0 for gateway in gateways)
+    gateways[1].wait_until_archived()
+    check(archived(couch, database, gateways[0]), bodies, outcome)
+
+
 @pytest.mark.usefixtures("tell")
 def test_a_gateway_killed_twice_under_load_loses_and_doubles_nothing(
     habitat: HabitatFactory, nginx: NginxFactory, couch: CouchServer, database: str

@@ -27,6 +27,8 @@ from habitat_like.message_server import (
 )
 from tests.support.wait import eventually
 
+pytestmark = pytest.mark.usefixtures("switches")
+
 HERE = __name__
 
 
@@ -377,6 +379,7 @@ def test_reload_takes_the_modules_new_text(
     module.write_text(text % 1)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delitem(sys.modules, "my_reloaded_sink", raising=False)
     server = make()
     assert getattr(server.load("my_reloaded_sink.Mine"), "version") == 1  # noqa: B009
     module.write_text(text % 22)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import place, prepared
 from benchmarks.place import BenchError
+from benchmarks.process import rss
 from benchmarks.results import Figure
 from benchmarks.rows.context import Context
 from benchmarks.rows.start import HABITAT
@@ -38,9 +39,9 @@ def query(context: Context) -> dict[str, Figure]:
             raise BenchError(f"habitat query printed {len(lines)} documents instead of {wanted}")
         start, usage, whole = [], [], []
         for _ in range(context.rounds * context.size.times):
-            start.append(_took([sys.executable, "-c", "pass"])[0] * 1000)
-            usage.append(_took([*HABITAT, "query", "--help"])[0] * 1000)
-            whole.append(_took(find)[0] * 1000)
+            start.append(_took([sys.executable, "-c", "pass"]) * 1000)
+            usage.append(_took([*HABITAT, "query", "--help"]) * 1000)
+            whole.append(_took(find) * 1000)
     beyond = [a - b for a, b in zip(whole, start, strict=True)]
     search = [a - b for a, b in zip(whole, usage, strict=True)]
 
@@ -61,11 +62,11 @@ def stream(context: Context) -> dict[str, Figure]:
     rates, ratios, memory = [], [], []
     with place.data("query") as directory:
         for _ in range(context.rounds):
-            bare, _ = _took([sys.executable, "-c", BARE, str(path)])
-            took, rss = _took(_query(directory, path))
+            bare = _took([sys.executable, "-c", BARE, str(path)])
+            took = _took(_query(directory, path))
             rates.append(count / took)
             ratios.append(bare / took)
-            memory.append(rss)
+            memory.append(_largest(_query(directory, path)))
     return {
         "stream: rate": Figure(
             values=rates, unit="/s", better="higher", what=f"{count:,} documents to NDJSON"
@@ -81,15 +82,39 @@ def _query(directory: Path, path: Path) -> list[str]:
     return [*HABITAT, "query", "--config", str(config), "--format", "ndjson"]
 
 
-def _took(command: list[str]) -> tuple[float, float]:
-    """Seconds and the largest resident memory, in MB, of a command whose output is thrown away."""
+def _took(command: list[str]) -> float:
+    """Seconds that a command takes whose output is thrown away."""
     begin = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=place.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
+    process = _start(command)
+    process.wait()
     took = time.perf_counter() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
+    _check(process)
+    return took
+
+
+def _largest(command: list[str]) -> float:
+    """The largest resident memory, in MB, of a command whose output is thrown away.
+
+    Looked up while it runs: what the kernel notes of the largest includes this process's own, out
+    of which the command is started.
+    """
+    process = _start(command)
+    largest = 0.0
+    while process.poll() is None:
+        largest = max(largest, rss(process.pid))
+        time.sleep(0.01)
+    _check(process)
+    return largest
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    # As installed: Python keeps what it has compiled.
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.Popen(
+        command, cwd=place.ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+
+
+def _check(process: subprocess.Popen[bytes]) -> None:
     if process.returncode:
-        raise BenchError(f"{' '.join(command[:3])} ended with exit code {process.returncode}")
-    return took, usage.ru_maxrss * 1024 / 1e6
+        raise BenchError(f"{process.args!r} ended with exit code {process.returncode}")

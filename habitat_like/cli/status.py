@@ -11,14 +11,47 @@ import msgspec
 
 from habitat_like.cli import client, options, output, times
 from habitat_like.cli.text import printable
+from habitat_like.config import GatewayConfig
 
 
-@click.command(cls=options.Command, epilog="Example: habitat status --json")
+@click.command(
+    cls=options.Command,
+    epilog=(
+        "Examples: habitat status --json\n"
+        "          habitat status /etc/habitat/a.yml /etc/habitat/b.yml"
+    ),
+)
 @options.config_option
-@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
-def command(config_path: str | None, as_json: bool) -> None:
-    """Ask the running gateway over its socket how it is."""
-    gateway = options.load_config(config_path).gateway
+@click.option("--json", "as_json", is_flag=True, help="Print each gateway's answer as JSON.")
+@click.argument("configs", metavar="[CONFIG]...", nargs=-1)
+def command(config_path: str | None, as_json: bool, configs: tuple[str, ...]) -> int:
+    """Ask the running gateway over its socket how it is.
+
+    Where several run on one machine, name the configuration of each.
+    """
+    failed = False
+    for number, path in enumerate(configs or [config_path]):
+        gateway = options.load_config(path).gateway
+        try:
+            facts = _ask(gateway)
+        except click.ClickException as error:
+            if len(configs) < 2:
+                raise
+            click.echo(f"habitat: {printable(error.message)}", err=True)
+            failed = True
+            continue
+        if as_json:
+            sys.stdout.buffer.write(output.encode_for(facts, sys.stdout.isatty()) + b"\n")
+            continue
+        if number:
+            click.echo()
+        for name, value in _lines(facts):
+            click.echo(f"{name:14}{printable(value)}")
+    return int(failed)
+
+
+def _ask(gateway: GatewayConfig) -> dict[str, Any]:
+    """What the gateway says of itself. Raises click.ClickException."""
     try:
         status, body = client.get(gateway.socket, "/status", gateway.timeout)
     except client.GatewayError as error:
@@ -27,14 +60,9 @@ def command(config_path: str | None, as_json: bool) -> None:
         text = printable(body.decode("utf-8", "replace").strip())
         raise click.ClickException(f"the gateway answered {status}: {text}")
     try:
-        facts = msgspec.json.decode(body, type=dict[str, Any])
+        return msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise click.ClickException(f"the gateway's answer is no JSON object ({error})") from None
-    if as_json:
-        sys.stdout.buffer.write(output.encode_for(facts, sys.stdout.isatty()) + b"\n")
-        return
-    for name, value in _lines(facts):
-        click.echo(f"{name:14}{printable(value)}")
 
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
