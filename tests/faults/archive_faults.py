@@ -132,6 +132,13 @@ def toxic(run: Run) -> None:
             run.inject(f"{name}, {count} times")
             rig.toxic.rule = None
             rig.toxic.release()
+            # The next one shall meet a batch that it is the first to meet.
+            clean = rig.toxic.count("POST", "/_bulk_docs")
+            eventually(
+                lambda: rig.toxic.count("POST", "/_bulk_docs") > clean,  # noqa: B023
+                f"the batch is taken after: {name}",
+                timeout=30,
+            )
             if run.rng.random() < 0.1:
                 rig.crash()
                 rig.up()
