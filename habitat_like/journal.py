@@ -10,9 +10,6 @@ knows each id once, and a window of recently committed ids spares most repeats t
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import shutil
 import sqlite3
 import threading
 import time
@@ -21,10 +18,19 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from habitat_like.dead_letters import DeadLetters
+from habitat_like.journal_file import (
+    BUSY_TIMEOUT,
+    JournalError,
+    JournalFailed,
+    LockFile,
+    connect,
+    errors,
+    file_size,
+    last_seq,
+    rewrite_log,
+    sync,
+)
 
-FORMAT = 1
-#: "habl" in ASCII; tells this file from other SQLite files.
-APPLICATION_ID = 0x6861626C
 #: Ids in one generation of the window of recent ids; two generations are kept.
 RECENT_IDS = 16384
 #: Rows that one INSERT statement holds, a bound on the prepared statements' memory.
@@ -35,34 +41,6 @@ PRUNE_CHUNK = 1000
 PROBE_BYTES = 256 * 1024
 #: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
 WAL_LIMIT = 8 * 1024 * 1024
-#: Bytes of the log's file that are made at the start and kept when it starts over.
-WAL_ROOM = 16 * 1024 * 1024
-WAL_KEPT = 64 * 1024 * 1024
-#: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
-BUSY_TIMEOUT = 5.0
-
-#: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
-_SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
-_BLOCK = 1 << 20
-_MOVE = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
-
-SCHEMA = f"""
-CREATE TABLE message (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, document BLOB NOT NULL);
-CREATE TABLE health (id INTEGER PRIMARY KEY CHECK (id = 1), padding BLOB NOT NULL);
-CREATE TABLE cursor (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-{DeadLetters.SCHEMA}
-PRAGMA application_id={APPLICATION_ID};
-PRAGMA user_version={FORMAT};
-"""
-
-
-class JournalError(Exception):
-    """The journal can't do what was asked now; one line that says why."""
-
-
-class JournalFailed(JournalError):
-    """An fsync of the journal's file failed: only a new start can make it whole from its log."""
-
 
 #: A message for the journal: its id and its document's JSON bytes.
 Row = tuple[str, bytes]
@@ -93,8 +71,8 @@ class Journal:
     ) -> None:
         self.path = Path(path)
         self._clock = clock
-        self._lock_file = _LockFile(self.path)
-        # Guards _connection, _marker, the sequence and the recent ids: commits are serial.
+        self._lock_file = LockFile(self.path)
+        # Guards the writing connection, the sequence and the recent ids: commits are serial.
         self._writing = threading.Lock()
         # Guards _waiters, which committers only read, and the wait for a larger _last_seq.
         self._grown = threading.Condition()
@@ -104,10 +82,9 @@ class Journal:
         self._waiters = 0
         self._refused_bytes = 0
         try:
-            self._connection = _connect(self.path, sync)
-            _rewrite_log(self._connection, self.path)
-            self._keeper = _connect(self.path, sync)
-            self._marker = _connect(self.path, "normal")
+            self._connection = connect(self.path, sync, 2 * ROWS_PER_STATEMENT + 32)
+            rewrite_log(self._connection, self.path)
+            self._keeper = connect(self.path, sync, 2 * ROWS_PER_STATEMENT + 32)
             self._last_seq = last_seq(self._connection)
             (self._page_size,) = self._connection.execute("PRAGMA page_size").fetchone()
         except (sqlite3.Error, OSError, JournalError) as error:
@@ -134,7 +111,7 @@ class Journal:
 
     def size(self) -> int:
         """Bytes on disk, the write-ahead log included."""
-        return sum(_file_size(Path(f"{self.path}{end}")) for end in ("", "-wal"))
+        return sum(file_size(Path(f"{self.path}{end}")) for end in ("", "-wal"))
 
     def write(self, rows: Iterable[Row]) -> int:
         """Commit ``rows`` durably in one transaction; returns how many were really written.
@@ -163,30 +140,27 @@ class Journal:
     def probe(self) -> None:
         """Commit as much as was refused last, to see if the disk takes it. Raises JournalError."""
         statement = "INSERT OR REPLACE INTO health VALUES (1, zeroblob(?))"
-        with self._writing, _errors(self.path):
+        with self._writing, errors(self.path):
             self._connection.execute(statement, (max(self._refused_bytes, PROBE_BYTES),))
             self._connection.execute(statement, (0,))
 
     def advance(self, sink: str, seq: int, rows: Iterable[Row] = ()) -> None:
         """Move ``sink``'s cursor to ``seq``, together with the ``rows`` that it pushed, durably.
 
-        Without rows there is no fsync: a power loss may take the cursor back, and what is behind it
-        is given again, which is harmless. Raises JournalError; the cursor is then where it was.
+        A lost cursor would do no harm, and yet there is an fsync: a commit that is not on the disk
+        when a later one's fsync fails would not get there any more, and what is committed after it
+        could not be read. Raises JournalError; the cursor is then where it was.
         """
         with self._writing:
             fresh = dict(rows)
-            if fresh:
-                self._commit(fresh, cursor=(sink, seq))
-            else:
-                with _errors(self.path):
-                    self._marker.execute(_MOVE, (sink, seq))
+            self._commit(fresh, cursor=(sink, seq))
             self._cursors[sink] = seq
         if fresh:
             self._announce()
 
     def stored_cursors(self) -> dict[str, int]:
         """Every cursor in the file, also of sinks that are not registered. Raises JournalError."""
-        with self._writing, _errors(self.path):
+        with self._writing, errors(self.path):
             return dict(self._connection.execute("SELECT sink, seq FROM cursor"))
 
     def register(self, sink: str) -> int:
@@ -194,7 +168,7 @@ class Journal:
 
         A new sink begins at the oldest message that the journal still holds. Raises JournalError.
         """
-        with self._writing, _errors(self.path):
+        with self._writing, errors(self.path):
             self._connection.execute(
                 "INSERT OR IGNORE INTO cursor SELECT ?, coalesce(min(seq) - 1, ?) FROM message",
                 (sink, self._last_seq),
@@ -212,7 +186,7 @@ class Journal:
 
     def reader(self) -> Reader:
         """A reader with a connection of its own, for one thread. Raises JournalError."""
-        with _errors(self.path):
+        with errors(self.path):
             return Reader(self)
 
     def wait(self, seq: int, timeout: float) -> bool:
@@ -243,7 +217,7 @@ class Journal:
         limit = int(self._clock() - retention)
         deleted = 0
         while True:
-            with self._writing, _errors(self.path):
+            with self._writing, errors(self.path):
                 done = self._connection.execute(
                     "DELETE FROM message WHERE time < ?1 AND seq IN (SELECT seq FROM message WHERE"
                     " seq <= (SELECT coalesce(min(seq), ?2) FROM cursor) ORDER BY seq LIMIT ?3)",
@@ -267,9 +241,9 @@ class Journal:
         the kernel no longer writes what earlier passes moved, and the log would start over. A new
         start moves all of the log again.
         """
-        with _errors(self.path), contextlib.suppress(FileNotFoundError):
-            _sync(Path(f"{self.path}-wal"))  # where this fails already, nothing is moved yet
-        with _errors(self.path, failed=JournalFailed):
+        with errors(self.path), contextlib.suppress(FileNotFoundError):
+            sync(Path(f"{self.path}-wal"))  # where this fails already, nothing is moved yet
+        with errors(self.path, failed=JournalFailed):
             if self._move_log() > WAL_LIMIT:
                 with self._writing:
                     self._move_log()
@@ -282,13 +256,13 @@ class Journal:
 
     def count_dead_letters(self) -> dict[str, int]:
         """How many dead letters each sink has. For one thread, as ``checkpoint``."""
-        with _errors(self.path):
+        with errors(self.path):
             return DeadLetters(self._keeper).count()
 
     @contextlib.contextmanager
     def dead_letters(self) -> Iterator[DeadLetters]:
         """The dead letters, with the journal locked for this process. Raises JournalError."""
-        with self._writing, _errors(self.path):
+        with self._writing, errors(self.path):
             yield DeadLetters(self._connection)
 
     def close(self) -> None:
@@ -296,7 +270,6 @@ class Journal:
         with self._writing:
             # The last connection to close checkpoints and removes the write-ahead log.
             self._keeper.close()
-            self._marker.close()
             self._connection.close()
             self._lock_file.close()
         self.wake()
@@ -307,7 +280,7 @@ class Journal:
         now = int(self._clock())
         documents = list(fresh.values())
         execute = self._connection.execute
-        with _errors(self.path):
+        with errors(self.path):
             if cursor is None and len(documents) <= ROWS_PER_STATEMENT:
                 # A lone statement is its own transaction: one call into SQLite, one release of
                 # the interpreter's lock.
@@ -319,7 +292,7 @@ class Journal:
                         part = documents[at : at + ROWS_PER_STATEMENT]
                         execute(_insert(len(part)), (first + at, now, *part))
                     if cursor is not None:
-                        execute(_MOVE, cursor)
+                        execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", cursor)
                     execute("COMMIT")
                 except BaseException:
                     # Some errors (disk full, I/O) make SQLite roll back by itself.
@@ -349,7 +322,7 @@ class Reader:
 
     def read(self, after: int, limit: int) -> list[Entry]:
         """Up to ``limit`` messages with a sequence number over ``after``. Raises JournalError."""
-        with _errors(self._path):
+        with errors(self._path):
             rows = self._connection.execute(
                 "SELECT seq, document FROM message WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
@@ -359,141 +332,6 @@ class Reader:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-
-
-def open_file(path: str | Path) -> sqlite3.Connection:
-    """Open an existing journal beside a running gateway, for ``habitat journal``.
-
-    Raises JournalError if there is none or it is of a format that this version can't read.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise JournalError(f"no journal at {path}; start the gateway once, or check journal.path")
-    with _errors(path):
-        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
-        try:
-            if not _check_format(connection, path):
-                raise JournalError(f"{path} is empty, no journal; start the gateway once")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-@contextlib.contextmanager
-def _errors(path: Path, failed: type[JournalError] = JournalError) -> Iterator[None]:
-    """Turn SQLite's errors into JournalError, and those of an fsync into ``failed``."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        is_sync = getattr(error, "sqlite_errorcode", 0) in _SYNC_ERRORS
-        raise (failed if is_sync else JournalError)(f"journal {path}: {error}") from error
-    except OSError as error:
-        raise JournalError(f"journal {path}: {error.strerror}") from error
-
-
-def _rewrite_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Write the write-ahead log anew, byte for byte, and fsync it. Raises OSError.
-
-    After a failed fsync the kernel takes the pages for clean, so a log that is read well here may
-    not be on the disk, and no later fsync would bring it there. What is committed from now on must
-    not build on that.
-    """
-    connection.execute("BEGIN IMMEDIATE")  # keeps 'habitat journal' from writing to it meanwhile
-    try:
-        with contextlib.suppress(FileNotFoundError), Path(f"{path}-wal").open("r+b") as log:
-            while block := log.read(_BLOCK):
-                log.seek(-len(block), os.SEEK_CUR)
-                log.write(block)
-            # Room for what comes: an fsync of what makes the file grow takes twice as long. Zeros
-            # are no frames of a log (https://www.sqlite.org/fileformat2.html#walformat).
-            if shutil.disk_usage(path.parent).free > 16 * WAL_ROOM:
-                log.write(bytes(max(WAL_ROOM - log.tell(), 0)))
-            log.flush()
-            os.fsync(log.fileno())
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def _connect(path: Path, sync: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path,
-        isolation_level=None,
-        timeout=BUSY_TIMEOUT,
-        cached_statements=2 * ROWS_PER_STATEMENT + 32,
-        check_same_thread=False,
-    )
-    try:
-        if not _check_format(connection, path):
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(f"BEGIN EXCLUSIVE; {SCHEMA} COMMIT;")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if sync == 'full' else 'NORMAL'}")
-        # Checkpoints are made by ``checkpoint``, not in the middle of somebody's commit.
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
-        # Fails here, not at the first message, where the file can't be written.
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("COMMIT")
-        _sync(path.parent)  # the files' names, not only what is in them (see fsync(2))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file holds a journal (False: it is empty). Raises JournalError."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if not tables and not application and not version:
-        return False
-    if application != APPLICATION_ID:
-        raise JournalError(f"{path} is an SQLite file but no journal; choose another journal.path")
-    if version > FORMAT:
-        raise JournalError(
-            f"journal {path} has format {version}, made by a newer version; this one reads up to"
-            f" {FORMAT}: upgrade habitat_like, or choose another journal.path"
-        )
-    return True
-
-
-def last_seq(connection: sqlite3.Connection) -> int:
-    """The sequence number of the newest message that there ever was, 0 without one."""
-    # Messages that were pruned are at or below every cursor, so no number is given twice.
-    (seq,) = connection.execute(
-        "SELECT max(coalesce((SELECT max(seq) FROM message), 0),"
-        " coalesce((SELECT max(seq) FROM cursor), 0))"
-    ).fetchone()
-    return int(seq)
-
-
-class _LockFile:
-    """An advisory lock that ends with the process, so that two gateways never share a journal."""
-
-    def __init__(self, path: Path) -> None:
-        name = f"{path}.lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        except OSError as error:
-            raise JournalError(f"journal {path}: {error.strerror}: {error.filename}") from None
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.read(self._fd, 32).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._fd)
-            raise JournalError(
-                f"journal {path} is in use by another gateway (process {owner}); stop it, or"
-                " choose another journal.path"
-            ) from None
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, f"{os.getpid()}\n".encode())
-
-    def close(self) -> None:
-        """Let go of the lock. The file stays: removing it would race with its next owner."""
-        os.close(self._fd)
 
 
 _STATEMENTS: dict[int, str] = {}
@@ -506,19 +344,3 @@ def _insert(count: int) -> str:
         values = ",".join(f"(?1+{at},?2,?{at + 3})" for at in range(count))
         sql = _STATEMENTS[count] = f"INSERT INTO message VALUES {values}"  # noqa: S608
     return sql
-
-
-def _file_size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _sync(path: Path) -> None:
-    """Bring a file or directory to the disk. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

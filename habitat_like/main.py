@@ -31,7 +31,8 @@ from habitat_like.hisparc.upload import Uploads, read_stations
 from habitat_like.http import SCGIApplication
 from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import ListenError
-from habitat_like.journal import Journal, JournalError, JournalFailed
+from habitat_like.journal import Journal
+from habitat_like.journal_file import JournalError, JournalFailed
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
 

@@ -30,7 +30,8 @@ from habitat_like.hisparc.upload import Uploads, read_stations
 from habitat_like.http.actions import Refused, Reply, enabled_actions, to_reply, unavailable
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.site import Site
-from habitat_like.journal import Journal, JournalError
+from habitat_like.journal import Journal
+from habitat_like.journal_file import JournalError
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
 from habitat_like.threads import start_thread

@@ -23,7 +23,7 @@ from habitat_like.config import Config, ConfigError
 from habitat_like.hisparc import passwords, stations
 from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import is_live
-from habitat_like.journal import JournalError, open_file
+from habitat_like.journal_file import JournalError, open_file
 from habitat_like.message import Registry, import_path, load_types
 from habitat_like.message_server import Sink
 

@@ -23,7 +23,7 @@ from habitat_like.cli.progress import with_progress
 from habitat_like.cli.text import printable
 from habitat_like.config import Config
 from habitat_like.dead_letters import DeadLetter, DeadLetters
-from habitat_like.journal import last_seq, open_file
+from habitat_like.journal_file import last_seq, open_file
 
 #: Messages that one statement of ``export`` reads, so that it never holds up the gateway.
 CHUNK = 1000

@@ -14,7 +14,7 @@ from habitat_like import config as configuration
 from habitat_like.archive.base import ArchiveError
 from habitat_like.cli import times
 from habitat_like.config import Config, ConfigError
-from habitat_like.journal import JournalError
+from habitat_like.journal_file import JournalError
 from habitat_like.message import InvalidMessage, Listener, check_type_name
 
 #: The value of ``--limit`` that means no limit.

@@ -21,7 +21,8 @@ from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import Listener
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
-from habitat_like.journal import JournalError, Row
+from habitat_like.journal import Row
+from habitat_like.journal_file import JournalError
 
 log = logging.getLogger(__name__)
 

@@ -47,8 +47,8 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant(
         "the fsync before the answer is left out",
-        "habitat_like/journal.py",
-        "synchronous={'FULL' if sync == 'full' else 'NORMAL'}",
+        "habitat_like/journal_file.py",
+        "synchronous={'FULL' if durability == 'full' else 'NORMAL'}",
         "synchronous=NORMAL",
         ("power.loss",),
     ),
@@ -140,7 +140,7 @@ MUTANTS = [
     Mutant(
         "a start builds on a log that may be in the page cache alone",
         "habitat_like/journal.py",
-        "            _rewrite_log(self._connection, self.path)\n",
+        "            rewrite_log(self._connection, self.path)\n",
         "",
         ("power.loss.prune",),
         ("power.loss.prune",),
