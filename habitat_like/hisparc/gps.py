@@ -47,5 +47,4 @@ def unix_time(clock: datetime.datetime) -> int:
 
     A leap second has the UNIX time of the second after it (POSIX, "Seconds Since the Epoch").
     """
-    seconds = calendar.timegm(clock.timetuple())
-    return seconds - bisect_right(_STEPS, seconds)
+    return calendar.timegm(clock.timetuple()) - ahead(clock)

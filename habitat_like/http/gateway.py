@@ -142,7 +142,8 @@ class Gateway:
         # The raw call gives a bare descriptor: a socket object each costs more than parsing does.
         accept = self._listener.socket._accept  # type: ignore[attr-defined]
         config = self._site.limits
-        enough = now + COLLECT * self._commit_seconds
+        # From here on, not from the turn's begin: those who send bit by bit can't keep others out.
+        enough = time.monotonic() + COLLECT * self._commit_seconds
         while len(answers) < self._max_batch and time.monotonic() < enough:
             try:
                 fd, _ = accept()
