@@ -82,6 +82,19 @@ class HisparcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum_year: Annotated[int, msgspec.Meta(ge=1980, le=9999)] = 2020
 
 
+class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys under ``console``."""
+
+    password_file: Text | None = None
+    trust_proxy_auth: bool = False
+    session_lifetime: Seconds = 28800
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a console: only where its users can be told from others."""
+        return self.password_file is not None or self.trust_proxy_auth
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration. ``types`` maps a message type to a dotted path (docs/extending)."""
 
@@ -89,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal: JournalConfig = JournalConfig()
     archive: ArchiveConfig = ArchiveConfig()
     hisparc: HisparcConfig = HisparcConfig()
+    console: ConsoleConfig = ConsoleConfig()
     log: LogConfig = LogConfig()
     sinks: tuple[Text, ...] = ("habitat_like.archive.ArchiveSink",)
     types: dict[str, Text] = {}
@@ -297,7 +311,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'gateway:', got {_kind(tree)}")
-    for section in ("gateway", "journal", "archive", "hisparc", "log"):
+    for section in ("gateway", "journal", "archive", "hisparc", "console", "log"):
         if section in tree and tree[section] is None:
             tree[section] = {}
     return tree

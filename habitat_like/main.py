@@ -255,6 +255,8 @@ class Program:
             self.gateway = SCGIApplication(
                 self.server, self, config.gateway.socket, config.gateway.timeout
             )
+            if config.console.is_on:
+                self._mount_console()
             self._prune_at = time.monotonic()
             self._housekeeping()
             self.gateway.start()
@@ -288,6 +290,11 @@ class Program:
                 " with: habitat journal drop --sink",
                 extra={"sink": name},
             )
+
+    def _mount_console(self) -> None:
+        from habitat_like.console import app  # noqa: PLC0415 (slow, and off by default)
+
+        self.gateway.mount(app.mount(self))
 
     def _take_down(self) -> list[str]:
         """Stop the gateway, then the sinks, then the journal; returns the threads that are left."""

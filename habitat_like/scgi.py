@@ -8,7 +8,7 @@ CONTENT_LENGTH first, and then as many bytes of body.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 #: Digits of a netstring's length that are read before the request is given up as malformed.
@@ -191,6 +191,17 @@ def encode_response(
         f"Content-Length: {len(body)}\r\n{more}\r\n"
     )
     return head.encode(ENCODING) + body
+
+
+def encode_head(status: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The bytes before a reply's body; ``status`` is code and phrase, such as ``200 OK``.
+
+    Raises ValueError for a line break, which would begin another header.
+    """
+    lines = [("Status", status), *headers]
+    if any(char in text for line in lines for text in line for char in "\r\n\0"):
+        raise ValueError("a header has a line break in it")
+    return "".join(f"{name}: {value}\r\n" for name, value in lines).encode(ENCODING) + b"\r\n"
 
 
 def decode_response(data: bytes) -> tuple[int, dict[str, str], bytes]:

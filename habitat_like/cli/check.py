@@ -15,12 +15,13 @@ import click
 import yaml
 
 from habitat_like import config as configuration
+from habitat_like import passwords
 from habitat_like.archive import open_archive
 from habitat_like.archive.base import ArchiveError
 from habitat_like.cli import options
 from habitat_like.cli.text import printable
 from habitat_like.config import Config, ConfigError
-from habitat_like.hisparc import passwords, stations
+from habitat_like.hisparc import stations
 from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import is_live
 from habitat_like.journal_file import JournalError, open_file

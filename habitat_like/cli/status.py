@@ -9,7 +9,8 @@ from typing import Any
 import click
 import msgspec
 
-from habitat_like.cli import client, options, output, times
+from habitat_like import times
+from habitat_like.cli import client, options, output
 from habitat_like.cli.text import printable
 from habitat_like.config import GatewayConfig
 

@@ -19,6 +19,7 @@ from habitat_like.http.actions import Refused, Reply, to_reply, unavailable
 from habitat_like.http.connection import Connection, finish_sending, send
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import Listener
+from habitat_like.http.mount import Visit
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
 from habitat_like.journal import Row
@@ -229,6 +230,10 @@ class Gateway:
         handler = SCGIHandler(request, None, self._site)
         reply = handler.handle()
         if reply is None and self._is_crowded():
+            reply = _CROWDED
+        if reply is None and handler.action is not None and handler.action.mount is not None:
+            if handler.action.mount.put(Visit(fd, request, handler.path)):
+                return
             reply = _CROWDED
         if reply is None:
             connection = Connection(fd, started, time.monotonic() + self._timeout)
