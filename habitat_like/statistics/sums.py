@@ -79,6 +79,10 @@ class Admission:
         return callsign
 
 
+_NO_INFO: tuple[object, ...] = (None,) * 5
+_NO_POSITION: tuple[object, ...] = (None,) * 4
+
+
 class _Heard:
     """What a station's messages tell of it; times in UNIX seconds."""
 
@@ -92,9 +96,21 @@ class _Heard:
         self.ip: str | None = None
         self.clock_offset: int | None = None
         # Time, name, location, radio, antenna.
-        self.info: tuple[object, ...] = (None,) * 5
+        self.info = _NO_INFO
         # Time, latitude, longitude, altitude.
-        self.position: tuple[object, ...] = (None,) * 4
+        self.position = _NO_POSITION
+
+    def row(self, callsign: str) -> tuple[object, ...]:
+        """What every message tells."""
+        return (
+            callsign,
+            self.first,
+            self.last,
+            self.messages,
+            self.created,
+            self.ip,
+            self.clock_offset,
+        )
 
 
 class Sums:
@@ -160,21 +176,14 @@ class Sums:
             # In the order of their keys, as B-trees like it.
             rows = sorted((*key, count) for key, count in sums.items())
             made.append(insert(table, rows))
-        stations: list[tuple[object, ...]] = [
-            (
-                callsign,
-                heard.first,
-                heard.last,
-                heard.messages,
-                heard.created,
-                heard.ip,
-                heard.clock_offset,
-                *heard.info,
-                *heard.position,
-            )
-            for callsign, heard in sorted(self._stations.items())
-        ]
-        made.append(insert("station", stations))
+        heard, details = [], []
+        for callsign, station in sorted(self._stations.items()):
+            row = station.row(callsign)
+            if station.info is _NO_INFO and station.position is _NO_POSITION:
+                heard.append(row)
+            else:
+                details.append((*row, *station.info, *station.position))
+        made += insert("station", heard), insert("station details", details)
         return made
 
     def _add(self, time: int, type_: str, callsign: str, count: int) -> None:
