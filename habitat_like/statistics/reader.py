@@ -120,7 +120,8 @@ class Reader:
             raise ValueError("there are no minutes of a single station")
         else:
             # One look-up for each step: the tables are in the order of time.
-            low = max(times.start, int(self._clock()) // seconds * seconds - 401 * DAY)
+            kept = _KEPT[f"sum_station_{step}"] + DAY
+            low = max(times.start, int(self._clock() - kept) // seconds * seconds)
             rows = self._rows(
                 "WITH RECURSIVE step(at) AS (SELECT ?1 WHERE ?1 < ?2 UNION ALL"  # noqa: S608
                 " SELECT at + ?3 FROM step WHERE at + ?3 < ?2)"
@@ -141,10 +142,12 @@ class Reader:
     ) -> tuple[Top, ...]:
         """The stations with the most messages (of ``type``): the first has the most.
 
-        A range that begins within 8 days counts by hours, an older one by days.
+        A range of up to two days, within the last eight, counts by hours; another one by days.
+        Each day takes a look at all stations that were heard on it.
         """
         is_day = since % DAY == 0 and until % DAY == 0
-        step: Step = "day" if is_day or since < self._clock() - 8 * DAY else "hour"
+        is_long = until - since > 2 * DAY or since < self._clock() - _KEPT["sum_station_hour"]
+        step: Step = "day" if is_day or is_long else "hour"
         rows = self._rows(
             f"SELECT callsign, sum(messages) FROM sum_station_{step}"  # noqa: S608
             f" WHERE {step} >= ?1 AND {step} < ?2 AND callsign <> ?3"
