@@ -77,9 +77,7 @@ def configure(config: LogConfig) -> None:
     if config.file:
         try:
             Path(config.file).parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
-            handler = _File(
-                config.file, encoding="utf-8", errors="backslashreplace"
-            )
+            handler = _File(config.file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise ConfigError(f"log.file {config.file}: {error.strerror}") from None
     else:
