@@ -165,7 +165,9 @@ class LockFile:
         name = f"{path}.lock"
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
-            self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            # Its content is replaced, so it must not be a link to another file.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(name, flags, FILE_MODE)
         except OSError as error:
             raise JournalError(f"journal {path}: {error.strerror}: {error.filename}") from None
         try:

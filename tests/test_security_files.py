@@ -86,6 +86,17 @@ def test_a_link_in_the_place_of_the_socket_is_refused(habitat: HabitatFactory) -
     assert (other.read_text(), mode(other)) == ("keep me", "0o600")
 
 
+def test_a_link_in_the_place_of_the_lock_is_refused(habitat: HabitatFactory) -> None:
+    gateway = habitat(start=False)
+    other = gateway.directory / "precious"
+    other.write_text("keep me")
+    gateway.journal_path.with_name("journal.sqlite.lock").symlink_to(other)
+    gateway.start(ready=False)
+    assert gateway.wait() == 1
+    assert "journal.sqlite.lock" in gateway.log
+    assert other.read_text() == "keep me"
+
+
 # habitat check
 
 
