@@ -222,8 +222,12 @@ def archive_uri(config: ArchiveConfig) -> ArchiveUri:
         )
     try:
         parts = urlsplit(uri)
-    except ValueError as error:
-        raise ConfigError(f"archive.uri: {error}") from None
+    except ValueError:
+        # Its text may have a part of the password in it.
+        raise ConfigError(
+            "archive.uri: can't be read as an address; in the user or the password write [ ] and"
+            " all that is not ASCII as %XX, or put the password into archive.password_file"
+        ) from None
     try:
         port = parts.port
     except ValueError:
@@ -262,8 +266,18 @@ def disk_places(config: Config) -> dict[str, Path]:
 
 
 def mask(uri: str) -> str:
-    """``uri`` with the password, if there is one, written as ***."""
-    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", uri)
+    """``uri`` with the password, if there is one, written as ***.
+
+    Of what is no address, nothing before the last @ is shown: it may be half of a password.
+    """
+    head, at, tail = uri.rpartition("@")
+    if not at or uri.startswith("sqlite:"):
+        return uri
+    scheme, slashes, credentials = head.partition("//")
+    if not slashes:
+        return f"***@{tail}"
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}//{user}:***@{tail}" if colon else uri
 
 
 def effective(config: Config) -> dict[str, Any]:

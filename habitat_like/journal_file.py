@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from habitat_like.dead_letters import DeadLetters
+from habitat_like.files import DIRECTORY_MODE, FILE_MODE, make_file
 
 FORMAT = 1
 #: "habl" in ASCII; tells this file from other SQLite files.
@@ -105,6 +106,7 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
     ``durability`` is ``full`` (each commit is fsynced) or ``normal``; ``statements`` is how many
     prepared statements it keeps. Raises sqlite3.Error and JournalError.
     """
+    make_file(path)
     connection = sqlite3.connect(
         path,
         isolation_level=None,
@@ -164,8 +166,10 @@ class LockFile:
     def __init__(self, path: Path) -> None:
         name = f"{path}.lock"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
+            # Its content is replaced, so it must not be a link to another file.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(name, flags, FILE_MODE)
         except OSError as error:
             raise JournalError(f"journal {path}: {error.strerror}: {error.filename}") from None
         try:

@@ -20,6 +20,7 @@ import msgspec
 
 from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
 from habitat_like.archive.batch import Entry, sort_out
+from habitat_like.files import DIRECTORY_MODE, make_file
 
 #: Documents read in one statement by ``query`` and ``follow``.
 PAGE = 500
@@ -251,7 +252,8 @@ class SqliteArchive:
         if self._writer is not None and self._is_ours():
             return self._writer
         self.close()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
+        make_file(self._path)
         writer = self._connect("rwc")
         try:
             self._patiently(lambda: writer.execute("PRAGMA journal_mode = WAL"))
