@@ -30,7 +30,7 @@
 #include <unistd.h>
 
 enum { REPLY_MAX = 65536, RESULTS = 1 << 22, DIGITS = 12, HEAD_MAX = 1024 };
-enum { PATIENCE = 5000000, LONG_PATIENCE = 60000000 }; /* microseconds */
+enum { MOMENT = 20000, PATIENCE = 5000000, LONG_PATIENCE = 60000000 }; /* microseconds */
 enum kind { OK, UNAVAILABLE, OTHER, UNANSWERED, REFUSED, KINDS };
 static const char *const names[KINDS] = {"ok", "unavailable", "other", "unanswered", "refused"};
 static const char mark[] = "@@@@@@@@@@@@";
@@ -364,7 +364,9 @@ int main(int argc, char **argv) {
         idle[idles++] = &slots[i];
     }
     uint64_t start = now(), stop = start + (uint64_t)(seconds * 1e6), last = start;
-    while (last < stop && (!wanted || done < wanted)) {
+    /* At a rate a moment more, for what is due right before the end. */
+    while ((last < stop || (rate > 0 && begun < total && last < stop + MOMENT)) &&
+           (!wanted || done < wanted)) {
         int full = 0;
         for (int left = connections; left-- && idles && !full; ) {
             if ((wanted && begun >= wanted) || begun >= total)

@@ -14,7 +14,8 @@ from tests.soak.run import execute
 from tests.soak.traffic import A_SECOND, FIRST, Traffic, message
 from tests.soak.watch import HOUR, trend
 
-SCALE = 0.001
+#: Everything at its least.
+SCALE = 1e-6
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -40,11 +41,11 @@ def test_the_trend_of_what_grows_is_not_flat() -> None:
 
 
 def test_the_comparison_finds_what_is_lost_and_what_was_never_sent(tmp_path: Path) -> None:
-    flags = tmp_path / "flags"
     ids = []
     with Traffic(tmp_path) as traffic:
         # Two runs of the load; the third message of each got no 200.
         for first in (FIRST, FIRST + A_SECOND):
+            flags = tmp_path / f"flags of {first}"
             flags.write_bytes(bytes([SENT | ACKNOWLEDGED] * 2 + [SENT, SENT | ACKNOWLEDGED]))
             traffic.note(flags)
             ids += [Registry().parse(message(first + at), None, 0).id for at in range(4)]

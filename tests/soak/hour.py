@@ -61,17 +61,17 @@ def hour(run: Run) -> None:
     port = run.front("hour")
     traffic = run.traffic()
     begin = time.monotonic()
-    first = traffic.send(port, run.seconds(20, 0.5))
+    first = traffic.send(port, run.seconds(20, 0.2))
     wait_until_drained(habitat)
     capacity = first.requests / (time.monotonic() - begin)
     run.figure("capacity, messages/s from station to archive", round(capacity))
     rate = SHARE * capacity
     run.figure("rate, messages/s", round(rate))
     outcomes: list[Outcome] = []
-    slice_seconds = run.seconds(30, 1)
-    end = time.monotonic() + run.seconds(3600, 4)
+    slice_seconds = run.seconds(30, 0.5)
+    end = time.monotonic() + run.seconds(3600, 2)
     with Watch(habitat, run.seconds(1, 0.05)) as watch:
-        with Restarts(couch, run.seconds(120, 1.5), run.seconds(5, 0.3)) as restarts:
+        with Restarts(couch, run.seconds(120, 0.5), run.seconds(5, 0.1)) as restarts:
             while time.monotonic() < end:
                 outcomes.append(traffic.send(port, slice_seconds, rate=rate, connections=512))
                 if len(outcomes) % 10 == 0:

@@ -56,9 +56,9 @@ def full_backlog(run: Run) -> None:
     habitat = run.gateway("gateway", config).start()
     port, traffic = run.front("gateway"), run.traffic()
     eventually(lambda: habitat.status()["archive"]["state"] == "ok", "the archive is found")
-    taken = traffic.send(port, 1, connections=CONNECTIONS)
-    while taken.unavailable.count == 0:
-        taken = traffic.send(port, 1, connections=CONNECTIONS)
+    taken = traffic.send(port, run.seconds(1, 0.2), connections=CONNECTIONS)
+    while taken.unavailable.count == 0 or taken.ok_rate == 0:
+        taken = traffic.send(port, run.seconds(1, 0.2), connections=CONNECTIONS)
     _overload(run, port, offer=taken.ok_rate)
 
 
@@ -72,24 +72,25 @@ def _overload(run: Run, target: Path | int, batch: int = 0, offer: float = 0) ->
     ratios: list[float] = []
     capacities: list[float] = []
     outcomes: list[Outcome] = []
-    seconds = run.seconds(5, 0.5)
+    # The archive takes hundreds at once: less than a second may see none of that.
+    seconds = run.seconds(5, 1.0 if offer else 0.2)
+
+    def offered(rate: float, seconds: float) -> Outcome:
+        # No more connections than requests: each has its own bytes in the loader's memory.
+        connections = min(MANY, max(CONNECTIONS, round(rate * seconds)))
+        return traffic.send(target, seconds, rate=rate, connections=connections, batch=batch)
 
     def capacity(last: float) -> float:
-        found = traffic.send(
-            target,
-            seconds,
-            rate=MORE * last,
-            connections=MANY if last else CONNECTIONS,
-            batch=batch,
-        )
-        return found.ok_rate
+        if last:
+            return offered(MORE * last, seconds).ok_rate
+        return traffic.send(target, seconds, connections=CONNECTIONS, batch=batch).ok_rate
 
     before = capacity(offer)
     if offer:
         before = capacity(before)
+    assert before, "nothing is taken at all"
     for _ in range(run.number(5, 1)):
-        rate = TIMES * before
-        over = traffic.send(target, 2 * seconds, rate=rate, connections=MANY, batch=batch)
+        over = offered(TIMES * before, 2 * seconds)
         after = capacity(before if offer else 0)
         outcomes.append(over)
         capacities.append(before)
