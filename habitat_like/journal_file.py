@@ -13,7 +13,8 @@ from pathlib import Path
 from habitat_like.dead_letters import DeadLetters
 from habitat_like.files import DIRECTORY_MODE, FILE_MODE, make_file
 
-FORMAT = 1
+#: Kept in the file's user_version. 2: dead letters know their message's id.
+FORMAT = 2
 #: "habl" in ASCII; tells this file from other SQLite files.
 APPLICATION_ID = 0x6861626C
 #: Bytes of the log's file that are made at the start and kept when it starts over.
@@ -34,6 +35,7 @@ CREATE TABLE cursor (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA application_id={APPLICATION_ID};
 PRAGMA user_version={FORMAT};
 """
+_UPGRADE = f"{DeadLetters.UPGRADE} PRAGMA user_version={FORMAT};"
 
 
 class JournalError(Exception):
@@ -57,7 +59,7 @@ def open_file(path: str | Path) -> sqlite3.Connection:
             path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
         )
         try:
-            if not _check_format(connection, path):
+            if not _format(connection, path):
                 raise JournalError(f"{path} is empty, no journal; start the gateway once")
         except BaseException:
             connection.close()
@@ -115,9 +117,12 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        if not _check_format(connection, path):
+        version = _format(connection, path)
+        if not version:
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(f"BEGIN EXCLUSIVE; {SCHEMA} COMMIT;")
+        if version < FORMAT:
+            change = _UPGRADE if version else SCHEMA
+            connection.executescript(f"BEGIN EXCLUSIVE; {change} COMMIT;")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
         # Checkpoints are made by ``checkpoint``, not in the middle of somebody's commit.
@@ -133,13 +138,13 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
     return connection
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file holds a journal (False: it is empty). Raises JournalError."""
+def _format(connection: sqlite3.Connection, path: Path) -> int:
+    """The journal's format, 0 for an empty file. Raises JournalError where it is none of ours."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if not tables and not application and not version:
-        return False
+        return 0
     if application != APPLICATION_ID:
         raise JournalError(f"{path} is an SQLite file but no journal; choose another journal.path")
     if version > FORMAT:
@@ -147,7 +152,7 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
             f"journal {path} has format {version}, made by a newer version; this one reads up to"
             f" {FORMAT}: upgrade habitat_like, or choose another journal.path"
         )
-    return True
+    return int(version)
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
