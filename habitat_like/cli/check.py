@@ -140,7 +140,11 @@ def check_stations(config: Config) -> Iterator[Finding]:
 
 def check_directories(config: Config) -> Iterator[Finding]:
     """The directories of the files that the gateway makes."""
-    paths = {"gateway.socket": config.gateway.socket, "journal.path": config.journal.path}
+    paths = {
+        "gateway.socket": config.gateway.socket,
+        "control.socket": config.control.socket,
+        "journal.path": config.journal.path,
+    }
     if config.log.file is not None:
         paths["log.file"] = config.log.file
     with contextlib.suppress(ConfigError):
