@@ -137,6 +137,7 @@ class Collector:
         yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status["max_backlog"])
         yield gauge("journal_bytes", "The journal's size.", status["journal"]["bytes"])
         yield gauge("ready", "1 while stations are served.", float(status["state"] == "ready"))
+        yield gauge("maintenance", "1 in maintenance.", float(status["maintenance"] is not None))
         yield gauge("uptime_seconds", "Time since start.", status["uptime"])
         yield gauge("threads", "Threads alive.", len(status["threads"]))
         yield gauge("start_time_seconds", "When it started.", status["started"])

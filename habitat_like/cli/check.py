@@ -167,7 +167,11 @@ def check_console(config: Config) -> Iterator[Finding]:
 
 def check_directories(config: Config) -> Iterator[Finding]:
     """The files that the gateway makes, and their directories."""
-    paths = {"gateway.socket": config.gateway.socket, "journal.path": config.journal.path}
+    paths = {
+        "gateway.socket": config.gateway.socket,
+        "control.socket": config.control.socket,
+        "journal.path": config.journal.path,
+    }
     if config.log.file is not None:
         paths["log.file"] = config.log.file
     with contextlib.suppress(ConfigError):

@@ -52,6 +52,7 @@ class Answer(NamedTuple):
     fd: int
     started: float
     name: str
+    ip: str | None
     reply: Reply
     pushed: bool
 
@@ -238,7 +239,7 @@ class Gateway:
             reply = _CROWDED
         if reply.status >= 400:
             del rows[before:]  # a refused request changes nothing
-        answers.append(Answer(fd, started, handler.name, reply, len(rows) > before))
+        answers.append(Answer(fd, started, handler.name, handler.ip, reply, len(rows) > before))
 
     def _give_away(
         self, fd: int, request: scgi.Request, started: float, handler: SCGIHandler
@@ -251,7 +252,7 @@ class Gateway:
         if workers.delay >= self._timeout * PATIENCE:
             return False
         connection = Connection(fd, started, time.monotonic() + self._timeout)
-        connection.waiting = True
+        connection.handler = handler
         self._connections[fd] = connection
         workers.put(connection, handler)
         return True
@@ -271,6 +272,7 @@ class Gateway:
                     connection.fd,
                     connection.started,
                     done.handler.name,
+                    done.handler.ip,
                     done.reply,
                     bool(done.rows),
                 )
@@ -280,7 +282,7 @@ class Gateway:
         """Commit the batch, then tell every client how it went."""
         durable = not rows or self._commit(rows)
         metrics = self._metrics
-        for fd, _, name, answer, pushed in answers:
+        for fd, _, name, _, answer, pushed in answers:
             stands = durable or not pushed
             status, data, _ = answer if stands else _NOT_DURABLE
             if answer.settled is not None:
@@ -288,10 +290,19 @@ class Gateway:
             metrics.requests[name, status] += 1
             self._send(fd, data)
         end = time.monotonic()
+        if self._site.steering.slow_log is not None:
+            for _, started, name, ip, answer, pushed in answers:
+                status = (answer if durable or not pushed else _NOT_DURABLE).status
+                self._log_slow(name, ip, status, end - started)
         metrics.batch_size.observe(len(answers))
         # Most of a batch came in together.
         for started, times in Counter([answer[1] for answer in answers]).items():
             metrics.latency.observe(end - started, times)
+
+    def _log_slow(self, name: str, ip: str | None, status: int, seconds: float) -> None:
+        slow = self._site.steering.slow_log
+        if slow is not None and seconds >= slow:
+            self._site.steering.slow_request(name, status, ip, seconds)
 
     def _settle(self, name: str, settled: Callable[[bool], None], stands: bool) -> None:
         """Tell an action what became of its messages; its own code may fail at that."""
@@ -395,6 +406,9 @@ class Gateway:
             status = 503 if connection.waiting else 408
             if connection.out is None and not connection.draining:
                 self._metrics.requests["unknown", status] += 1
+                handler = connection.handler
+                name, ip = (handler.name, handler.ip) if handler else ("unknown", None)
+                self._log_slow(name, ip, status, now - connection.started)
             self._drop(connection, _TOO_SLOW if connection.waiting else _TIMED_OUT)
         if not self._accepting and self._stop_at is None:
             self._epoll.register(self._listener.socket.fileno(), select.EPOLLIN)

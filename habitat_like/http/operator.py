@@ -88,6 +88,7 @@ def status(site: Site) -> dict[str, Any]:
         "version": __version__,
         "instance": program.config.gateway.machine_code,
         "state": problem or "ready",
+        "maintenance": site.steering.describe_maintenance(),
         "started": program.started,
         "uptime": round(now - program.started, 3),
         "requests": site.metrics.by_action(),
