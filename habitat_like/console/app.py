@@ -12,7 +12,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
 from habitat_like import __version__, times
-from habitat_like.console import overview, sessions
+from habitat_like.console import overview, sessions, settings
 from habitat_like.console.archives import Archives
 from habitat_like.console.pages import Problem, json_response, this_program
 from habitat_like.console.users import UsersError
@@ -39,9 +39,12 @@ HEADERS = {
 #: Threads that make pages; each may use an archive of its own.
 THREADS = 4
 #: The parts, each a module with a blueprint.
-PARTS = (sessions, overview)
+PARTS = (sessions, overview, settings)
 #: The pages in the navigation.
-PAGES = (("overview.overview", "Overview"),)
+PAGES = (
+    ("overview.overview", "Overview"),
+    ("settings.settings", "Settings"),
+)
 
 
 def mount(program: Program) -> Mount:
