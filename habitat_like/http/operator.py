@@ -72,6 +72,7 @@ def status(site: Site) -> dict[str, Any]:
             "dead_letters": program.dead_letters.get(path, 0),
         }
     problem = site.problem()
+    disk_free, disk_size = journal.disk() or (None, None)
     uploads = getattr(program, "hisparc", None)
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
     return {
@@ -92,6 +93,8 @@ def status(site: Site) -> dict[str, Any]:
             "path": str(journal.path),
             "last_seq": journal.last_seq,
             "bytes": journal.size(),
+            "disk_free": disk_free,
+            "disk_size": disk_size,
         },
         "archive": archive,
         "sinks": sinks,
