@@ -10,6 +10,7 @@ knows each id once, and a window of recently committed ids spares most repeats t
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import threading
 import time
@@ -136,6 +137,14 @@ class Journal:
     def size(self) -> int:
         """Bytes on disk, the write-ahead log included."""
         return sum(file_size(Path(f"{self.path}{end}")) for end in ("", "-wal"))
+
+    def disk(self) -> tuple[int, int] | None:
+        """The bytes that are free for us on the journal's disk, and its size; None if unknown."""
+        try:
+            usage = shutil.disk_usage(self.path.parent)
+        except OSError:
+            return None
+        return usage.free, usage.total
 
     def write(self, rows: Iterable[Row]) -> int:
         """Commit ``rows`` durably in one transaction; returns how many were really written.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -54,7 +54,7 @@ def print_documents(documents: Iterable[Document], form: str, *, suspicious: boo
         columns = (*TABLE_HEADER[:-1], MARK, TABLE_HEADER[-1]) if suspicious else TABLE_HEADER
         print_table(columns, (_table_row(document, columns) for document in documents))
     else:
-        _print_csv(documents, (*CSV_COLUMNS, MARK) if suspicious else CSV_COLUMNS)
+        _print_csv(documents, suspicious)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -135,17 +135,40 @@ def _table_row(document: Document, columns: Sequence[str]) -> list[str]:
     return [cells[name] if name in cells else str(document.get(name) or "") for name in columns]
 
 
-def _print_csv(documents: Iterable[Document], columns: Sequence[str]) -> None:
+def csv_header(suspicious: bool) -> bytes:
+    """The first line of the csv, with its end; ``suspicious`` as in ``print_documents``."""
+    return (",".join(_csv_columns(suspicious)) + "\n").encode()
+
+
+def csv_blocks(
+    documents: Iterable[Document], *, suspicious: bool, terminal: bool = False
+) -> Iterator[bytes]:
+    """The rows of the csv in UTF-8, some at a time, without the header.
+
+    ``terminal`` makes them safe to show there.
+    """
+    columns = _csv_columns(suspicious)
+    rows = (_csv_row(document, columns) for document in documents)
+    written: list[str] = []
+    # What is in the line's end is quoted in a value: \r must be too, or no reader takes the row.
+    writer = csv.writer(SimpleNamespace(write=written.append), lineterminator="\r\n")
+    while some := list(itertools.islice(rows, TABLE_BLOCK)):
+        writer.writerows([map(printable, row) for row in some] if terminal else some)
+        text = "".join([row.removesuffix("\r\n") + "\n" for row in written])
+        yield text.encode("utf-8", "backslashreplace")
+        written.clear()
+
+
+def _print_csv(documents: Iterable[Document], suspicious: bool) -> None:
     sys.stdout.flush()
-    terminal = sys.stdout.isatty()
-    block = io.StringIO()
-    writer = csv.writer(block, lineterminator="\n")
-    writer.writerow(columns)
-    for rows in _blocks(_csv_row(document, columns) for document in documents):
-        writer.writerows([map(printable, row) for row in rows] if terminal else rows)
-        _empty_into_stdout(block)
-    _empty_into_stdout(block)
-    sys.stdout.buffer.flush()
+    out = sys.stdout.buffer
+    out.write(csv_header(suspicious))
+    out.writelines(csv_blocks(documents, suspicious=suspicious, terminal=sys.stdout.isatty()))
+    out.flush()
+
+
+def _csv_columns(suspicious: bool) -> tuple[str, ...]:
+    return (*CSV_COLUMNS, MARK) if suspicious else CSV_COLUMNS
 
 
 def _csv_row(document: Document, columns: Sequence[str]) -> list[str]:
@@ -159,14 +182,3 @@ def _csv_row(document: Document, columns: Sequence[str]) -> list[str]:
         else:
             cells.append(to_json(value).decode("utf-8"))
     return cells
-
-
-def _blocks(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    while block := list(itertools.islice(rows, TABLE_BLOCK)):
-        yield block
-
-
-def _empty_into_stdout(block: io.StringIO) -> None:
-    sys.stdout.buffer.write(block.getvalue().encode("utf-8", "backslashreplace"))
-    block.seek(0)
-    block.truncate()
