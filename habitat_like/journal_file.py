@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from habitat_like.dead_letters import DeadLetters
+from habitat_like.files import DIRECTORY_MODE, FILE_MODE, make_file
 
-FORMAT = 1
+#: Kept in the file's user_version. 2: dead letters know their message's id.
+FORMAT = 2
 #: "habl" in ASCII; tells this file from other SQLite files.
 APPLICATION_ID = 0x6861626C
 #: Bytes of the log's file that are made at the start and kept when it starts over.
@@ -33,6 +35,7 @@ CREATE TABLE cursor (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA application_id={APPLICATION_ID};
 PRAGMA user_version={FORMAT};
 """
+_UPGRADE = f"{DeadLetters.UPGRADE} PRAGMA user_version={FORMAT};"
 
 
 class JournalError(Exception):
@@ -56,7 +59,7 @@ def open_file(path: str | Path) -> sqlite3.Connection:
             path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
         )
         try:
-            if not _check_format(connection, path):
+            if not _format(connection, path):
                 raise JournalError(f"{path} is empty, no journal; start the gateway once")
         except BaseException:
             connection.close()
@@ -105,6 +108,7 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
     ``durability`` is ``full`` (each commit is fsynced) or ``normal``; ``statements`` is how many
     prepared statements it keeps. Raises sqlite3.Error and JournalError.
     """
+    make_file(path)
     connection = sqlite3.connect(
         path,
         isolation_level=None,
@@ -113,9 +117,12 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        if not _check_format(connection, path):
+        version = _format(connection, path)
+        if not version:
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(f"BEGIN EXCLUSIVE; {SCHEMA} COMMIT;")
+        if version < FORMAT:
+            change = _UPGRADE if version else SCHEMA
+            connection.executescript(f"BEGIN EXCLUSIVE; {change} COMMIT;")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
         # Checkpoints are made by ``checkpoint``, not in the middle of somebody's commit.
@@ -131,13 +138,13 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
     return connection
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file holds a journal (False: it is empty). Raises JournalError."""
+def _format(connection: sqlite3.Connection, path: Path) -> int:
+    """The journal's format, 0 for an empty file. Raises JournalError where it is none of ours."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if not tables and not application and not version:
-        return False
+        return 0
     if application != APPLICATION_ID:
         raise JournalError(f"{path} is an SQLite file but no journal; choose another journal.path")
     if version > FORMAT:
@@ -145,7 +152,7 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
             f"journal {path} has format {version}, made by a newer version; this one reads up to"
             f" {FORMAT}: upgrade habitat_like, or choose another journal.path"
         )
-    return True
+    return int(version)
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
@@ -164,8 +171,10 @@ class LockFile:
     def __init__(self, path: Path) -> None:
         name = f"{path}.lock"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
+            # Its content is replaced, so it must not be a link to another file.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(name, flags, FILE_MODE)
         except OSError as error:
             raise JournalError(f"journal {path}: {error.strerror}: {error.filename}") from None
         try:

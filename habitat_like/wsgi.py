@@ -35,6 +35,7 @@ from habitat_like.journal_file import JournalError
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
 from habitat_like.statistics import Collector
+from habitat_like.steering import Steering
 from habitat_like.threads import start_thread
 
 log = logging.getLogger(__name__)
@@ -230,6 +231,8 @@ class Standalone:
         logs.configure(config.log)
         self.registry = Registry(load_types(config.types))
         self.hisparc = Uploads(config.hisparc, read_stations(config.hisparc))
+        self.steering = Steering(config.journal.path)
+        self.steering.look()
         self.journal = Journal(config.journal.path, sync=config.journal.sync)
         try:
             self.server = Server(self)
@@ -273,6 +276,7 @@ class Standalone:
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING):
+            self.steering.look()
             with contextlib.suppress(JournalError):  # a full disk; requests tell the world
                 self.journal.checkpoint()
                 self.journal.prune(self.config.journal.retention)

@@ -50,7 +50,7 @@ def test_nginx_refuses_a_path_that_it_could_not_be_told(run: Run) -> None:
 def test_nginx_closes_the_operators_pages_to_the_outside(
     habitat: HabitatFactory, nginx: NginxFactory
 ) -> None:
-    # No gateway runs: 502 says that nginx would have passed the request on.
+    # No gateway runs: 503 says that nginx would have passed the request on.
     real_ip = "set_real_ip_from 127.0.0.1; real_ip_header X-Test-From;"
     front = nginx(habitat(start=False), in_server=real_ip)
 
@@ -67,10 +67,10 @@ def test_nginx_closes_the_operators_pages_to_the_outside(
         "/%73tatus",
     ):
         assert get(page, "203.0.113.7") == 403, page
-        assert get(page, "127.0.0.1") == 502, page
-        assert get(page, "::1") == 502, page
+        assert get(page, "127.0.0.1") == 503, page
+        assert get(page, "::1") == 503, page
     for page in ("/", "/message", "/statusx"):
-        assert get(page, "203.0.113.7") == 502, page
+        assert get(page, "203.0.113.7") == 503, page
 
 
 # habitat check

@@ -16,6 +16,8 @@ from habitat_like.cli.text import printable
 #: Each command with its line in ``habitat --help``; the module of that name defines ``command``.
 COMMANDS = {
     "check": "Check the configuration, the directories, the socket and the archive.",
+    "console": "Say who may use the console in the browser.",
+    "ctl": "Steer the running gateway: maintenance, logs, reload, drain.",
     "journal": "List, show, retry, export and drop what waits in the journal.",
     "nginx": "Print the nginx location block that fits the configuration.",
     "query": "Print archived messages.",

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 import click
 
-from habitat_like.cli import options, output, times
+from habitat_like import times
+from habitat_like.cli import options, output
 from habitat_like.cli.progress import with_progress
 from habitat_like.cli.text import printable
 from habitat_like.config import Config

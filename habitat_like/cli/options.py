@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,8 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from habitat_like import config as configuration
+from habitat_like import times
 from habitat_like.archive.base import ArchiveError
-from habitat_like.cli import times
 from habitat_like.config import Config, ConfigError
 from habitat_like.journal_file import JournalError
 from habitat_like.message import InvalidMessage, Listener, check_type_name
@@ -66,6 +67,22 @@ def chosen_path(config_path: str | None) -> str | None:
 def load_config(config_path: str | None) -> Config:
     """The configuration that the command line chooses. Raises ConfigError."""
     return configuration.load(chosen_path(config_path))
+
+
+def ask_password() -> str:
+    """A password: asked for on a terminal, elsewhere a line of standard input.
+
+    Raises click.UsageError for an empty one.
+    """
+    if sys.stdin.isatty():
+        password: str = click.prompt(
+            "Password", hide_input=True, confirmation_prompt=True, err=True
+        )
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.UsageError("The password is empty")
+    return password
 
 
 def callsign_option(function: Function) -> Function:

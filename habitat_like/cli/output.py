@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
+from habitat_like import times
 from habitat_like.archive.base import Document, to_json
-from habitat_like.cli import times
 from habitat_like.cli.text import printable
 
 #: The columns of the CSV form; ``data`` holds JSON.

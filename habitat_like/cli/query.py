@@ -11,9 +11,10 @@ from typing import Literal
 
 import click
 
+from habitat_like import times
 from habitat_like.archive import open_archive
 from habitat_like.archive.base import MAX_TIME, Document, Query
-from habitat_like.cli import options, output, times
+from habitat_like.cli import options, output
 from habitat_like.cli.progress import with_progress
 
 #: Messages in a table when ``--limit`` doesn't say; the other forms are for programs and have all.

@@ -15,7 +15,8 @@ from typing import Any
 import click
 import msgspec
 
-from habitat_like.cli import options, output, times
+from habitat_like import times
+from habitat_like.cli import options, output
 from habitat_like.cli.text import printable
 from habitat_like.message import InvalidMessage, Listener
 from habitat_like.statistics.reader import SORTS, Reader

@@ -9,7 +9,8 @@ from typing import Any
 import click
 import msgspec
 
-from habitat_like.cli import client, options, output, times
+from habitat_like import times
+from habitat_like.cli import client, options, output
 from habitat_like.cli.text import printable
 from habitat_like.config import GatewayConfig
 
@@ -45,9 +46,14 @@ def command(config_path: str | None, as_json: bool, configs: tuple[str, ...]) ->
             continue
         if number:
             click.echo()
-        for name, value in _lines(facts):
-            click.echo(f"{name:14}{printable(value)}")
+        print_facts(facts)
     return int(failed)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Print what a gateway says of itself, a line for each thing."""
+    for name, value in _lines(facts):
+        click.echo(f"{name:14}{printable(value)}")
 
 
 def _ask(gateway: GatewayConfig) -> dict[str, Any]:

@@ -18,12 +18,16 @@ from habitat_like.message import InvalidMessage, Registry, import_path
 
 if TYPE_CHECKING:
     from habitat_like.config import Config
+    from habitat_like.http.mount import Mount
+    from habitat_like.maintenance import Closed
     from habitat_like.message_server import Server
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 #: Seconds after which a station that was told 503 may try again.
 RETRY_AFTER = 5
+#: The same while uploads are not taken on purpose.
+RETRY_AFTER_MAINTENANCE = 60
 #: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
 SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
@@ -86,6 +90,15 @@ def unavailable(reason: str) -> Response:
     return Response(503, f"{reason}; try again later\n".encode(), TEXT, headers)
 
 
+def closed_to_uploads(closed: Closed) -> Refused:
+    """What an upload is answered while none is taken: a redirect, or 503 as ``unavailable``."""
+    if closed.location is not None:
+        headers = {"Location": closed.location}
+    else:
+        headers = {"Retry-After": str(RETRY_AFTER_MAINTENANCE)}
+    return Refused(closed.status, closed.message, headers)
+
+
 class Args(NamedTuple):
     """What an action is given: the request's body, decoded, and where it came in.
 
@@ -112,7 +125,8 @@ class Action(NamedTuple):
     A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. A
     ``bulk`` one waits for nothing, but computes for milliseconds: it runs on the bulk thread. All
     others run on the slow lane's threads, where they can hold up nobody. With ``subpaths`` it is
-    also called for paths below its own, which it finds in ``Args.path``.
+    also called for paths below its own, which it finds in ``Args.path``. A ``mount`` takes whole
+    requests over, with their connections, and answers them by itself; ``call`` is then not used.
     """
 
     name: str
@@ -121,6 +135,7 @@ class Action(NamedTuple):
     fast: bool = False
     subpaths: bool = False
     bulk: bool = False
+    mount: Mount | None = None
 
 
 def action(

@@ -228,7 +228,7 @@ class Collector:
         self, statements: list[Statement], minute: int
     ) -> tuple[dict[tuple[str, int], int], list[int]]:
         """Add what the gateway counted since the last commit; returns its counters."""
-        requests = dict(list(self._metrics.requests.items()))
+        requests = self._metrics.answered()
         histogram = self._metrics.latency
         latency = list(histogram.counts)
         day = minute - minute % DAY

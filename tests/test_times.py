@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habitat_like.cli import times
+from habitat_like import times
 from habitat_like.message import MAX_TIME
 
 NOW = 1795272462.5  # 2026-11-21T14:47:42.5Z

@@ -1,0 +1,70 @@
+"""Pages: each is made of plain data, which is also the JSON at the same address with ``.json``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from flask import Blueprint, Response, current_app, render_template
+
+from habitat_like.archive import ArchiveError
+from habitat_like.journal_file import JournalError
+
+if TYPE_CHECKING:
+    from habitat_like.main import Program
+
+View = Callable[..., dict[str, Any]]
+
+
+def page(blueprint: Blueprint, path: str, template: str) -> Callable[[View], View]:
+    """Serve the data that a view returns at ``path`` as HTML and at ``path``.json as JSON.
+
+    ``path`` may have Flask's placeholders. The endpoints are the view's name, and that with
+    ``_json`` behind it. The view raises Problem, and may raise ArchiveError and JournalError.
+    """
+
+    def declare(view: View) -> View:
+        @functools.wraps(view)
+        def as_html(**arguments: Any) -> str:
+            return render_template(template, **_data(view, arguments))
+
+        @functools.wraps(view)
+        def as_json(**arguments: Any) -> Response:
+            return json_response(_data(view, arguments))
+
+        name = view.__name__
+        # The longer rule first: a placeholder that takes any path must not take the suffix.
+        blueprint.add_url_rule(f"{path}.json", f"{name}_json", as_json)
+        blueprint.add_url_rule(path, name, as_html)
+        return view
+
+    return declare
+
+
+def this_program() -> Program:
+    """The program that the present request is about."""
+    program: Program = current_app.extensions["program"]
+    return program
+
+
+def json_response(data: Any, status: int = 200) -> Response:
+    """``data`` as JSON; Structs of msgspec are objects."""
+    body = msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n"
+    return Response(body, status, mimetype="application/json")
+
+
+class Problem(Exception):
+    """A request that can't be answered as asked; the text is one line for people."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def _data(view: View, arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return view(**arguments)
+    except (ArchiveError, JournalError) as error:
+        raise Problem(503, str(error)) from error
