@@ -79,6 +79,14 @@ class DeadLetters:
             self._connection.execute("SELECT sink, count(*) FROM dead_letter GROUP BY sink")
         )
 
+    def reasons(self, since: int, until: int) -> list[tuple[str, str, int]]:
+        """Sink, reason and number of those refused in this time (UNIX seconds), most first."""
+        return self._connection.execute(
+            "SELECT sink, reason, count(*) FROM dead_letter WHERE time >= ? AND time < ?"
+            " GROUP BY sink, reason ORDER BY 3 DESC, 1, 2",
+            (since, until),
+        ).fetchall()
+
     def select(self, sink: str | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
         """The dead letters (of ``sink``), oldest first."""
         rows = self._connection.execute(

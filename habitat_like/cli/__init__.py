@@ -25,8 +25,10 @@ COMMANDS = {
     "journal": "List, show, retry, export and drop what waits in the journal.",
     "nginx": "Print the nginx location block that fits the configuration.",
     "query": "Print archived messages.",
+    "report": "Print what happened on a day, for a mail.",
     "serve": "Run the gateway in the foreground.",
     "station": "Show what HiSPARC stations do; hash passwords; check a station list.",
+    "stations": "List every station that was heard, show one, name the silent ones.",
     "status": "Ask the running gateway how it is.",
     "tail": "Print the newest archived messages and follow the archive.",
 }

@@ -15,6 +15,7 @@ from habitat_like.journal_file import errors, open_file
 from habitat_like.message import MAX_TIME
 from habitat_like.metrics import LATENCY_BUCKETS
 from habitat_like.statistics.rows import (
+    Absent,
     Backlog,
     Disk,
     DiskOutlook,
@@ -208,6 +209,16 @@ class Reader:
             since=since,
             until=until,
         )
+
+    def absent(self, day: int, known: int = 7) -> tuple[Absent, ...]:
+        """Stations not heard on ``day``, but on one of the ``known`` days before; longest first."""
+        rows = self._rows(
+            "SELECT d.callsign, s.name, max(d.day) FROM sum_station_day d LEFT JOIN station s"
+            " ON s.callsign = d.callsign WHERE d.day >= ? AND d.day <= ? AND d.callsign <> ?"
+            " GROUP BY d.callsign HAVING max(d.day) < ? ORDER BY 3, 1",
+            (day - known * DAY, day, OTHERS, day),
+        )
+        return tuple(Absent(*row) for row in rows)
 
     def heard_since(self, when: float) -> int:
         """How many stations were heard at ``when`` or later."""
