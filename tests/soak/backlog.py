@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
-import itertools
 import signal
 import statistics
 import time
-from collections.abc import Iterator
 
-from benchmarks import prepared
-from habitat_like.config import ArchiveConfig
+from benchmarks.rows import drain
 from tests.soak.checks import STUCK, check_archived_once
 from tests.soak.run import Run, scenario
 from tests.soak.traffic import Traffic
@@ -22,7 +18,7 @@ from tests.support.wait import eventually
 MESSAGES = 1_000_000
 DATABASE = "soak-backlog"
 OTHER_DATABASE = "soak-bulk"
-BATCH = ArchiveConfig().batch
+BATCH = drain.BATCH
 CONNECTIONS = 64
 #: The archive is away for a while, and the backlog must not be what limits.
 CONFIG = {"max_backlog": 10 * MESSAGES}
@@ -99,8 +95,7 @@ def _restart(run: Run, habitat: Habitat) -> None:
 
 def _drain(run: Run, habitat: Habitat, couch: CouchServer) -> None:
     """Drain it, stopped now and then for a look at how fast the archive itself is."""
-    couch.create(OTHER_DATABASE)
-    bodies = _bodies(run.number(20, 1) * BATCH)
+    drain.prepare(couch, OTHER_DATABASE)
     eventually(lambda: habitat.status()["archive"]["state"] == "ok", "the archive is found")
     drained: list[float] = []
     bulk: list[float] = []
@@ -115,7 +110,7 @@ def _drain(run: Run, habitat: Habitat, couch: CouchServer) -> None:
         drained.append((at_first - left) / (time.monotonic() - begin))
         habitat.signal(signal.SIGSTOP)
         try:
-            bulk.append(_bulk(couch, bodies, run.number(20, 1)))
+            bulk.append(_bulk(couch, run.number(20, 1), len(bulk)))
         finally:
             habitat.signal(signal.SIGCONT)
         left = habitat.status()["backlog"]
@@ -125,26 +120,8 @@ def _drain(run: Run, habitat: Habitat, couch: CouchServer) -> None:
     run.demand("drained by the archive's own rate", "at least 0.8", f"{ratio:.2f}", ratio >= 0.8)
 
 
-def _bodies(count: int) -> Iterator[bytes]:
-    """Endless prebuilt bodies; each turn's are made before its time is taken."""
-    for first in itertools.count(0, count):
-        for batch in prepared.batches(prepared.rows(count, first), BATCH):
-            yield b'{"docs":[' + b",".join(document for _, document in batch) + b"]}"
-
-
-def _bulk(couch: CouchServer, bodies: Iterator[bytes], requests: int) -> float:
+def _bulk(couch: CouchServer, requests: int, turn: int) -> float:
     """Documents/s of so many requests; one more before them waits for what is still under way."""
-    todo = list(itertools.islice(bodies, requests + 1))
-    connection = http.client.HTTPConnection(*couch.address, timeout=60)
-    begin = 0.0
-    for body in todo:
-        connection.request(
-            "POST", f"/{OTHER_DATABASE}/_bulk_docs", body, {"Content-Type": "application/json"}
-        )
-        reply = connection.getresponse()
-        reply.read()
-        assert reply.status == 201, f"_bulk_docs answered {reply.status}"
-        begin = begin or time.monotonic()
-    took = time.monotonic() - begin
-    connection.close()
-    return requests * BATCH / took
+    count = (requests + 1) * BATCH
+    bodies = drain.bulk_bodies(count, BATCH, turn * count)
+    return requests * BATCH / drain.bulk_seconds(couch, OTHER_DATABASE, bodies)
