@@ -6,8 +6,10 @@ import signal
 import statistics
 import time
 
+from benchmarks.process import cpu
 from benchmarks.rows import drain
 from tests.soak.checks import STUCK, check_archived_once
+from tests.soak.look import by_neighbours, look
 from tests.soak.run import Run, scenario
 from tests.soak.traffic import Traffic
 from tests.soak.watch import Watch
@@ -60,35 +62,42 @@ def _fill(run: Run, habitat: Habitat, traffic: Traffic) -> None:
 
 def _compare_rates(run: Run, habitat: Habitat, traffic: Traffic) -> None:
     """By turns the gateway with the backlog and a new one, so that both meet the same machine."""
-    ratios, rates = [], []
+    rates, costs, kept = [], [], []
     nowhere = {"archive": {"uri": "couchdb://127.0.0.1:9/nowhere"}, "journal": CONFIG}
     seconds = run.seconds(3, 0.1)
     for number in range(run.number(8, 1)):
         fresh = run.gateway(f"fresh{number}", nowhere).start()
         other = run.traffic()
-        other.send(fresh.socket_path, min(0.5, seconds), connections=CONNECTIONS)
-        new = other.send(fresh.socket_path, seconds, connections=CONNECTIONS).rate
-        old = traffic.send(habitat.socket_path, seconds, connections=CONNECTIONS).rate
-        again = other.send(fresh.socket_path, seconds, connections=CONNECTIONS).rate
+        look(fresh, other, min(0.5, seconds))
+        looks = [
+            look(fresh, other, seconds),
+            look(habitat, traffic, seconds),
+            look(fresh, other, seconds),
+        ]
         assert fresh.stop() == 0
-        rates.append(old)
-        ratios.append(old / ((new + again) / 2))
-    ratio = statistics.median(ratios)
-    run.figure("taken in with the backlog, messages/s", [round(rate) for rate in rates])
-    run.figure("the same by a new gateway's", [round(one, 2) for one in ratios])
+        kept.append(looks[1].rate)
+        rates += by_neighbours(looks, "rate")
+        costs += by_neighbours(looks, "cpu")
+    rate, cost = statistics.median(rates), statistics.median(costs)
+    run.figure("taken in with the backlog, messages/s", [round(one) for one in kept])
+    run.figure("the same by a new gateway's", [round(one, 2) for one in rates])
+    run.figure("CPU for a message by a new gateway's", [round(one, 2) for one in costs])
     run.demand(
-        "accept rate with the backlog by that without", "at least 0.9", f"{ratio:.2f}", ratio >= 0.9
+        "messages/s with the backlog by those without", "at least 0.9", f"{rate:.2f}", rate >= 0.9
     )
+    run.demand("CPU for a message by that without", "at most 1.1", f"{cost:.2f}", cost <= 1.1)
 
 
 def _restart(run: Run, habitat: Habitat) -> None:
-    took = []
+    took, used = [], []
     for how in ("SIGTERM", "SIGTERM", "SIGKILL"):
         habitat.signal(signal.Signals[how])
         habitat.wait()
         begin = time.monotonic()
         habitat.start()
         took.append(time.monotonic() - begin)
+        used.append(cpu(habitat.pid) / 1e6)
+    run.figure("CPU of each start-up, s", [round(one, 2) for one in used])
     found = ", ".join(f"{one:.2f}" for one in took)
     run.demand("start-up with it, s", "under 2", found, max(took) < 2)
 

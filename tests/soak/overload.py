@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Outcome
-from benchmarks.process import cpu
+from tests.soak.look import Look, by_neighbours, look
 from tests.soak.run import Run, scenario
 from tests.support.gateway import Habitat
 from tests.support.wait import eventually
@@ -19,8 +18,6 @@ TIMES = 2.0
 CONNECTIONS = 128
 MANY = 9000
 AWAY = {"archive": {"uri": "couchdb://127.0.0.1:9/nowhere"}, "journal": {"max_backlog": 10**9}}
-#: So short a look may see nothing on a busy machine.
-TRIES = 20
 #: The share over what was taken last that is offered to see what is taken.
 MORE = 1.3
 #: How soon who is turned away must know, in milliseconds, 99 of 100.
@@ -70,18 +67,6 @@ def full_backlog(run: Run) -> None:
     _overload(run, habitat, port, offer=taken.ok_rate)
 
 
-@dataclass
-class Look:
-    """One run of the load; ``cpu`` is what the gateway used for each 200, in microseconds."""
-
-    outcome: Outcome
-    cpu: float
-
-    @property
-    def rate(self) -> float:
-        return self.outcome.ok_rate
-
-
 def _overload(
     run: Run, habitat: Habitat, target: Path | int, batch: int = 0, offer: float = 0
 ) -> None:
@@ -95,29 +80,23 @@ def _overload(
     # The archive takes hundreds at once: less than a second may see none of that.
     seconds = run.seconds(3, 1.0 if offer else 0.2)
 
-    def look(seconds: float, rate: float = 0) -> Look:
+    def take(seconds: float, rate: float = 0) -> Look:
         # No more connections than requests: each has its own bytes in the loader's memory.
         many = min(MANY, max(CONNECTIONS, round(rate * seconds)))
-        for _ in range(TRIES):
-            before = cpu(habitat.pid)
-            outcome = traffic.send(target, seconds, rate=rate, connections=many, batch=batch)
-            if outcome.in_time:
-                return Look(outcome, (cpu(habitat.pid) - before) / outcome.ok.count)
-        raise AssertionError(f"nothing is taken in {seconds:g} s")
+        return look(
+            habitat, traffic, seconds, target=target, rate=rate, connections=many, batch=batch
+        )
 
-    last = look(seconds, MORE * offer)
-    looks.append(look(seconds, MORE * last.rate) if offer else last)
+    last = take(seconds, MORE * offer)
+    looks.append(take(seconds, MORE * last.rate) if offer else last)
     for _ in range(run.number(8, 1)):
-        looks.append(look(3 * seconds, TIMES * looks[-1].rate))
-        looks.append(look(seconds, MORE * looks[-2].rate if offer else 0))
-    over, usual = looks[1::2], looks[::2]
-    around = list(zip(usual, over, usual[1:], strict=False))
-    rates = [2 * twice.rate / (a.rate + b.rate) for a, twice, b in around]
-    costs = [2 * twice.cpu / (a.cpu + b.cpu) for a, twice, b in around]
-    run.figure("requests/s that it takes", [round(one.rate) for one in usual])
+        looks.append(take(3 * seconds, TIMES * looks[-1].rate))
+        looks.append(take(seconds, MORE * looks[-2].rate if offer else 0))
+    rates, costs = by_neighbours(looks, "rate"), by_neighbours(looks, "cpu")
+    run.figure("requests/s that it takes", [round(one.rate) for one in looks[::2]])
     run.figure("200s/s at twice that, by that", [round(one, 2) for one in rates])
     run.figure("the gateway's CPU for a 200, by that", [round(one, 2) for one in costs])
-    _tell_times(run, [one.outcome for one in over])
+    _tell_times(run, [one.outcome for one in looks[1::2]])
     rate, cost = statistics.median(rates), statistics.median(costs)
     run.demand("200s/s by capacity", "at least 0.9", f"{rate:.2f}", rate >= 0.9)
     if not offer:  # then it is the archive that limits
