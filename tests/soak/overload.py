@@ -114,8 +114,9 @@ def _tell_times(run: Run, over: list[Outcome]) -> None:
             run.figure(f"{kind}: requests", sum(end.count for end in ends))
             run.figure(f"{kind}: ms in the worst turn", times)
     run.figure("due but never sent", sum(one.unsent for one in over))
-    away = max(max(one.unavailable.p99, one.refused.p99) for one in over) / 1000
-    run.demand("p99 of the others, ms", f"under {QUICKLY}", f"{away:.0f}", away < QUICKLY)
+    # Who is refused at the socket knows at once: that time is how late the loader was.
+    away = max(one.unavailable.p99 for one in over) / 1000
+    run.demand("p99 of the 503s, ms", f"under {QUICKLY}", f"{away:.0f}", away < QUICKLY)
     slow = max(one.ok.p99 for one in over) / 1000
     run.demand("p99 of the accepted, ms", f"under {SLOWEST}", f"{slow:.0f}", slow < SLOWEST)
     strange = sum(one.other.count + one.unanswered.count for one in over)
