@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from habitat_like.archive.base import ArchiveError
+from habitat_like.journal_file import JournalError
 from tests.faults.run import Run, Scenario, Skipped
 from tests.support.couch import CouchServer
 
@@ -66,7 +69,7 @@ class Campaign:
                     raise
         except Skipped as skipped:
             result.skipped = str(skipped)
-        except (AssertionError, OSError) as error:
+        except (AssertionError, OSError, ArchiveError, JournalError, sqlite3.Error) as error:
             result.problem = f"{type(error).__name__}: {error}"
         self._fill(result, run)
         result.seconds = round(time.monotonic() - begin, 1)
