@@ -23,6 +23,7 @@ class Result:
     seed: int
     command: str
     faults: int = 0
+    kills: int = 0
     sent: int = 0
     attempts: int = 0
     acknowledged: int = 0
@@ -67,6 +68,8 @@ class Campaign:
                     if out is not None:
                         run.keep(out)
                     raise
+                finally:
+                    result.kills = sum(rig.kills for rig in run.rigs)
         except Skipped as skipped:
             result.skipped = str(skipped)
         except (AssertionError, OSError, ArchiveError, JournalError, sqlite3.Error) as error:
