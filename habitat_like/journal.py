@@ -28,9 +28,8 @@ from habitat_like.journal_file import (
     errors,
     file_size,
     last_seq,
-    rewrite_log,
-    sync,
 )
+from habitat_like.sqlite_log import rewrite_log, sync
 
 #: Ids in one generation of the window of recent ids; two generations are kept.
 RECENT_IDS = 16384
@@ -40,6 +39,8 @@ ROWS_PER_STATEMENT = 64
 PRUNE_CHUNK = 1000
 #: Bytes that ``probe`` writes at least, so that success means room for more than one message.
 PROBE_BYTES = 256 * 1024
+#: Bytes of the write-ahead log's file that are made at the start.
+WAL_ROOM = 16 * 1024 * 1024
 #: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
 WAL_LIMIT = 8 * 1024 * 1024
 #: Bytes over which ``read_timed`` leaves out a document's data.
@@ -108,7 +109,7 @@ class Journal:
         self._refused_bytes = 0
         try:
             self._connection = connect(self.path, sync, 2 * ROWS_PER_STATEMENT + 32)
-            rewrite_log(self._connection, self.path)
+            rewrite_log(self._connection, self.path, WAL_ROOM)
             self._keeper = connect(self.path, sync, 2 * ROWS_PER_STATEMENT + 32)
             self._last_seq = last_seq(self._connection)
             (self._page_size,) = self._connection.execute("PRAGMA page_size").fetchone()
