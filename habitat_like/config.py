@@ -252,6 +252,15 @@ def archive_uri(config: ArchiveConfig) -> ArchiveUri:
     return ArchiveUri(scheme, database, f"{host}:{port or default_port}", user, password)
 
 
+def disk_places(config: Config) -> dict[str, Path]:
+    """The directories that grow with what comes in: the journal's, and an embedded archive's."""
+    places = {"journal": Path(config.journal.path).resolve().parent}
+    scheme, _, path = config.archive.uri.partition(":")
+    if scheme == "sqlite":
+        places["archive"] = Path(path).resolve().parent
+    return places
+
+
 def mask(uri: str) -> str:
     """``uri`` with the password, if there is one, written as ***."""
     return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", uri)

@@ -41,6 +41,9 @@ PRUNE_CHUNK = 1000
 PROBE_BYTES = 256 * 1024
 #: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
 WAL_LIMIT = 8 * 1024 * 1024
+#: Bytes over which ``read_timed`` gives a document's first HEAD bytes: all but the data is in them.
+LARGE = 64 * 1024
+HEAD = 1024
 
 #: A message for the journal: its id and its document's JSON bytes.
 Row = tuple[str, bytes]
@@ -50,6 +53,14 @@ class Entry(NamedTuple):
     """A message from the journal: its sequence number and its document's JSON bytes."""
 
     seq: int
+    document: bytes
+
+
+class TimedEntry(NamedTuple):
+    """A message from the journal with the time it came in, in UNIX seconds."""
+
+    seq: int
+    time: int
     document: bytes
 
 
@@ -70,6 +81,9 @@ class Journal:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = Path(path)
+        #: The last message that the statistics have counted: ``prune`` leaves what is after it.
+        #: None where nobody counts.
+        self.counted: int | None = None
         self._clock = clock
         self._lock_file = LockFile(self.path)
         # Guards the writing connection, the sequence and the recent ids: commits are serial.
@@ -158,6 +172,26 @@ class Journal:
         if fresh:
             self._announce()
 
+    def update(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> int:
+        """Run SQL ``statements``, each with its parameters, in one durable transaction.
+
+        Returns how many rows they changed. Commits wait meanwhile, so they must be short. Raises
+        JournalError; nothing is changed then.
+        """
+        changed = 0
+        execute = self._connection.execute
+        with self._writing, errors(self.path):
+            execute("BEGIN IMMEDIATE")
+            try:
+                for statement, parameters in statements:
+                    changed += max(execute(statement, parameters).rowcount, 0)
+                execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                raise
+        return changed
+
     def stored_cursors(self) -> dict[str, int]:
         """Every cursor in the file, also of sinks that are not registered. Raises JournalError."""
         with self._writing, errors(self.path):
@@ -210,18 +244,21 @@ class Journal:
     def prune(self, retention: float) -> int:
         """Delete messages older than ``retention`` seconds which every sink in the file has passed.
 
-        Returns how many. Without any sink all old ones go. Cursors of sinks that are no longer
-        configured count as well: what such a sink has not seen is kept until its cursor is dropped.
+        Those that are not ``counted`` yet stay as well. Returns how many. Without any sink all old
+        ones go. Cursors of sinks that are no longer configured count as well: what such a sink has
+        not seen is kept until its cursor is dropped.
         Raises JournalError.
         """
         limit = int(self._clock() - retention)
+        counted = self.counted
         deleted = 0
         while True:
             with self._writing, errors(self.path):
                 done = self._connection.execute(
                     "DELETE FROM message WHERE time < ?1 AND seq IN (SELECT seq FROM message WHERE"
-                    " seq <= (SELECT coalesce(min(seq), ?2) FROM cursor) ORDER BY seq LIMIT ?3)",
-                    (limit, self._last_seq, PRUNE_CHUNK),
+                    " seq <= (SELECT min(coalesce(min(seq), ?2), ?2) FROM cursor)"
+                    " ORDER BY seq LIMIT ?3)",
+                    (limit, self._last_seq if counted is None else counted, PRUNE_CHUNK),
                 ).rowcount
             deleted += done
             if done < PRUNE_CHUNK:
@@ -328,6 +365,19 @@ class Reader:
                 (after, limit),
             ).fetchall()
         return [Entry(*row) for row in rows]
+
+    def read_timed(self, after: int, limit: int) -> list[TimedEntry]:
+        """As ``read``, with the time each came in; of large documents only the beginning.
+
+        Raises JournalError.
+        """
+        with errors(self._path):
+            rows = self._connection.execute(
+                "SELECT seq, time, CASE WHEN length(document) > ?3 THEN substr(document, 1, ?4)"
+                " ELSE document END FROM message WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+                (after, limit, LARGE, HEAD),
+            ).fetchall()
+        return [TimedEntry(*row) for row in rows]
 
     def close(self) -> None:
         """Close the connection."""

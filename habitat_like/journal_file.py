@@ -44,7 +44,7 @@ class JournalFailed(JournalError):
 
 
 def open_file(path: str | Path) -> sqlite3.Connection:
-    """Open an existing journal beside a running gateway, for ``habitat journal``.
+    """Open an existing journal beside a running gateway, for commands and for questions.
 
     Raises JournalError if there is none or it is of a format that this version can't read.
     """
@@ -52,7 +52,9 @@ def open_file(path: str | Path) -> sqlite3.Connection:
     if not path.exists():
         raise JournalError(f"no journal at {path}; start the gateway once, or check journal.path")
     with errors(path):
-        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
+        connection = sqlite3.connect(
+            path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
+        )
         try:
             if not _check_format(connection, path):
                 raise JournalError(f"{path} is empty, no journal; start the gateway once")

@@ -22,6 +22,7 @@ from habitat_like import __version__, log
 from habitat_like.config import (
     Config,
     ConfigError,
+    disk_places,
     load,
     make_importable,
     mask,
@@ -35,6 +36,7 @@ from habitat_like.journal import Journal
 from habitat_like.journal_file import JournalError, JournalFailed
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
+from habitat_like.statistics import Collector
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +127,7 @@ class Program:
         self.journal: Journal
         self.server: Server
         self.gateway: SCGIApplication
+        self.statistics: Collector
         self._stopped = threading.Event()
         # The main thread waits for it. Unlike an Event's set, its put is safe in a signal handler.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -255,6 +258,7 @@ class Program:
             self.gateway = SCGIApplication(
                 self.server, self, config.gateway.socket, config.gateway.timeout
             )
+            self.statistics = Collector(self.journal, self.gateway.metrics, disk_places(config))
             if config.console.is_on:
                 self._mount_console()
             self._prune_at = time.monotonic()
@@ -266,6 +270,7 @@ class Program:
             self.journal.close()
             raise
         self.server.start()
+        self.statistics.start()
         logger.info(
             "habitat_like started",
             extra={
@@ -297,7 +302,7 @@ class Program:
         self.gateway.mount(app.mount(self))
 
     def _take_down(self) -> list[str]:
-        """Stop the gateway, then the sinks, then the journal; returns the threads that are left."""
+        """Stop gateway, sinks, statistics, then the journal; returns the threads that are left."""
         self._notify("STOPPING=1")
         begin = time.monotonic()
         timeout = self.config.gateway.shutdown_timeout
@@ -305,6 +310,8 @@ class Program:
         # The sinks get what the gateway leaves, and at least a quarter.
         left = self.gateway.shutdown(timeout * 0.7)
         left += self.server.shutdown(max(begin + timeout * 0.95 - time.monotonic(), 0))
+        # Last, as sinks may push messages until they stop.
+        left += self.statistics.stop(begin + timeout - time.monotonic())
         if not left:
             self.journal.close()
         logger.info(

@@ -142,6 +142,7 @@ class Collector:
         yield gauge("start_time_seconds", "When it started.", status["started"])
         yield from _sink_metrics(status["sinks"])
         yield from _hisparc_metrics(status["hisparc"] or {})
+        yield from _statistics_metrics(status["statistics"] or {})
 
 
 def _hisparc_metrics(activity: dict[str, Any]) -> Iterator[Metric]:
@@ -158,6 +159,20 @@ def _hisparc_metrics(activity: dict[str, Any]) -> Iterator[Metric]:
         ("suspicious", "Those of them whose date can't be right."),
     ):
         yield CounterMetricFamily(f"habitat_hisparc_{key}", text, activity.get(key, 0))
+
+
+def _statistics_metrics(statistics: dict[str, Any]) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
+
+    stations = GaugeMetricFamily("habitat_stations", "Stations, by state.", labels=["state"])
+    for state, count in (statistics.get("stations") or {}).items():
+        stations.add_metric([state], count)
+    yield stations
+    yield GaugeMetricFamily(
+        "habitat_statistics_behind",
+        "Messages that are not counted yet.",
+        statistics.get("behind", 0),
+    )
 
 
 def _sink_metrics(sinks: dict[str, dict[str, Any]]) -> Iterator[Metric]:

@@ -73,6 +73,7 @@ def status(site: Site) -> dict[str, Any]:
         }
     problem = site.problem()
     uploads = getattr(program, "hisparc", None)
+    statistics = getattr(program, "statistics", None)
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
     return {
         "version": __version__,
@@ -96,6 +97,7 @@ def status(site: Site) -> dict[str, Any]:
         "archive": archive,
         "sinks": sinks,
         "dead_letters": sum(program.dead_letters.values()),
+        "statistics": statistics and statistics.status(),
         "hisparc": uploads and uploads.activity.snapshot(now),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }
