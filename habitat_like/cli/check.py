@@ -21,6 +21,7 @@ from habitat_like.archive.base import ArchiveError
 from habitat_like.cli import options
 from habitat_like.cli.text import printable
 from habitat_like.config import Config, ConfigError
+from habitat_like.console import users
 from habitat_like.hisparc import stations
 from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import is_live
@@ -139,6 +140,21 @@ def check_stations(config: Config) -> Iterator[Finding]:
         yield Finding(WARNING, "hisparc.station_list", hint)
 
 
+def check_console(config: Config) -> Iterator[Finding]:
+    """The users of the console, where it has a file of them."""
+    path = config.console.password_file
+    if path is None:
+        return
+    try:
+        found = users.read(Path(path))
+    except ConfigError as error:
+        yield Finding(CONFIG_ERROR, "console.password_file", str(error))
+        return
+    yield Finding(OK, "console.password_file", f"{len(found)} users in {path}")
+    if Path(path).stat().st_mode & 0o007:
+        yield Finding(WARNING, "console.password_file", f"everybody can read it; chmod o= {path}")
+
+
 def check_directories(config: Config) -> Iterator[Finding]:
     """The directories of the files that the gateway makes."""
     paths = {"gateway.socket": config.gateway.socket, "journal.path": config.journal.path}
@@ -210,6 +226,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_environment,
     check_code,
     check_stations,
+    check_console,
     check_directories,
     check_socket,
     check_journal,
