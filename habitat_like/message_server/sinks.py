@@ -79,9 +79,9 @@ class Sink:
 class SinkState:
     """How a sink fares, for the logs, ``/status`` and the metrics. Written by the sink's thread.
 
-    Each attribute is replaced as a whole, so other threads read it without a lock. ``problem`` is
-    None while all is well, and ``problem_since`` with it; ``last_success`` is None before the
-    first. Both are UNIX seconds.
+    Each attribute is replaced as a whole, so other threads read it without a lock. ``problem`` and
+    ``problem_since`` are None while all is well, ``last_success`` is None before the first; times
+    are in UNIX seconds.
     """
 
     def __init__(self) -> None:
