@@ -12,7 +12,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
 from habitat_like import __version__, times
-from habitat_like.console import overview, plots, sessions, stations, statistics
+from habitat_like.console import drawing, overview, plots, sessions, stations, statistics
 from habitat_like.console.archives import Archives
 from habitat_like.console.kept import Kept
 from habitat_like.console.pages import (
@@ -101,6 +101,7 @@ def create_app(program: Program) -> Flask:
     app.template_filter("size")(size)
     app.template_filter("rows")(plots.rows)
     app.template_filter("length_of_time")(times.show_age)
+    app.template_filter("short")(drawing.number)
     app.template_filter("days")(show_days)
     app.template_filter("milliseconds")(_milliseconds)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,8 +25,8 @@ MINUTE, HOUR, DAY, WEEK = 60, 3600, 86400, 7 * 86400
 MONDAY = 4 * DAY
 #: Points that a series has at most.
 MAX_POINTS = 100
-#: Width and height in pixels and columns of the legend, usual and on a telephone.
-SIZES = {"large": (640, 300, 4), "small": (360, 290, 2)}
+#: Width and height in pixels, usual and on a telephone.
+SIZES = {"large": (640, 300), "small": (360, 290)}
 
 # Held while a plot is drawn.
 _drawing = threading.Lock()
@@ -59,7 +59,8 @@ def of_series(series: Series, step: int, *, title: str, unit: str, per: int | No
     times = tuple(dict.fromkeys(begins))
     widths = Counter(begins)
     columns: dict[str, tuple[float | None, ...]] = {}
-    for name, counts in series.types.items():
+    for name in in_order(series.types):
+        counts = series.types[name]
         sums = dict.fromkeys(times, 0)
         for begin, count in zip(begins, counts, strict=True):
             sums[begin] += count
@@ -69,12 +70,20 @@ def of_series(series: Series, step: int, *, title: str, unit: str, per: int | No
     return Plot(title=title, unit=unit, step=step, times=times, series=columns)
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """The names of series as all plots have them: types that are known first."""
+    return sorted(names, key=lambda name: (_KNOWN.get(name, len(_KNOWN)), name))
+
+
 def draw(plot: Plot, size: str = "large") -> bytes:
     """The plot as an SVG image: no script, no link to anywhere, for a light and a dark screen."""
-    width, height, columns = SIZES[size]
+    width, height = SIZES[size]
     labels = _labels(plot.times, plot.step, narrow=size == "small")
     scale = _scale(plot)
-    # The library makes room for one row of the legend less than it may draw.
+    # As many columns of the legend as its longest name lets stand beside each other.
+    longest = max(map(len, plot.series), default=0)
+    columns = min(max(int((width - 70) / (7 * longest + 25)), 1), len(plot.series) or 1)
+    # The library makes room for fewer rows of the legend than it may draw.
     rows_missing = -(-len(plot.series) // columns) - max(len(plot.series) // columns, 1)
     chart = (pygal.StackedLine if plot.stacked else pygal.Line)(
         width=width,
@@ -102,13 +111,13 @@ def draw(plot: Plot, size: str = "large") -> bytes:
         range=(0, scale[-1] * 1.02),
         value_formatter=number,
         legend_at_bottom=True,
-        legend_at_bottom_columns=min(len(plot.series), columns) or 1,
+        legend_at_bottom_columns=columns,
         legend_box_size=11,
         truncate_legend=-1,
         show_dots=False,
         fill=plot.stacked,
         allow_interruptions=not plot.stacked,
-        no_data_text="no data yet",
+        no_data_text="nothing to show",
     )
     chart.add_xml_filter(_tidy)
     for name, values in plot.series.items():
@@ -191,6 +200,8 @@ def _scale(plot: Plot) -> list[float]:
     top = max((value for column in columns for value in column if value), default=0) or 1
     power = 10.0 ** math.floor(math.log10(top))
     step = next(unit * power for unit in (0.2, 0.5, 1, 2) if top <= 5 * unit * power)
+    if all(isinstance(value, int) for column in columns for value in column):
+        step = max(step, 1)  # there are no halves of what is counted
     return [at * step for at in range(math.ceil(top / step) + 1)]
 
 
@@ -211,6 +222,8 @@ def _round(length: int, step: int, narrow: bool) -> tuple[str, Callable[[datetim
         return "%H:%M", lambda when: when.minute == 0 and when.hour % hours == 0
     if step < DAY:
         return "%d" if narrow else "%a %d", lambda when: when.hour * HOUR < step
+    if length <= 10 * DAY:
+        return "%d" if narrow else "%a %d", lambda _: True
     if length <= 70 * DAY:
         days = 10 if narrow else 5
         return "%d %b", lambda when: when.day % days == 1 and when.day < 30

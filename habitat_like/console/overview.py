@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from typing import Any
 
+import msgspec
 from flask import Blueprint
 
+from habitat_like.config import disk_places
 from habitat_like.console import plots, troubles
-from habitat_like.console.drawing import DAY, HOUR, MINUTE, Plot, of_series
+from habitat_like.console.drawing import DAY, HOUR, MINUTE, Plot, in_order, of_series
 from habitat_like.console.kept import kept
 from habitat_like.console.pages import link, page, statistics, this_program
 from habitat_like.console.plots import plot
@@ -17,7 +20,7 @@ from habitat_like.console.stations import KNOWN_FOR, SILENT_AFTER
 from habitat_like.http.operator import status
 from habitat_like.journal_file import JournalError
 from habitat_like.message import MAX_TIME
-from habitat_like.statistics import Backlog, Latency, Series
+from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
 
 blueprint = Blueprint("overview", __name__)
 
@@ -71,6 +74,7 @@ def overview() -> dict[str, Any]:
         "backlog": {
             "messages": state["backlog"],
             "at_most": state["max_backlog"],
+            "trend": trend.word,
             "per_minute": trend.per_minute,
             "full_in": trend.full_in,
         },
@@ -93,7 +97,7 @@ def messages_hour() -> Plot:
         unit="messages a minute",
         step=MINUTE,
         times=hour.times,
-        series=dict(hour.types),
+        series={name: hour.types[name] for name in in_order(hour.types)},
     )
 
 
@@ -158,7 +162,7 @@ def _facts(now: float, state: dict[str, Any]) -> troubles.Facts:
         minutes=_minutes(),
         backlog=_samples(),
         latency=kept().get("latency of the hour", lambda: ask.latency(int(now) - HOUR, MAX_TIME)),
-        disks=kept().get("outlook", ask.outlook, MINUTE),
+        disks=kept().get("disks", _disks, MINUTE),
         ever=sum(ask.totals().values()),
         last_heard=ask.last_heard(),
     )
@@ -184,6 +188,7 @@ def _without_statistics(now: float, state: dict[str, Any], error: JournalError) 
         "backlog": {
             "messages": state["backlog"],
             "at_most": state["max_backlog"],
+            "trend": None,
             "per_minute": None,
             "full_in": None,
         },
@@ -192,6 +197,22 @@ def _without_statistics(now: float, state: dict[str, Any], error: JournalError) 
         "requests_today": {},
         "plots": {},
     }
+
+
+def _disks() -> list[DiskOutlook]:
+    """When each disk is full; one that has several places is told once."""
+    paths = disk_places(this_program().config)
+    found: dict[object, DiskOutlook] = {}
+    for outlook in statistics().outlook():
+        disk: object = outlook.place
+        with contextlib.suppress(OSError, KeyError):
+            disk = paths[outlook.place].stat().st_dev
+        if (same := found.get(disk)) is not None:
+            name = f"{same.place} and {outlook.place}"
+            best = outlook if same.bytes_per_day is None else same
+            outlook = msgspec.structs.replace(best, place=name)  # noqa: PLW2901
+        found[disk] = outlook
+    return list(found.values())
 
 
 def _trouble(trouble: troubles.Trouble) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from flask import Blueprint, Response, request, url_for
 
 from habitat_like.archive import ArchiveError
 from habitat_like.console import plots
-from habitat_like.console.drawing import DAY, HOUR, WEEK, Plot, of_series
+from habitat_like.console.drawing import DAY, HOUR, MONDAY, WEEK, Plot, of_series
 from habitat_like.console.kept import kept
-from habitat_like.console.pages import Problem, link, page, statistics, this_program
+from habitat_like.console.pages import Problem, page, statistics, this_program
 from habitat_like.console.plots import plot
 from habitat_like.http.operator import status
 from habitat_like.journal_file import JournalError
@@ -29,26 +29,31 @@ blueprint = Blueprint("statistics", __name__)
 #: Stations in the list of those with the most messages, and in its CSV.
 TOP = 20
 MOST = 100_000
+#: Seconds for which that list is kept.
+LONG = 300
+#: Kinds of errors that are drawn each by itself.
+STATUSES = 4
 
 
 class Range(NamedTuple):
     """What a page covers: ``seconds`` up to now, told in ``step``s, drawn in ``drawn`` seconds.
 
-    ``fresh`` is how many seconds old its numbers may be: a long range takes long to ask for.
+    ``top`` is the range that the stations with the most messages are of: of a year they take
+    seconds to find, and are in the CSV alone.
     """
 
     name: str
     seconds: int
     step: Step
     drawn: int
-    fresh: float
+    top: str
 
 
 RANGES = {
-    "day": Range("last 24 hours", DAY, "hour", HOUR, 10),
-    "week": Range("last 7 days", 7 * DAY, "hour", 2 * HOUR, 60),
-    "month": Range("last 30 days", 30 * DAY, "day", DAY, 60),
-    "year": Range("last year", 365 * DAY, "day", WEEK, 600),
+    "day": Range("last 24 hours", DAY, "hour", HOUR, "day"),
+    "week": Range("last 7 days", 7 * DAY, "hour", 2 * HOUR, "week"),
+    "month": Range("last 30 days", 30 * DAY, "day", DAY, "month"),
+    "year": Range("last year", 365 * DAY, "day", WEEK, "month"),
 }
 
 
@@ -61,7 +66,8 @@ def totals() -> dict[str, Any]:
     within = statistics().totals(since, until)
     ever = statistics().totals()
     requests = _requests(chosen)
-    top = _top(chosen)
+    top = _top(RANGES[chosen.top])
+    of_stations = sum(one.messages for one in top)
     return {
         "range": name,
         "range_name": chosen.name,
@@ -80,15 +86,20 @@ def totals() -> dict[str, Any]:
         "messages": sum(within.values()),
         "ever": sum(ever.values()),
         "top": [
-            {**msgspec.structs.asdict(one), "page": link("stations.station", callsign=one.callsign)}
+            {
+                "callsign": one.callsign,
+                "messages": one.messages,
+                "share": one.messages / of_stations,
+                "page": url_for("stations.station", callsign=one.callsign),
+            }
             for one in top[:TOP]
         ],
+        "top_name": RANGES[chosen.top].name,
         "stations": len(top),
         "requests": _by_kind(requests),
-        "requests_since": requests[0].day if requests else None,
         "plots": {
             view.__name__: plots.figure(f"statistics.{view.__name__}", view(), range=name)
-            for view in (messages, answers)
+            for view in (messages, errors)
             if view is messages or chosen.seconds > DAY
         },
         "csv": {
@@ -107,22 +118,25 @@ def messages() -> Plot:
     return of_series(_series(chosen), chosen.drawn, title=title, unit=unit)
 
 
-@plot(blueprint, "/plots/requests.svg")
-def answers() -> Plot:
-    """Requests by the kind of their answers, in days or weeks."""
+@plot(blueprint, "/plots/errors.svg")
+def errors() -> Plot:
+    """Requests that were refused or failed, by the status of their answers, in days or weeks."""
     _, chosen = _range()
     since, until = _days(chosen)
     step = max(chosen.drawn, DAY)
     days = tuple(range(since, until, DAY))
-    kinds = {"done (2xx, 3xx)": [0] * len(days), "refused (4xx)": [0] * len(days)}
-    kinds["put off or failed (5xx)"] = [0] * len(days)
-    names = list(kinds)
-    for one in _requests(chosen):
-        kind = names[min(max(one.status // 100 - 3, 0), 2)]
-        kinds[kind][(one.day - since) // DAY] += one.requests
-    series = Series(DAY, days, {name: tuple(counts) for name, counts in kinds.items()})
+    found = [one for one in _requests(chosen) if one.status >= 400]
+    totals = Counter[int]()
+    for one in found:
+        totals[one.status] += one.requests
+    named = {status for status, _ in totals.most_common(STATUSES)}
+    counts: dict[str, list[int]] = {}
+    for one in found:
+        name = f"{one.status} {_meaning(one.status)}" if one.status in named else "others"
+        counts.setdefault(name, [0] * len(days))[(one.day - since) // DAY] += one.requests
+    series = Series(DAY, days, {name: tuple(values) for name, values in counts.items()})
     unit = "requests a week" if step == WEEK else "requests a day"
-    title = f"R{unit[1:]} by answer, the {chosen.name}"
+    title = f"Refused or failed {unit}, the {chosen.name}"
     return of_series(series, step, title=title, unit=unit)
 
 
@@ -206,10 +220,16 @@ def _range() -> tuple[str, Range]:
 
 
 def _times(chosen: Range) -> tuple[int, int]:
-    """The range in whole steps, the present one included; one of days begins at midnight (UTC)."""
+    """The range in whole steps, the present one included.
+
+    One of days begins at midnight (UTC), one that is drawn in weeks on a Monday.
+    """
     step = STEPS[chosen.step]
     until = int(time.time()) // step * step + step
-    return (until if chosen.seconds <= DAY else _midnight(until)) - chosen.seconds, until
+    since = (until if chosen.seconds <= DAY else _midnight(until)) - chosen.seconds
+    if chosen.drawn == WEEK:
+        since -= (since - MONDAY) % WEEK
+    return since, until
 
 
 def _days(chosen: Range) -> tuple[int, int]:
@@ -237,9 +257,7 @@ def _series(chosen: Range) -> Series:
 def _top(chosen: Range) -> tuple[Top, ...]:
     # Days are far fewer to sum than hours.
     since, until = _times(chosen) if chosen.seconds <= DAY else _days(chosen)
-    return kept().get(
-        ("top", chosen.name), lambda: statistics().top(since, until, MOST), chosen.fresh
-    )
+    return kept().get(("top", chosen.name), lambda: statistics().top(since, until, MOST), LONG)
 
 
 def _requests(chosen: Range) -> tuple[Requests, ...]:

@@ -20,6 +20,8 @@ LEAST_MINUTES, LEAST_TIME = 10, HOUR
 #: Messages that may wait without a word, and minutes over which a backlog's growth is looked at.
 SMALL_BACKLOG = 1000
 WINDOW = 30
+#: Messages by which the backlog differs from one batch to the next, which means nothing.
+NOISE = 100
 #: Days until a disk is full, and the share of it that is free, at which to act soon, and at once.
 SOON_FULL, NEARLY_FULL = 14.0, 3.0
 LITTLE_FREE, NEARLY_NONE_FREE = 0.05, 0.02
@@ -64,6 +66,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 class Trend(msgspec.Struct, frozen=True):
     """How the backlog changes: messages a minute, and seconds until it is full (None: never)."""
 
+    word: Literal["empty", "steady", "growing", "shrinking"]
     per_minute: float
     full_in: float | None
 
@@ -85,18 +88,31 @@ def find(facts: Facts) -> list[Trouble]:
 
 def trend(status: Mapping[str, Any], samples: Sequence[Backlog]) -> Trend:
     """How the backlog changed over the last WINDOW minutes, and where that leads."""
+    waiting = status["backlog"]
     recent = samples[-WINDOW:]
     minutes = (recent[-1].time - recent[0].time) / MINUTE if recent else 0
-    if not minutes:
-        return Trend(0.0, None)
-    growth = (recent[-1].messages - recent[0].messages) / minutes
-    room = max(status["max_backlog"] - status["backlog"], 0)
-    return Trend(growth, room / growth * MINUTE if growth > 0 else None)
+    if not minutes or not waiting:
+        return Trend("steady" if waiting else "empty", 0.0, None)
+    change = recent[-1].messages - recent[0].messages
+    if abs(change) < max(NOISE, 0.1 * waiting):
+        return Trend("steady", change / minutes, None)
+    room = max(status["max_backlog"] - waiting, 0)
+    full_in = room / change * minutes * MINUTE if change > 0 else None
+    return Trend("growing" if change > 0 else "shrinking", change / minutes, full_in)
 
 
 def _refusing(facts: Facts) -> Iterator[Trouble]:
     state = facts.status["state"]
-    if state != READY:
+    if maintenance := facts.status.get("maintenance"):
+        lasts = times.show_age(facts.now - maintenance["since"])
+        where = maintenance["location"]
+        told = f"sent to {where}" if where else "told to come back later (503)"
+        text = (
+            f"Maintenance for {lasts}: stations are {told}, “{maintenance['message']}”."
+            " Switch it off in the settings, or with: habitat ctl maintenance off"
+        )
+        yield Trouble("error", text, "settings.settings")
+    elif state != READY:
         yield Trouble(
             "error",
             f"Stations are told to come back later (503): {state}."
@@ -133,8 +149,7 @@ def _backlog(facts: Facts) -> Iterator[Trouble]:
     if any(sink["state"] == "waiting" for sink in facts.status["sinks"].values()):
         return  # told already
     growth = trend(facts.status, facts.backlog)
-    before = facts.backlog[-WINDOW:][0].messages if facts.backlog else 0
-    if waiting > SMALL_BACKLOG and waiting > 1.1 * before and growth.full_in is not None:
+    if waiting > SMALL_BACKLOG and growth.full_in is not None:
         text = (
             f"The backlog grows: {waiting:,} messages wait, {growth.per_minute:,.0f} more a minute."
             f" In {times.show_age(growth.full_in)} it is full, and stations are told to come back"
@@ -191,10 +206,6 @@ def longest_silence(minutes: Series, samples: Sequence[Backlog], until: float) -
 
 
 def _disks(facts: Facts) -> Iterator[Trouble]:
-    means = {
-        "journal": "then no message can be stored, and stations are told to come back later",
-        "archive": "then the archive takes nothing more, and messages wait in the journal",
-    }
     for disk in facts.disks:
         share = disk.free / disk.total if disk.total else 1.0
         days = disk.days_left if disk.days_left is not None else float("inf")
@@ -205,7 +216,10 @@ def _disks(facts: Facts) -> Iterator[Trouble]:
             text += (
                 f" and fills by {size(disk.bytes_per_day)} a day: it is full in {show_days(days)}"
             )
-        text += f"; {means.get(disk.place, 'make room')}."
+        if "journal" in disk.place:
+            text += "; then no message can be stored, and stations are told to come back later."
+        else:
+            text += "; then the archive takes nothing more, and messages wait in the journal."
         is_urgent = days < NEARLY_FULL or share < NEARLY_NONE_FREE
         yield Trouble("error" if is_urgent else "warning", text)
 
