@@ -8,7 +8,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench faults mutants lint venv clean nginx node gcc wrk uwsgi
+.PHONY: help run test bench faults mutants lint venv clean nginx node gcc wrk uwsgi chromium
 
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
@@ -23,7 +23,7 @@ help:
 run: .venv/.run nginx
 	@exec .venv/bin/python tools/run.py
 
-test: .venv/.dev nginx node gcc wrk $(NPM_PACKAGES)
+test: .venv/.dev nginx node gcc wrk chromium $(NPM_PACKAGES)
 	.venv/bin/python -m pytest $(ARGS)
 
 # A peer that can't be had is told as missing by the run itself.
@@ -94,3 +94,7 @@ wrk:
 
 uwsgi:
 	@command -v uwsgi >/dev/null || tools/install-debian uwsgi-core uwsgi-plugin-python3
+
+# The pages are tested in a real browser.
+chromium:
+	@command -v chromium >/dev/null || tools/install-debian chromium

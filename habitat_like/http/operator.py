@@ -26,7 +26,16 @@ def routes(site: Site) -> dict[str, Action]:
         "healthz": lambda *_: Response(),
         "readyz": lambda *_: readiness(site),
     }
-    return {name: Action(name, call, READ, fast=True) for name, call in pages.items()}
+    found = {name: Action(name, call, READ, fast=True) for name, call in pages.items()}
+    # Until a console is mounted in its place.
+    found["console"] = Action("console", no_console, READ, fast=True, subpaths=True)
+    return found
+
+
+def no_console(*_: object) -> Response:
+    """404, and how to get a console."""
+    text = "the console is off; make a user with 'habitat console passwd', and set"
+    return Response(404, f"{text} console.password_file\n".encode())
 
 
 def index(site: Site) -> Response:
