@@ -12,7 +12,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
 from habitat_like import __version__, times
-from habitat_like.console import overview, sessions
+from habitat_like.console import dead_letters, exports, messages, overview, packets, sessions
 from habitat_like.console.archives import Archives
 from habitat_like.console.pages import Problem, json_response, this_program
 from habitat_like.console.users import UsersError
@@ -39,9 +39,14 @@ HEADERS = {
 #: Threads that make pages; each may use an archive of its own.
 THREADS = 4
 #: The parts, each a module with a blueprint.
-PARTS = (sessions, overview)
+PARTS = (sessions, overview, messages, exports, packets, dead_letters)
 #: The pages in the navigation.
-PAGES = (("overview.overview", "Overview"),)
+PAGES = (
+    ("overview.overview", "Overview"),
+    ("messages.messages", "Messages"),
+    ("packets.packets", "Packets"),
+    ("dead_letters.dead_letters", "Dead letters"),
+)
 
 
 def mount(program: Program) -> Mount:
@@ -131,7 +136,8 @@ def _error(status: int, text: str, headers: Any = None) -> tuple[Any, int, Any]:
 
 
 def _problem(problem: Problem) -> Any:
-    return _error(problem.status, str(problem))
+    wait = problem.retry_after
+    return _error(problem.status, str(problem), {"Retry-After": str(wait)} if wait else None)
 
 
 def _users_error(error: UsersError) -> Any:
