@@ -126,6 +126,12 @@ def _words(seconds: Any) -> str:
     return f"{moment:%A} {moment.day} {moment:%B %Y, %H:%M:%S %Z}"
 
 
+@blueprint.app_template_global("zone")
+def _zone() -> str:
+    """The name of the gateway's time zone."""
+    return time.strftime("%Z")
+
+
 @blueprint.app_template_global("station_address")
 def _station_address(callsign: Any) -> str | None:
     """The address of a station's page, None where there is none."""
