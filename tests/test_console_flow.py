@@ -242,7 +242,7 @@ def test_a_station_has_its_page_while_the_archive_is_down(stricken: Habitat) -> 
     assert page["station"]["messages"] == 1
     assert page["messages"] == []
     assert "CouchDB" in page["archive_problem"]
-    assert "The archive can&#39;t be asked" in visitor.page("/console/station?callsign=ST1")
+    assert "The archive can't be asked" in visitor.page("/console/station?callsign=ST1")
     reply = visitor.get("/console/station?callsign=NOBODY")
     assert reply.status == 404
     assert "the archive can&#39;t be asked" in reply.text

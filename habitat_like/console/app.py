@@ -12,7 +12,18 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
 from habitat_like import __version__, times
-from habitat_like.console import drawing, overview, plots, sessions, stations, statistics
+from habitat_like.console import (
+    dead_letters,
+    drawing,
+    exports,
+    messages,
+    overview,
+    packets,
+    plots,
+    sessions,
+    stations,
+    statistics,
+)
 from habitat_like.console.archives import Archives
 from habitat_like.console.kept import Kept
 from habitat_like.console.pages import (
@@ -46,11 +57,23 @@ HEADERS = {
 #: Threads that make pages; each may use an archive of its own.
 THREADS = 4
 #: The parts, each a module with a blueprint.
-PARTS = (sessions, overview, stations, statistics)
+PARTS = (
+    sessions,
+    overview,
+    stations,
+    messages,
+    exports,
+    packets,
+    dead_letters,
+    statistics,
+)
 #: The pages in the navigation.
 PAGES = (
     ("overview.overview", "Overview"),
     ("stations.stations", "Stations"),
+    ("messages.messages", "Messages"),
+    ("packets.packets", "Packets"),
+    ("dead_letters.dead_letters", "Dead letters"),
     ("statistics.totals", "Statistics"),
 )
 
@@ -150,7 +173,8 @@ def _error(status: int, text: str, headers: Any = None) -> tuple[Any, int, Any]:
 
 
 def _problem(problem: Problem) -> Any:
-    return _error(problem.status, str(problem))
+    wait = problem.retry_after
+    return _error(problem.status, str(problem), {"Retry-After": str(wait)} if wait else None)
 
 
 def _users_error(error: UsersError) -> Any:

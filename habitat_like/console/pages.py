@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, g, render_template, url_for
+from flask import (
+    Blueprint,
+    Response,
+    after_this_request,
+    current_app,
+    g,
+    render_template,
+    url_for,
+)
 
 from habitat_like.archive import ArchiveError
 from habitat_like.journal_file import JournalError
@@ -80,13 +89,31 @@ def json_response(data: Any, status: int = 200) -> Response:
 class Problem(Exception):
     """A request that can't be answered as asked; the text is one line for people."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, retry_after: int | None = None) -> None:
+        """``retry_after`` is in seconds."""
         super().__init__(text)
         self.status = status
+        self.retry_after = retry_after
+
+
+@contextlib.contextmanager
+def page_errors() -> Iterator[None]:
+    """What the archive and the journal raise inside becomes a page with 503."""
+    try:
+        yield
+    except (ArchiveError, JournalError) as error:
+        raise Problem(503, str(error)) from error
+
+
+def answer_with(status: int) -> None:
+    """Have the present page sent with this status, although it can be shown."""
+
+    @after_this_request
+    def change(response: Response) -> Response:
+        response.status_code = status
+        return response
 
 
 def _data(view: View, arguments: dict[str, Any]) -> dict[str, Any]:
-    try:
+    with page_errors():
         return view(**arguments)
-    except (ArchiveError, JournalError) as error:
-        raise Problem(503, str(error)) from error

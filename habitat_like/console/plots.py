@@ -9,11 +9,9 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request, url_for
 
-from habitat_like.archive import ArchiveError
 from habitat_like.console.drawing import MINUTE, Plot, draw, moments, number, zone
 from habitat_like.console.kept import kept
-from habitat_like.console.pages import Problem
-from habitat_like.journal_file import JournalError
+from habitat_like.console.pages import page_errors
 
 
 def plot(blueprint: Blueprint, path: str) -> Callable[[Callable[[], Plot]], Callable[[], Plot]]:
@@ -27,10 +25,8 @@ def plot(blueprint: Blueprint, path: str) -> Callable[[Callable[[], Plot]], Call
         @functools.wraps(view)
         def as_image() -> Response:
             size = "small" if request.args.get("size") == "small" else "large"
-            try:
+            with page_errors():
                 image = kept().get(request.full_path, lambda: draw(view(), size))
-            except (ArchiveError, JournalError) as error:
-                raise Problem(503, str(error)) from error
             # Its address changes with its last step: a browser need not ask again before.
             headers = {"Cache-Control": f"private, max-age={MINUTE}"}
             return Response(image, 200, headers, mimetype="image/svg+xml")

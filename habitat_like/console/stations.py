@@ -6,13 +6,13 @@ import time
 from typing import Any
 
 import msgspec
-from flask import Blueprint, current_app, request, url_for
+from flask import Blueprint, request, url_for
 
 from habitat_like import times
 from habitat_like.archive import ArchiveError, Query
 from habitat_like.config import ConfigError
 from habitat_like.console import plots
-from habitat_like.console.archives import Archives
+from habitat_like.console.archives import this_archives
 from habitat_like.console.drawing import DAY, HOUR, Plot, of_series
 from habitat_like.console.pages import Problem, link, page, statistics
 from habitat_like.console.plots import plot
@@ -168,9 +168,8 @@ def _described(station: Station, now: float, silent_after: float) -> dict[str, A
 
 def _messages(callsign: str) -> tuple[list[dict[str, Any]], str | None]:
     """The station's last messages, and why there are none where the archive can't be asked."""
-    archives: Archives = current_app.extensions["archives"]
     try:
-        with archives.lend() as archive:
+        with this_archives().lend() as archive:
             found = list(archive.query(Query(callsign=callsign, limit=LAST, suspicious=True)))
     except (ArchiveError, ConfigError) as error:
         return [], str(error)
@@ -181,7 +180,7 @@ def _messages(callsign: str) -> tuple[list[dict[str, Any]], str | None]:
             "time_created": one.get("time_created"),
             "time_uploaded": one.get("time_uploaded"),
             "suspicious": one.get("suspicious"),
-            "page": link("messages.message", id=one.get("_id")),
+            "page": link("messages.message", identifier=one.get("_id")),
         }
         for one in found
     ], None

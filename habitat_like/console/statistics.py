@@ -13,14 +13,12 @@ from typing import Any, NamedTuple
 import msgspec
 from flask import Blueprint, Response, request, url_for
 
-from habitat_like.archive import ArchiveError
 from habitat_like.console import plots
 from habitat_like.console.drawing import DAY, HOUR, MONDAY, WEEK, Plot, of_series
 from habitat_like.console.kept import kept
-from habitat_like.console.pages import Problem, page, statistics, this_program
+from habitat_like.console.pages import Problem, page, page_errors, statistics, this_program
 from habitat_like.console.plots import plot
 from habitat_like.http.operator import status
-from habitat_like.journal_file import JournalError
 from habitat_like.statistics import Backlog, Disk, Latency, Requests, Series, Top
 from habitat_like.statistics.reader import STEPS, Step
 
@@ -146,10 +144,8 @@ def table(table: str) -> Response:
     if table not in TABLES:
         raise Problem(404, f"There is no table {table!r}; there are {', '.join(sorted(TABLES))}.")
     name, chosen = _range()
-    try:
+    with page_errors():
         head, rows = TABLES[table](chosen)
-    except (ArchiveError, JournalError) as error:
-        raise Problem(503, str(error)) from error
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
