@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habitat_like.cli import output
 from habitat_like.cli.resume import Place, find_place
+from habitat_like.csv_form import csv_blocks, csv_header
 
-HEADER = output.csv_header(True)
+HEADER = csv_header(True)
 
 TEXT = st.text(st.sampled_from('a"\n\r,;é\0{}: '), max_size=8)
 DOCUMENTS = st.lists(
@@ -41,7 +41,7 @@ def rows_of(documents: list[dict[str, Any]], form: str) -> list[bytes]:
     """The rows of the export, each of one document."""
     if form == "ndjson":
         return [json.dumps(one).encode() + b"\n" for one in documents]
-    return [b"".join(output.csv_blocks([one], suspicious=True)) for one in documents]
+    return [b"".join(csv_blocks([one], suspicious=True)) for one in documents]
 
 
 @given(DOCUMENTS, st.sampled_from(["ndjson", "csv"]), st.integers(0), TAILS)

@@ -19,6 +19,8 @@ from habitat_like.cli import options, output
 from habitat_like.cli.progress import Counted, on_terminal, with_progress
 from habitat_like.cli.resume import Place, find_place
 from habitat_like.cli.target import PartFile, is_stream, whole_file
+from habitat_like.cli.text import printable
+from habitat_like.csv_form import csv_blocks, csv_header
 
 Form = Literal["ndjson", "csv"]
 
@@ -239,9 +241,8 @@ class _Pieces:
             yield _header(self._plan)
         self._rows = Counted(self._archive.query(query))
         documents = self._with_progress(self._rows, lambda document: document["time_created"])
-        yield from output.csv_blocks(
-            documents, suspicious=self._plan.suspicious, terminal=self._terminal
-        )
+        clean = printable if self._terminal else None
+        yield from csv_blocks(documents, suspicious=self._plan.suspicious, clean=clean)
 
     def _with_progress(self, rows: Iterable[Any], time_of: Any) -> Iterable[Any]:
         """``rows`` with a bar that follows their times, as nobody has counted them."""
@@ -260,7 +261,7 @@ class _Pieces:
 
 
 def _header(plan: Plan) -> bytes:
-    return output.csv_header(plan.suspicious) if plan.form == "csv" else b""
+    return csv_header(plan.suspicious) if plan.form == "csv" else b""
 
 
 def _notes(path: Path) -> Path:

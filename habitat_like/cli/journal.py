@@ -21,13 +21,13 @@ from habitat_like.cli.progress import with_progress
 from habitat_like.cli.target import whole_file
 from habitat_like.cli.text import printable
 from habitat_like.config import Config
-from habitat_like.dead_letters import DeadLetter, DeadLetters
+from habitat_like.dead_letters import MAX_ID, DeadLetters
 from habitat_like.journal_file import last_seq, open_file
 
 #: Messages that one statement of ``export`` reads, so that it never holds up the gateway.
 CHUNK = 1000
-#: A dead letter's id; SQLite's integers end there.
-NUMBER = click.IntRange(1, 2**63 - 1)
+#: A dead letter's id.
+NUMBER = click.IntRange(1, MAX_ID)
 
 
 @click.group(
@@ -190,8 +190,6 @@ def _facts(connection: sqlite3.Connection, config: Config, limit: int) -> dict[s
     )
     cursors = dict(connection.execute("SELECT sink, seq FROM cursor ORDER BY sink"))
     letters = DeadLetters(connection)
-    newest = connection.execute("SELECT id FROM dead_letter ORDER BY id DESC LIMIT ?", (limit,))
-    found = (letters.get(number) for (number,) in newest.fetchall())
     facts = {
         "path": config.journal.path,
         "bytes": bytes_ + _size(f"{config.journal.path}-wal"),
@@ -209,22 +207,11 @@ def _facts(connection: sqlite3.Connection, config: Config, limit: int) -> dict[s
         ],
         "dead_letters": {
             "count": letters.count(),
-            "newest": [_summary(letter) for letter in found if letter is not None],
+            "newest": [letter.summary() for letter in letters.newest(limit)],
         },
     }
     connection.execute("COMMIT")
     return facts
-
-
-def _summary(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "id": letter.id,
-        "sink": letter.sink,
-        "seq": letter.seq,
-        "time": letter.time,
-        "retry": letter.retry,
-        "reason": letter.reason,
-    }
 
 
 def _print_facts(facts: dict[str, Any]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from types import SimpleNamespace
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -15,11 +13,8 @@ import click
 from habitat_like import times
 from habitat_like.archive.base import Document, to_json
 from habitat_like.cli.text import printable
+from habitat_like.csv_form import MARK, csv_blocks, csv_header
 
-#: The columns of the CSV form; ``data`` holds JSON.
-CSV_COLUMNS = ("time_created", "time_uploaded", "callsign", "type", "ip", "gateway", "_id", "data")
-#: The column of why a message can't be right, for who asks for such messages.
-MARK = "suspicious"
 TABLE_HEADER = ("time_created", "callsign", "type", "ip", "data")
 #: Rows that a table looks at to choose its columns' widths; later rows keep these.
 TABLE_BLOCK = 200
@@ -135,50 +130,10 @@ def _table_row(document: Document, columns: Sequence[str]) -> list[str]:
     return [cells[name] if name in cells else str(document.get(name) or "") for name in columns]
 
 
-def csv_header(suspicious: bool) -> bytes:
-    """The first line of the csv, with its end; ``suspicious`` as in ``print_documents``."""
-    return (",".join(_csv_columns(suspicious)) + "\n").encode()
-
-
-def csv_blocks(
-    documents: Iterable[Document], *, suspicious: bool, terminal: bool = False
-) -> Iterator[bytes]:
-    """The rows of the csv in UTF-8, some at a time, without the header.
-
-    ``terminal`` makes them safe to show there.
-    """
-    columns = _csv_columns(suspicious)
-    rows = (_csv_row(document, columns) for document in documents)
-    written: list[str] = []
-    # What is in the line's end is quoted in a value: \r must be too, or no reader takes the row.
-    writer = csv.writer(SimpleNamespace(write=written.append), lineterminator="\r\n")
-    while some := list(itertools.islice(rows, TABLE_BLOCK)):
-        writer.writerows([map(printable, row) for row in some] if terminal else some)
-        text = "".join([row.removesuffix("\r\n") + "\n" for row in written])
-        yield text.encode("utf-8", "backslashreplace")
-        written.clear()
-
-
 def _print_csv(documents: Iterable[Document], suspicious: bool) -> None:
     sys.stdout.flush()
     out = sys.stdout.buffer
+    clean = printable if sys.stdout.isatty() else None
     out.write(csv_header(suspicious))
-    out.writelines(csv_blocks(documents, suspicious=suspicious, terminal=sys.stdout.isatty()))
+    out.writelines(csv_blocks(documents, suspicious=suspicious, clean=clean))
     out.flush()
-
-
-def _csv_columns(suspicious: bool) -> tuple[str, ...]:
-    return (*CSV_COLUMNS, MARK) if suspicious else CSV_COLUMNS
-
-
-def _csv_row(document: Document, columns: Sequence[str]) -> list[str]:
-    cells = []
-    for name in columns:
-        value = document.get(name)
-        if value is None:
-            cells.append("")
-        elif isinstance(value, str):
-            cells.append(value)
-        else:
-            cells.append(to_json(value).decode("utf-8"))
-    return cells

@@ -71,6 +71,7 @@ def status(site: Site) -> dict[str, Any]:
         sinks[path] = {
             "state": "stopping" if sink.stopping else "waiting" if state.problem else "ok",
             "problem": state.problem,
+            "problem_since": state.problem_since,
             "backlog": journal.last_seq - cursor,
             "cursor": cursor,
             "messages": state.messages,

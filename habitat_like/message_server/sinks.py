@@ -79,12 +79,14 @@ class Sink:
 class SinkState:
     """How a sink fares, for the logs, ``/status`` and the metrics. Written by the sink's thread.
 
-    Each attribute is replaced as a whole, so other threads read it without a lock. ``problem`` is
-    None while all is well; ``last_success`` is UNIX seconds, None before the first.
+    Each attribute is replaced as a whole, so other threads read it without a lock. ``problem`` and
+    ``problem_since`` are None while all is well, ``last_success`` is None before the first; times
+    are in UNIX seconds.
     """
 
     def __init__(self) -> None:
         self.problem: str | None = None
+        self.problem_since: float | None = None
         self.last_success: float | None = None
         self.messages = 0
         self.batches = 0
@@ -230,7 +232,7 @@ class JournalSink(Sink):
 
     def _is_well(self) -> None:
         if self.state.problem is not None:
-            self.state.problem = None
+            self.state.problem = self.state.problem_since = None
             log.info("sink works again", extra={"sink": self.name})
 
     def _is_unwell(self, error: Exception) -> None:
@@ -238,6 +240,7 @@ class JournalSink(Sink):
         if not isinstance(error, Retry | JournalError):
             problem = f"{type(error).__name__}: {problem}"
         before, self.state.problem = self.state.problem, problem
+        self.state.problem_since = self.state.problem_since or time.time()
         if before is None:
             # One line for the change of state, not one for each try.
             expected = isinstance(error, Retry | JournalError)
