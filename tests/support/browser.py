@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
 from tests.support.net import program
@@ -70,6 +71,16 @@ class Person:
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("heading", name="Overview", level=1).wait_for()
+
+    def offences(self) -> list[str]:
+        """What of the page breaks a rule of WCAG 2.1 A or AA, as far as axe can tell."""
+        rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21aa"]}}
+        found = Axe().run(self.page, options=rules).response["violations"]
+        return [
+            f"{rule['id']}: {node['html']}: {node['failureSummary']}"
+            for rule in found
+            for node in rule["nodes"]
+        ]
 
     def _on_console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
