@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from tests.support.net import program
 
@@ -23,6 +23,8 @@ _ARGUMENTS = (
 )
 #: Milliseconds that a page may take to show what a test waits for, on a busy machine.
 PATIENCE = 15_000
+
+expect.set_options(timeout=PATIENCE)
 
 LAPTOP = {"width": 1280, "height": 800}
 TELEPHONE = {"width": 390, "height": 844}
