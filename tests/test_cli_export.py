@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from habitat_like.archive.base import Archive
+from habitat_like.cli import main
 from tests.conftest import CouchOpener
 from tests.support.cli import (
     PATIENCE,
@@ -28,7 +30,6 @@ from tests.support.cli import (
     on_terminal,
     store,
 )
-from tests.support.couch import CouchServer
 from tests.support.proxy import Action, Hang, Proxy
 
 NUMBER = 1200
@@ -51,6 +52,24 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]
 def archive(embedded_archive: Archive, everything: list[dict[str, Any]]) -> Archive:
     store(embedded_archive, everything)
     return embedded_archive
+
+
+@pytest.fixture
+def refused(
+    config_file: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., None]:
+    """Runs ``habitat export`` in this process: ``refused(code, said, *words)``."""
+    monkeypatch.setenv("HABITAT_CONFIG", config_file)
+
+    def refused(code: int, said: str, *words: str) -> None:
+        capfd.readouterr()
+        assert main(["export", *words]) == code
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        assert said in err
+
+    return refused
 
 
 def done(finished: subprocess.CompletedProcess[str], said: str) -> None:
@@ -152,49 +171,87 @@ def test_goes_on_after_a_disk_that_was_full(
 
 
 def test_goes_on_after_kill_9_and_an_archive_that_went(
-    proxy: Proxy, couch: CouchServer, couch_opener: CouchOpener, run: Run, tmp_path: Path
+    proxy: Proxy, couch_opener: CouchOpener, run: Run, tmp_path: Path
 ) -> None:
     archive = couch_opener()
     archive.prepare()
-    store(archive, documents())
+    large = [document(number, data={"string": "x" * 3000}) for number in range(600)]
+    store(archive, large)
     path = tmp_path / "out.ndjson"
-    third = threading.Event()
+    second = threading.Event()
     seen = 0
 
     def rule(method: str, request: str, body: bytes) -> Action | None:
         nonlocal seen
         seen += "_find" in request
-        if seen < 3:
+        if seen < 2:
             return None
-        third.set()
+        second.set()
         return Hang()
 
     proxy.rule = rule
     place = {"HABITAT_ARCHIVE_URI": archive.name}
     process = subprocess.Popen(
-        [sys.executable, "-m", "habitat_like.cli", "export", "--suspicious", str(path)],
-        env=environment(**place),
+        [sys.executable, "-m", "habitat_like.cli", "export", str(path)], env=environment(**place)
     )
-    assert third.wait(PATIENCE)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE) == 130
+    assert second.wait(PATIENCE)
+    process.kill()
+    process.wait(PATIENCE)
     part = Path(f"{path}.part")
-    assert len(lines(part)) == 1000
-    os.truncate(part, part.stat().st_size - 10)  # as if killed in the middle of a write
+    kept = len(lines(part))
+    assert (
+        0 < kept < 1000
+    )  # two pages were read, and what was collected since the last write is lost
+    os.truncate(part, part.stat().st_size - 10)
     proxy.rule = None
     proxy.refuse()
     gone = run("export", "--resume", str(path), **place)
-    fails(gone, 1, "check that it runs; about 999 messages are in")
+    fails(gone, 1, f"check that it runs; about {kept - 1} messages are in")
     proxy.start()
     done(
         run("export", "--resume", str(path), **place),
-        f"wrote {NUMBER} messages to {path}, {NUMBER - 999} of them now",
+        f"wrote 600 messages to {path}, {600 - kept + 1} of them now",
     )
-    assert lines(path) == documents()
+    assert lines(path) == large
+
+
+def test_goes_on_after_ctrl_c(proxy: Proxy, couch_opener: CouchOpener, tmp_path: Path) -> None:
+    """What was read is kept to the last message."""
+    archive = couch_opener()
+    archive.prepare()
+    store(archive, [document(number) for number in range(600)])
+    second = threading.Event()
+    seen = 0
+
+    def rule(method: str, request: str, body: bytes) -> Action | None:
+        nonlocal seen
+        seen += "_find" in request
+        if seen < 2:
+            return None
+        second.set()
+        return Hang()
+
+    proxy.rule = rule
+    path = tmp_path / "out.ndjson.gz"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "habitat_like.cli", "export", str(path)],
+        env=environment(HABITAT_ARCHIVE_URI=archive.name),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert second.wait(PATIENCE)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert said == (
+        f"habitat export: interrupted; about 500 messages are in {path}.part: go on with --resume\n"
+    )
+    with gzip.open(f"{path}.part", "rt") as part:
+        assert len(list(part)) == 500
 
 
 def test_goes_on_with_the_same_part_of_the_archive_alone(
-    run: Run, archive: Archive, tmp_path: Path
+    run: Run, archive: Archive, refused: Callable[..., None], tmp_path: Path
 ) -> None:
     path = tmp_path / "out.ndjson"
     part, notes = Path(f"{path}.part"), Path(f"{path}.part.json")
@@ -229,7 +286,7 @@ def test_goes_on_with_the_same_part_of_the_archive_alone(
     ]
     for words, said in wrong:
         cut(1000)
-        fails(run("export", "--resume", *words, str(path)), 1, said)
+        refused(1, said, "--resume", *words, str(path))
         assert part.read_bytes() == whole[:1000]
     other = {"HABITAT_ARCHIVE_URI": f"sqlite:{tmp_path}/other.sqlite"}
     fails(run("export", "--resume", str(path), **other), 1, "another archive.uri")
@@ -241,7 +298,7 @@ def test_goes_on_with_the_same_part_of_the_archive_alone(
         assert path.read_bytes() == whole
     cut(1000)
     notes.unlink()
-    fails(run("export", "--resume", str(path)), 1, "can't be read: leave out --resume")
+    refused(1, "can't be read: leave out --resume", "--resume", str(path))
     # Begun anew, and with --resume where there is nothing to go on with.
     for words in [filters, ("--resume", *filters)]:
         assert run("export", *words, str(path)).returncode == 0
@@ -257,13 +314,15 @@ def test_two_exports_to_one_file(run: Run, archive: Archive, tmp_path: Path) -> 
     assert run("export", str(path)).returncode == 0
 
 
-def test_wrong_usage(run: Run, archive: Archive, tmp_path: Path) -> None:
-    fails(run("export", "--resume"), 2, "--resume needs the FILE")
-    fails(run("export", "--resume", "/dev/null"), 2, "--resume needs the FILE")
-    fails(run("export", str(tmp_path)), 2, "is a directory")
-    fails(run("export", "--since", "soon", "x"), 2, "'soon' is no time")
-    fails(run("export", "--since", "now", "--until", "yesterday"), 2, "--since is later")
-    fails(run("export", str(tmp_path / "no" / "x.csv")), 1, "No such file or directory")
+def test_wrong_usage(
+    run: Run, archive: Archive, refused: Callable[..., None], tmp_path: Path
+) -> None:
+    refused(2, "--resume needs the FILE", "--resume")
+    refused(2, "--resume needs the FILE", "--resume", "/dev/null")
+    refused(2, "is a directory", str(tmp_path))
+    refused(2, "'soon' is no time", "--since", "soon", "x")
+    refused(2, "--since is later", "--since", "now", "--until", "yesterday")
+    refused(1, "No such file or directory", str(tmp_path / "no" / "x.csv"))
     assert run("export", "/dev/null").returncode == 0
 
 

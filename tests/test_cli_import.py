@@ -252,6 +252,9 @@ def test_files_that_are_none(run: Run, embedded_archive: Archive, tmp_path: Path
     (tmp_path / "noise").write_bytes(b"\x1f\x8bnothing")
     fails(run("import", str(tmp_path / "noise")), 1, "noise: the compressed file is damaged")
     assert run("import", write(tmp_path / "empty", [])).stdout.startswith("0 documents")
+    assert run("import", "-").stdout.startswith("0 documents")
+    closed = f"{sys.executable} -m habitat_like.cli import - <&-"
+    assert "standard input is closed" in subprocess.getoutput(closed)
 
 
 def test_a_bar_on_a_terminal(embedded_archive: Archive, config_file: str, tmp_path: Path) -> None:

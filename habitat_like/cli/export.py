@@ -52,9 +52,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     cls=options.Command,
     epilog=(
         "\b\n"
-        "Examples: habitat export archive.ndjson.gz\n"
-        "          habitat export --callsign M0ZDR --since 2026-11-01 november.csv\n"
-        "          habitat export --resume archive.ndjson.gz"
+        "Examples: habitat export --suspicious backup.ndjson.gz\n"
+        "          habitat export --resume backup.ndjson.gz\n"
+        "          habitat export --callsign M0ZDR --since 2026-11-01 november.csv"
     ),
 )
 @options.config_option
@@ -91,9 +91,9 @@ def command(
 ) -> None:
     """Write archived messages to FILE, or to standard output, the oldest first.
 
-    FILE is there when it is whole and on disk. Until then it is FILE.part, and what cuts the
-    export short, be it kill -9 or a full disk, costs no more than the last half row: --resume goes
-    on behind it. A FILE that ends in .gz is compressed.
+    FILE is there when it is whole and on disk. Until then it is FILE.part, which stays when the
+    export is cut short, be it by kill -9 or a full disk: --resume goes on behind its last whole
+    row. A FILE that ends in .gz is compressed. A backup needs --suspicious.
     """
     config = options.load_config(config_path)
     given = {

@@ -26,8 +26,9 @@ BATCH_BYTES = 8 * 1024 * 1024
     cls=options.Command,
     epilog=(
         "\b\n"
-        "Examples: habitat import archive.ndjson.gz\n"
-        "          habitat export | HABITAT_ARCHIVE_URI=couchdb://db/habitat habitat import -"
+        "Examples: habitat import backup.ndjson.gz\n"
+        "          HABITAT_ARCHIVE_URI=couchdb://old/habitat habitat export --suspicious |"
+        " habitat import -"
     ),
 )
 @options.config_option

@@ -56,6 +56,8 @@ class Source:
         """
         for file in self._files:
             if file == "-":
+                if sys.stdin is None:
+                    raise click.ClickException("standard input is closed")
                 yield from self._lines("standard input", sys.stdin.buffer)
                 continue
             with Path(file).open("rb") as raw:

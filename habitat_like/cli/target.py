@@ -17,7 +17,7 @@ from typing import BinaryIO
 import click
 
 #: Bytes that a PartFile collects before it writes; a member of a packed file holds so many.
-BLOCK = 4 * 1024 * 1024
+BLOCK = 1024 * 1024
 #: Of gzip: beyond it takes much more time for little.
 LEVEL = 6
 
