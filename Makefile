@@ -86,7 +86,7 @@ clean:
 
 # Where there is no atheris for this Python, the inputs are mutated without looking at coverage.
 .venv/.fuzz: .venv/.made pyproject.toml
-	.venv/bin/python -m pip install --quiet --only-binary :all: '.[fuzz]' || true
+	.venv/bin/python -m pip install --quiet --only-binary atheris --editable '.[fuzz]' || true
 	@touch $@
 
 $(NPM_PACKAGES): tests/couchdb/package.json tests/couchdb/package-lock.json | node

@@ -10,6 +10,7 @@ knows each id once, and a window of recently committed ids spares most repeats t
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import threading
 import time
@@ -27,9 +28,8 @@ from habitat_like.journal_file import (
     errors,
     file_size,
     last_seq,
-    rewrite_log,
-    sync,
 )
+from habitat_like.sqlite_log import rewrite_log, sync
 
 #: Ids in one generation of the window of recent ids; two generations are kept.
 RECENT_IDS = 16384
@@ -39,6 +39,8 @@ ROWS_PER_STATEMENT = 64
 PRUNE_CHUNK = 1000
 #: Bytes that ``probe`` writes at least, so that success means room for more than one message.
 PROBE_BYTES = 256 * 1024
+#: Bytes of the write-ahead log's file that are made at the start.
+WAL_ROOM = 16 * 1024 * 1024
 #: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
 WAL_LIMIT = 8 * 1024 * 1024
 #: Bytes over which ``read_timed`` leaves out a document's data.
@@ -107,7 +109,7 @@ class Journal:
         self._refused_bytes = 0
         try:
             self._connection = connect(self.path, sync, 2 * ROWS_PER_STATEMENT + 32)
-            rewrite_log(self._connection, self.path)
+            rewrite_log(self._connection, self.path, WAL_ROOM)
             self._keeper = connect(self.path, sync, 2 * ROWS_PER_STATEMENT + 32)
             self._last_seq = last_seq(self._connection)
             (self._page_size,) = self._connection.execute("PRAGMA page_size").fetchone()
@@ -136,6 +138,14 @@ class Journal:
     def size(self) -> int:
         """Bytes on disk, the write-ahead log included."""
         return sum(file_size(Path(f"{self.path}{end}")) for end in ("", "-wal"))
+
+    def disk(self) -> tuple[int, int] | None:
+        """The bytes that are free for us on the journal's disk, and its size; None if unknown."""
+        try:
+            usage = shutil.disk_usage(self.path.parent)
+        except OSError:
+            return None
+        return usage.free, usage.total
 
     def write(self, rows: Iterable[Row]) -> int:
         """Commit ``rows`` durably in one transaction; returns how many were really written.

@@ -5,27 +5,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from habitat_like.dead_letters import DeadLetters
 from habitat_like.files import DIRECTORY_MODE, FILE_MODE, make_file
+from habitat_like.sqlite_log import SYNC_ERRORS, sync
 
 #: Kept in the file's user_version. 2: dead letters know their message's id.
 FORMAT = 2
 #: "habl" in ASCII; tells this file from other SQLite files.
 APPLICATION_ID = 0x6861626C
-#: Bytes of the log's file that are made at the start and kept when it starts over.
-WAL_ROOM = 16 * 1024 * 1024
+#: Bytes of the log's file that are kept when it starts over.
 WAL_KEPT = 64 * 1024 * 1024
 #: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
 BUSY_TIMEOUT = 5.0
-
-#: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
-_SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
-_BLOCK = 1 << 20
 
 SCHEMA = f"""
 CREATE TABLE message (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, document BLOB NOT NULL);
@@ -73,33 +68,10 @@ def errors(path: Path, failed: type[JournalError] = JournalError) -> Iterator[No
     try:
         yield
     except sqlite3.Error as error:
-        is_sync = getattr(error, "sqlite_errorcode", 0) in _SYNC_ERRORS
+        is_sync = getattr(error, "sqlite_errorcode", 0) in SYNC_ERRORS
         raise (failed if is_sync else JournalError)(f"journal {path}: {error}") from error
     except OSError as error:
         raise JournalError(f"journal {path}: {error.strerror}") from error
-
-
-def rewrite_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Write the write-ahead log anew, byte for byte, and fsync it. Raises OSError.
-
-    After a failed fsync the kernel takes the pages for clean, so a log that is read well here may
-    not be on the disk, and no later fsync would bring it there. What is committed from now on must
-    not build on that.
-    """
-    connection.execute("BEGIN IMMEDIATE")  # keeps 'habitat journal' from writing to it meanwhile
-    try:
-        with contextlib.suppress(FileNotFoundError), Path(f"{path}-wal").open("r+b") as log:
-            while block := log.read(_BLOCK):
-                log.seek(-len(block), os.SEEK_CUR)
-                log.write(block)
-            # Room for what comes: an fsync of what makes the file grow takes twice as long. Zeros
-            # are no frames of a log (https://www.sqlite.org/fileformat2.html#walformat).
-            if shutil.disk_usage(path.parent).free > 16 * WAL_ROOM:
-                log.write(bytes(max(WAL_ROOM - log.tell(), 0)))
-            log.flush()
-            os.fsync(log.fileno())
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
@@ -200,12 +172,3 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def sync(path: Path) -> None:
-    """Bring a file or directory to the disk. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

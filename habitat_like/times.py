@@ -54,8 +54,7 @@ def parse(text: str, now: float) -> int:
             raise ValueError(f"{text!r} is too large for UNIX seconds; are these milliseconds?")
         return _clamp(float(word))
     if _AGO.fullmatch(word):
-        seconds = sum(float(number) * UNITS[unit] for number, unit in _PART.findall(word))
-        return _clamp(now - seconds)
+        return _clamp(now - parse_length(word.removesuffix("ago")))
     return _clamp(_iso(text))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -230,6 +231,10 @@ def test_status_of_a_running_gateway(habitat: HabitatFactory) -> None:
     assert lines[0].split() == ["state", "ready"]
     assert "a1, habitat_like" in lines[1]
     assert any(line.startswith("sink") and ARCHIVE_SINK in line for line in lines)
+    disk = os.statvfs(facts["journal"]["path"])
+    assert facts["journal"]["disk_size"] == disk.f_blocks * disk.f_frsize
+    assert 0 < facts["journal"]["disk_free"] < facts["journal"]["disk_size"]
+    assert any(re.fullmatch(r"disk +\d+\.\d GB free, \d+ %", line) for line in lines)
 
 
 def test_status_of_several_gateways(habitat: HabitatFactory, run: Run) -> None:

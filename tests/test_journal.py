@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from habitat_like import journal as journal_module
-from habitat_like import journal_file
 from habitat_like.dead_letters import DeadLetters
 from habitat_like.journal import Entry, Journal, Row
 from habitat_like.journal_file import JournalError, open_file
@@ -389,7 +388,7 @@ def test_a_large_log_is_reset_by_the_checkpoint(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "WAL_LIMIT", 100_000)
-    monkeypatch.setattr(journal_file, "WAL_ROOM", 0)
+    monkeypatch.setattr(journal_module, "WAL_ROOM", 0)
     journal = Journal(path)
     wal = Path(f"{path}-wal")
     for number in range(300):

@@ -245,6 +245,25 @@ def test_stopping_breaks_off_what_is_streamed_and_refuses_what_waits(
     assert made.offer() is None
 
 
+def test_a_client_that_takes_nothing_does_not_hold_up_a_stop(
+    mounted: Callable[..., Mounted],
+) -> None:
+    entered = threading.Event()
+
+    def endless(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+        start("200 OK", [])
+        while True:
+            yield bytes(1 << 20)
+            entered.set()
+
+    made = mounted(endless, threads=1, timeout=60)
+    streamed = made.send()
+    streamed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    while not entered.is_set():
+        streamed.recv(1 << 16)
+    assert made.end(timeout=1) == []
+
+
 def test_a_page_that_does_not_end_is_named(mounted: Callable[..., Mounted]) -> None:
     entered, go_on = threading.Event(), threading.Event()
 

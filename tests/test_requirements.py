@@ -124,7 +124,7 @@ def two_pins(tmp_path: Path) -> str:
 
 def run(requirements: str, url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "tools/audit.py", requirements, "--osv-url", url],
+        [sys.executable, "tools/audit.py", requirements, "--osv-url", url, "--patience=60"],
         cwd=ROOT,
         capture_output=True,
         text=True,

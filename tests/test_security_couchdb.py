@@ -255,12 +255,16 @@ def test_the_password_is_in_nothing_that_is_said(
     else:
         uri = uri.replace("habitat@", f"habitat:{quote(SECRET, safe='')}@")
         gateway.config["archive"]["uri"] = uri
-    answers = iter([Answer(401), Answer(302, headers={"Location": "http://127.0.0.1:1/"})])
-    proxy.rule = lambda method, path, body: next(answers, Answer(500, b"<html>broken</html>"))
+    redirect = Answer(302, headers={"Location": "http://127.0.0.1:1/"})
+    answers = iter([Answer(401), redirect, Answer(500, b"<html>broken</html>")])
+    proxy.rule = lambda method, path, body: next(answers, None)
     gateway.start()
     assert gateway.scgi("POST", "/message", GOOD).status == 200
-    eventually(lambda: gateway.status()["archive"]["retries"] > 3)
+    gateway.wait_until_archived()
+    assert gateway.status()["archive"]["retries"] >= 3
     text = spoken(gateway)
+    proxy.rule = lambda method, path, body: Answer(401)
+    text += spoken(gateway)
     assert log_entries(gateway)
     token = base64.b64encode(f"habitat:{SECRET}".encode()).decode()
     for secret in (SECRET, quote(SECRET, safe=""), token, "s3cr3t"):

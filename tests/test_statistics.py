@@ -144,6 +144,44 @@ def test_stations_are_searched_sorted_and_paged(site: Site) -> None:
             reader.stations(sort="callsign; DROP TABLE station")
 
 
+@pytest.mark.parametrize("sort", ["callsign", "last_heard", "name", "messages_today"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_pages_of_stations_go_on_where_the_last_ended(
+    site: Site, sort: str, descending: bool
+) -> None:
+    for number, callsign in enumerate("BDACEFG"):
+        site.clock.now += number % 2
+        site.write(callsign)
+    for callsign in "AC":
+        site.upload({**INFO, "callsign": callsign, "data": {"name": "Ann"}})
+    site.count()
+    with site.ask() as reader:
+        whole = reader.stations(sort=sort, descending=descending).stations
+        seen: list[Any] = []
+        while page := reader.stations(
+            sort=sort,
+            descending=descending,
+            limit=2,
+            after=(getattr(seen[-1], sort), seen[-1].callsign) if seen else None,
+        ).stations:
+            seen += page
+        assert seen == list(whole)
+        assert len(seen) == 7
+
+
+def test_stations_are_narrowed_by_when_they_were_last_heard(site: Site) -> None:
+    with site.ask() as reader:
+        assert reader.last_heard() is None
+    for callsign in "ABC":
+        site.write(callsign)
+        site.clock.now += HOUR
+    site.count()
+    with site.ask() as reader:
+        page = reader.stations(heard_since=MIDNIGHT + HOUR, heard_before=MIDNIGHT + 2 * HOUR)
+        assert (page.total, [one.callsign for one in page.stations]) == (1, ["B"])
+        assert reader.last_heard() == MIDNIGHT + 2 * HOUR
+
+
 def test_silent_is_who_was_heard_lately_but_not_just_now(site: Site) -> None:
     for callsign, hours in [("LONG-AGO", 9 * 24), ("SILENT", 20), ("SILENTER", 30), ("HERE", 0)]:
         site.clock.now = MIDNIGHT + 20 * DAY - hours * HOUR

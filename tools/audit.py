@@ -81,12 +81,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Look for known holes in pinned versions.")
     parser.add_argument("requirements", nargs="?", default=str(ROOT / "requirements.txt"))
     parser.add_argument("--osv-url", help="another OSV database than the public one")
+    parser.add_argument("--patience", type=float, default=FIRST, help="seconds for a first answer")
     arguments = parser.parse_args()
     try:
         pinned = pins(Path(arguments.requirements).read_text(encoding="utf-8"))
         if not pinned:
             raise RuntimeError(f"{arguments.requirements} names no package")
-        audit(pinned[:1], arguments.osv_url, FIRST)
+        audit(pinned[:1], arguments.osv_url, arguments.patience)
         holes = audit(pinned, arguments.osv_url, ALL)
     except Unreachable as error:
         print(f"audit: left out, the advisory database can't be reached ({error})")

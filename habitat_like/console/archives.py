@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import msgspec
+from flask import current_app
 
 from habitat_like.archive import Archive, ArchiveUnavailable, open_archive
 from habitat_like.config import ArchiveConfig
@@ -57,3 +58,9 @@ class Archives:
         while not self._idle.empty():
             if (archive := self._idle.get_nowait()) is not None:
                 archive.close()
+
+
+def this_archives() -> Archives:
+    """Those of the application that the present request is for."""
+    archives: Archives = current_app.extensions["archives"]
+    return archives

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, render_template
+from flask import (
+    Blueprint,
+    Response,
+    after_this_request,
+    current_app,
+    g,
+    render_template,
+    url_for,
+)
 
 from habitat_like.archive import ArchiveError
 from habitat_like.journal_file import JournalError
+from habitat_like.statistics import Reader
 
 if TYPE_CHECKING:
     from habitat_like.main import Program
@@ -49,6 +59,27 @@ def this_program() -> Program:
     return program
 
 
+def statistics() -> Reader:
+    """The statistics, opened once for the present request. Raises JournalError."""
+    if "statistics" not in g:
+        g.statistics = Reader(this_program().journal.path)
+    reader: Reader = g.statistics
+    return reader
+
+
+def close_statistics(_: object = None) -> None:
+    """After each request: close what it opened."""
+    if (reader := g.pop("statistics", None)) is not None:
+        reader.close()
+
+
+def link(endpoint: str, **arguments: Any) -> str | None:
+    """The address of a page, None where this console has no such page."""
+    if endpoint not in current_app.view_functions:
+        return None
+    return url_for(endpoint, **arguments)
+
+
 def json_response(data: Any, status: int = 200) -> Response:
     """``data`` as JSON; Structs of msgspec are objects."""
     body = msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n"
@@ -58,13 +89,31 @@ def json_response(data: Any, status: int = 200) -> Response:
 class Problem(Exception):
     """A request that can't be answered as asked; the text is one line for people."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, retry_after: int | None = None) -> None:
+        """``retry_after`` is in seconds."""
         super().__init__(text)
         self.status = status
+        self.retry_after = retry_after
+
+
+@contextlib.contextmanager
+def page_errors() -> Iterator[None]:
+    """What the archive and the journal raise inside becomes a page with 503."""
+    try:
+        yield
+    except (ArchiveError, JournalError) as error:
+        raise Problem(503, str(error)) from error
+
+
+def answer_with(status: int) -> None:
+    """Have the present page sent with this status, although it can be shown."""
+
+    @after_this_request
+    def change(response: Response) -> Response:
+        response.status_code = status
+        return response
 
 
 def _data(view: View, arguments: dict[str, Any]) -> dict[str, Any]:
-    try:
+    with page_errors():
         return view(**arguments)
-    except (ArchiveError, JournalError) as error:
-        raise Problem(503, str(error)) from error

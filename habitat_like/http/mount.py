@@ -64,6 +64,9 @@ class Mount:
         self._threads: list[threading.Thread] = []
         # Written by stop, read by all.
         self._stopping = False
+        # Guards _clients, so that join can cut off those that take nothing.
+        self._lock = threading.Lock()
+        self._clients: set[socket.socket] = set()
 
     def start(self) -> None:
         """Start the threads."""
@@ -84,7 +87,17 @@ class Mount:
         self._interrupt()
 
     def join(self, deadline: float) -> list[str]:
-        """Join the threads by ``deadline`` (monotonic); returns the names of those still busy."""
+        """Join the threads by ``deadline`` (monotonic); returns the names of those still busy.
+
+        Clients that have not taken their answer when half of the time is over are cut off.
+        """
+        half = time.monotonic() + (deadline - time.monotonic()) / 2
+        for thread in self._threads:
+            thread.join(max(half - time.monotonic(), 0))
+        with self._lock:
+            for client in self._clients:
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))
         return alive(self._threads)
@@ -93,7 +106,11 @@ class Mount:
         while (visit := self._queue.get()) is not None:
             with socket.socket(fileno=visit.fd) as client:
                 client.settimeout(self._timeout)
+                with self._lock:
+                    self._clients.add(client)
                 status = self._serve(visit, client)
+                with self._lock:
+                    self._clients.discard(client)
             self._report(self.name, status)
 
     def _serve(self, visit: Visit, client: socket.socket) -> int:

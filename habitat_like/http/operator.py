@@ -71,6 +71,7 @@ def status(site: Site) -> dict[str, Any]:
         sinks[path] = {
             "state": "stopping" if sink.stopping else "waiting" if state.problem else "ok",
             "problem": state.problem,
+            "problem_since": state.problem_since,
             "backlog": journal.last_seq - cursor,
             "cursor": cursor,
             "messages": state.messages,
@@ -81,6 +82,7 @@ def status(site: Site) -> dict[str, Any]:
             "dead_letters": program.dead_letters.get(path, 0),
         }
     problem = site.problem()
+    disk_free, disk_size = journal.disk() or (None, None)
     uploads = getattr(program, "hisparc", None)
     statistics = getattr(program, "statistics", None)
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
@@ -103,6 +105,8 @@ def status(site: Site) -> dict[str, Any]:
             "path": str(journal.path),
             "last_seq": journal.last_seq,
             "bytes": journal.size(),
+            "disk_free": disk_free,
+            "disk_size": disk_size,
         },
         "archive": archive,
         "sinks": sinks,

@@ -166,25 +166,46 @@ class Reader:
         sort: str = "callsign",
         *,
         descending: bool = False,
+        heard_since: float = 0,
+        heard_before: float = MAX_TIME + 1,
         limit: int = 50,
         offset: int = 0,
+        after: tuple[Any, str] | None = None,
     ) -> StationPage:
         """Stations whose callsign or name has ``search`` in it (upper and lower case are the same).
 
-        Sorted by ``sort``, one of SORTS, then by callsign; what is unknown comes last. Raises
-        ValueError for anything else to sort by.
+        Those last heard at ``heard_since`` or later, and before ``heard_before``. Sorted by
+        ``sort``, one of SORTS, then by callsign; what is unknown comes last. ``after``, the value
+        that is sorted by and the callsign of a station, begins behind it, also where stations
+        have come or gone. Raises ValueError for anything else to sort by.
         """
         if sort not in SORTS:
             raise ValueError(f"sort by one of {', '.join(SORTS)}")
-        order = "DESC" if descending else "ASC"
-        parameters = {**self._today(), "search": _pattern(search), "limit": limit, "at": offset}
+        order, beyond = ("DESC", "<") if descending else ("ASC", ">")
+        parameters = {
+            **self._today(),
+            "search": _pattern(search),
+            "since": heard_since,
+            "before": heard_before,
+            "limit": limit,
+            "at": offset,
+        }
+        wanted = f"{_SEARCH} AND s.last_heard >= :since AND s.last_heard < :before"
+        behind = wanted
+        if after is not None:
+            value, callsign = after
+            parameters |= {"value": value, "callsign": callsign}
+            equal = f"{sort} IS :value AND s.callsign {beyond} :callsign"
+            if value is not None:
+                equal = f"{sort} {beyond} :value OR {sort} IS NULL OR {equal}"
+            behind = f"{wanted} AND ({equal})"
         rows = self._rows(
-            f"SELECT {_STATION} FROM station s WHERE {_SEARCH}"  # noqa: S608
+            f"SELECT {_STATION} FROM station s WHERE {behind}"  # noqa: S608
             f" ORDER BY {sort} IS NULL, {sort} {order}, s.callsign {order} LIMIT :limit OFFSET :at",
             parameters,
         )
         ((total,),) = self._rows(
-            f"SELECT count(*) FROM station s WHERE {_SEARCH}",  # noqa: S608
+            f"SELECT count(*) FROM station s WHERE {wanted}",  # noqa: S608
             parameters,
         ) or [(0,)]
         return StationPage(total, _stations(rows))
@@ -219,6 +240,10 @@ class Reader:
             (day - known * DAY, day, OTHERS, day),
         )
         return tuple(Absent(*row) for row in rows)
+
+    def last_heard(self) -> int | None:
+        """When the last message of any station came in, None if there never was one."""
+        return self._number("SELECT coalesce(max(last_heard), 0) FROM station") or None
 
     def heard_since(self, when: float) -> int:
         """How many stations were heard at ``when`` or later."""

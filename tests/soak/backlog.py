@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
-import itertools
 import signal
 import statistics
 import time
-from collections.abc import Iterator
 
-from benchmarks import prepared
-from habitat_like.config import ArchiveConfig
+from benchmarks.process import cpu
+from benchmarks.rows import drain
 from tests.soak.checks import STUCK, check_archived_once
+from tests.soak.look import by_neighbours, look
 from tests.soak.run import Run, scenario
 from tests.soak.traffic import Traffic
 from tests.soak.watch import Watch
@@ -22,7 +20,7 @@ from tests.support.wait import eventually
 MESSAGES = 1_000_000
 DATABASE = "soak-backlog"
 OTHER_DATABASE = "soak-bulk"
-BATCH = ArchiveConfig().batch
+BATCH = drain.BATCH
 CONNECTIONS = 64
 #: The archive is away for a while, and the backlog must not be what limits.
 CONFIG = {"max_backlog": 10 * MESSAGES}
@@ -64,43 +62,49 @@ def _fill(run: Run, habitat: Habitat, traffic: Traffic) -> None:
 
 def _compare_rates(run: Run, habitat: Habitat, traffic: Traffic) -> None:
     """By turns the gateway with the backlog and a new one, so that both meet the same machine."""
-    ratios, rates = [], []
+    rates, costs, kept = [], [], []
     nowhere = {"archive": {"uri": "couchdb://127.0.0.1:9/nowhere"}, "journal": CONFIG}
     seconds = run.seconds(3, 0.1)
     for number in range(run.number(8, 1)):
         fresh = run.gateway(f"fresh{number}", nowhere).start()
         other = run.traffic()
-        other.send(fresh.socket_path, min(0.5, seconds), connections=CONNECTIONS)
-        new = other.send(fresh.socket_path, seconds, connections=CONNECTIONS).rate
-        old = traffic.send(habitat.socket_path, seconds, connections=CONNECTIONS).rate
-        again = other.send(fresh.socket_path, seconds, connections=CONNECTIONS).rate
+        look(fresh, other, min(0.5, seconds))
+        looks = [
+            look(fresh, other, seconds),
+            look(habitat, traffic, seconds),
+            look(fresh, other, seconds),
+        ]
         assert fresh.stop() == 0
-        rates.append(old)
-        ratios.append(old / ((new + again) / 2))
-    ratio = statistics.median(ratios)
-    run.figure("taken in with the backlog, messages/s", [round(rate) for rate in rates])
-    run.figure("the same by a new gateway's", [round(one, 2) for one in ratios])
+        kept.append(looks[1].rate)
+        rates += by_neighbours(looks, "rate")
+        costs += by_neighbours(looks, "cpu")
+    rate, cost = statistics.median(rates), statistics.median(costs)
+    run.figure("taken in with the backlog, messages/s", [round(one) for one in kept])
+    run.figure("the same by a new gateway's", [round(one, 2) for one in rates])
+    run.figure("CPU for a message by a new gateway's", [round(one, 2) for one in costs])
     run.demand(
-        "accept rate with the backlog by that without", "at least 0.9", f"{ratio:.2f}", ratio >= 0.9
+        "messages/s with the backlog by those without", "at least 0.9", f"{rate:.2f}", rate >= 0.9
     )
+    run.demand("CPU for a message by that without", "at most 1.1", f"{cost:.2f}", cost <= 1.1)
 
 
 def _restart(run: Run, habitat: Habitat) -> None:
-    took = []
+    took, used = [], []
     for how in ("SIGTERM", "SIGTERM", "SIGKILL"):
         habitat.signal(signal.Signals[how])
         habitat.wait()
         begin = time.monotonic()
         habitat.start()
         took.append(time.monotonic() - begin)
+        used.append(cpu(habitat.pid) / 1e6)
+    run.figure("CPU of each start-up, s", [round(one, 2) for one in used])
     found = ", ".join(f"{one:.2f}" for one in took)
     run.demand("start-up with it, s", "under 2", found, max(took) < 2)
 
 
 def _drain(run: Run, habitat: Habitat, couch: CouchServer) -> None:
     """Drain it, stopped now and then for a look at how fast the archive itself is."""
-    couch.create(OTHER_DATABASE)
-    bodies = _bodies(run.number(20, 1) * BATCH)
+    drain.prepare(couch, OTHER_DATABASE)
     eventually(lambda: habitat.status()["archive"]["state"] == "ok", "the archive is found")
     drained: list[float] = []
     bulk: list[float] = []
@@ -115,7 +119,7 @@ def _drain(run: Run, habitat: Habitat, couch: CouchServer) -> None:
         drained.append((at_first - left) / (time.monotonic() - begin))
         habitat.signal(signal.SIGSTOP)
         try:
-            bulk.append(_bulk(couch, bodies, run.number(20, 1)))
+            bulk.append(_bulk(couch, run.number(20, 1), len(bulk)))
         finally:
             habitat.signal(signal.SIGCONT)
         left = habitat.status()["backlog"]
@@ -125,26 +129,8 @@ def _drain(run: Run, habitat: Habitat, couch: CouchServer) -> None:
     run.demand("drained by the archive's own rate", "at least 0.8", f"{ratio:.2f}", ratio >= 0.8)
 
 
-def _bodies(count: int) -> Iterator[bytes]:
-    """Endless prebuilt bodies; each turn's are made before its time is taken."""
-    for first in itertools.count(0, count):
-        for batch in prepared.batches(prepared.rows(count, first), BATCH):
-            yield b'{"docs":[' + b",".join(document for _, document in batch) + b"]}"
-
-
-def _bulk(couch: CouchServer, bodies: Iterator[bytes], requests: int) -> float:
+def _bulk(couch: CouchServer, requests: int, turn: int) -> float:
     """Documents/s of so many requests; one more before them waits for what is still under way."""
-    todo = list(itertools.islice(bodies, requests + 1))
-    connection = http.client.HTTPConnection(*couch.address, timeout=60)
-    begin = 0.0
-    for body in todo:
-        connection.request(
-            "POST", f"/{OTHER_DATABASE}/_bulk_docs", body, {"Content-Type": "application/json"}
-        )
-        reply = connection.getresponse()
-        reply.read()
-        assert reply.status == 201, f"_bulk_docs answered {reply.status}"
-        begin = begin or time.monotonic()
-    took = time.monotonic() - begin
-    connection.close()
-    return requests * BATCH / took
+    count = (requests + 1) * BATCH
+    bodies = drain.bulk_bodies(count, BATCH, turn * count)
+    return requests * BATCH / drain.bulk_seconds(couch, OTHER_DATABASE, bodies)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 from benchmarks.load import Outcome
+from benchmarks.process import cpu
 from tests.soak.checks import check_archived_once, wait_until_drained
 from tests.soak.run import Run, scenario
 from tests.soak.watch import Watch
@@ -68,6 +69,7 @@ def hour(run: Run) -> None:
     rate = SHARE * capacity
     run.figure("rate, messages/s", round(rate))
     outcomes: list[Outcome] = []
+    used = cpu(habitat.pid)
     slice_seconds = run.seconds(30, 0.5)
     end = time.monotonic() + run.seconds(3600, 2)
     with Watch(habitat, run.seconds(1, 0.05)) as watch:
@@ -80,6 +82,7 @@ def hour(run: Run) -> None:
         stopped = time.monotonic()
         wait_until_drained(habitat)
         run.figure("seconds until the backlog was 0", round(time.monotonic() - stopped, 1))
+    used_after = cpu(habitat.pid)
     run.keep(watch.samples)
     run.figure("restarts of the archive", restarts.count)
     answers = Counter[str]()
@@ -90,6 +93,8 @@ def hour(run: Run) -> None:
     sent = sum(answers.values())
     run.figure("requests", dict(answers))
     run.figure("p99, ms: median and worst slice", _worst([one.ok.p99 / 1000 for one in outcomes]))
+    messages = answers["ok"]
+    run.figure("the gateway's CPU, µs a message", round((used_after - used) / messages, 1))
     run.figure("largest backlog", round(max(watch.samples.backlog)))
     run.demand(
         "answered 200", "all", f"{answers['ok']} of {sent}", answers["ok"] == sent, timed=False
