@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -251,9 +252,11 @@ def test_a_journal_without_statistics_answers_as_an_empty_one(tmp_path: Path) ->
 
 
 def test_the_tables_are_no_change_of_the_format(site: Site) -> None:
-    site.count()
-    with sqlite3.connect(site.path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    with contextlib.closing(sqlite3.connect(site.path)) as connection:
+        before = connection.execute("PRAGMA user_version").fetchone()
+        site.count()
+        assert connection.execute("SELECT count(*) FROM counted").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == before
 
 
 def test_a_series_has_bounds(site: Site) -> None:
