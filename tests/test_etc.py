@@ -14,6 +14,7 @@ import yaml
 from habitat_like import config as configuration
 from habitat_like import main
 from habitat_like.cli.nginx import location_block
+from habitat_like.reload import RELOADABLE
 from tests.support.docs import COMMENTED, ETC, KEYS, VARIABLES
 from tests.support.net import free_port, program
 from tools.run import nginx_command
@@ -76,7 +77,7 @@ def test_shipped_config_tells_what_a_reload_takes_up() -> None:
             comment = []
         if not line.lstrip().startswith("#"):
             comment = []
-    assert marked == main.RELOADABLE
+    assert marked == RELOADABLE
 
 
 def location(conf: str) -> list[str]:
