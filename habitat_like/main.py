@@ -159,8 +159,7 @@ class Program:
             logger.error("threads did not stop in time", extra={"threads": ", ".join(left)})
             logging.shutdown()
             os._exit(FAILED)
-        drained = self._drain is None or not self._drain.failed
-        return DONE if drained and not self._failed else FAILED
+        return FAILED if self._failed else DONE
 
     def _run(self) -> None:
         # Takes a while to import, and the gateway's thread must not wait for it.
@@ -354,7 +353,10 @@ class Program:
         for _, outcome in self._take_reloads():
             outcome.cancel()
         if self._drain is not None:
-            self._drain.outcome.set_result(self.journal.backlog)
+            undone = self.journal.backlog
+            # Who stopped it in the middle got what they asked for.
+            self._failed |= undone > 0 and not self._stop_asked
+            self._drain.outcome.set_result(undone)
         if self._control is not None:
             left += self._control.shutdown()
         return left

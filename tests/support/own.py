@@ -67,6 +67,11 @@ def wait_and_push(application: InsertApplication, ip: str, args: Args) -> None:
     application.message(ip, args)
 
 
+def wait_and_push_all(application: InsertApplication, ip: str, args: Args) -> Any:
+    wait(application, ip, args)
+    return application.messages(ip, args)
+
+
 def push_and_wait(application: InsertApplication, ip: str, args: Args) -> None:
     application.message(ip, args)
     wait_and_push(application, ip, args)
