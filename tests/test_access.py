@@ -196,6 +196,11 @@ def test_a_mistake_is_one_line_that_names_the_key(tmp_path: Path, text: str, say
     assert "\n" not in str(caught.value)
 
 
+def test_lists_come_from_the_environment_too() -> None:
+    environ = {"HABITAT_ACCESS_DENY": "192.0.2.0/24, 2001:db8::/32"}
+    assert configuration.load(None, environ).access.deny == ("192.0.2.0/24", "2001:db8::/32")
+
+
 # -- a gateway behind nginx
 
 
