@@ -108,6 +108,19 @@ class HisparcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum_year: Annotated[int, msgspec.Meta(ge=1980, le=9999)] = 2020
 
 
+class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys under ``console``."""
+
+    password_file: Text | None = None
+    trust_proxy_auth: bool = False
+    session_lifetime: Seconds = 28800
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a console: only where its users can be told from others."""
+        return self.password_file is not None or self.trust_proxy_auth
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration. ``types`` maps a message type to a dotted path (docs/extending)."""
 
@@ -116,6 +129,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archive: ArchiveConfig = ArchiveConfig()
     hisparc: HisparcConfig = HisparcConfig()
     access: AccessConfig = AccessConfig()
+    console: ConsoleConfig = ConsoleConfig()
     control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
     sinks: tuple[Text, ...] = ("habitat_like.archive.ArchiveSink",)
@@ -236,8 +250,12 @@ def archive_uri(config: ArchiveConfig) -> ArchiveUri:
         )
     try:
         parts = urlsplit(uri)
-    except ValueError as error:
-        raise ConfigError(f"archive.uri: {error}") from None
+    except ValueError:
+        # Its text may have a part of the password in it.
+        raise ConfigError(
+            "archive.uri: can't be read as an address; in the user or the password write [ ] and"
+            " all that is not ASCII as %XX, or put the password into archive.password_file"
+        ) from None
     try:
         port = parts.port
     except ValueError:
@@ -266,9 +284,28 @@ def archive_uri(config: ArchiveConfig) -> ArchiveUri:
     return ArchiveUri(scheme, database, f"{host}:{port or default_port}", user, password)
 
 
+def disk_places(config: Config) -> dict[str, Path]:
+    """The directories that grow with what comes in: the journal's, and an embedded archive's."""
+    places = {"journal": Path(config.journal.path).resolve().parent}
+    scheme, _, path = config.archive.uri.partition(":")
+    if scheme == "sqlite":
+        places["archive"] = Path(path).resolve().parent
+    return places
+
+
 def mask(uri: str) -> str:
-    """``uri`` with the password, if there is one, written as ***."""
-    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", uri)
+    """``uri`` with the password, if there is one, written as ***.
+
+    Of what is no address, nothing before the last @ is shown: it may be half of a password.
+    """
+    head, at, tail = uri.rpartition("@")
+    if not at or uri.startswith("sqlite:"):
+        return uri
+    scheme, slashes, credentials = head.partition("//")
+    if not slashes:
+        return f"***@{tail}"
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}//{user}:***@{tail}" if colon else uri
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -325,7 +362,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'gateway:', got {_kind(tree)}")
-    for section in ("gateway", "journal", "archive", "hisparc", "access", "control", "log"):
+    for section in {key.partition(".")[0] for key, _ in keys() if "." in key}:
         if section in tree and tree[section] is None:
             tree[section] = {}
     return tree

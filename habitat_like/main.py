@@ -24,6 +24,7 @@ from habitat_like.access import Access
 from habitat_like.config import (
     Config,
     ConfigError,
+    disk_places,
     load,
     make_importable,
     mask,
@@ -40,6 +41,7 @@ from habitat_like.journal_file import JournalError, JournalFailed
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
 from habitat_like.reload import RELOADABLE, Reloaded, differences, put_in_force
+from habitat_like.statistics import Collector
 from habitat_like.steering import Steering
 
 logger = logging.getLogger(__name__)
@@ -119,6 +121,7 @@ class Program:
         self.journal: Journal
         self.server: Server
         self.gateway: SCGIApplication
+        self.statistics: Collector
         self._stopped = threading.Event()
         # The main thread waits for it. Unlike an Event's set, its put is safe in a signal handler.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -283,6 +286,9 @@ class Program:
             self.gateway = SCGIApplication(
                 self.server, self, config.gateway.socket, config.gateway.timeout
             )
+            self.statistics = Collector(self.journal, self.gateway.metrics, disk_places(config))
+            if config.console.is_on:
+                self._mount_console()
             self._prune_at = time.monotonic()
             self._housekeeping()
             self._start_control()
@@ -295,6 +301,7 @@ class Program:
             self.journal.close()
             raise
         self.server.start()
+        self.statistics.start()
         logger.info(
             "habitat_like started",
             extra={
@@ -320,6 +327,11 @@ class Program:
                 extra={"sink": name},
             )
 
+    def _mount_console(self) -> None:
+        from habitat_like.console import app  # noqa: PLC0415 (slow, and off by default)
+
+        self.gateway.mount(app.mount(self))
+
     def _start_control(self) -> None:
         """Listen on the control socket; stations are served without one all the same."""
         try:
@@ -328,7 +340,7 @@ class Program:
             logger.error("habitat ctl can't reach this gateway", extra={"why": str(error)})
 
     def _take_down(self) -> list[str]:
-        """Stop the gateway, the sinks, the journal, control; returns the threads that are left."""
+        """Stop gateway, sinks, statistics, journal, control; returns the threads that are left."""
         self._notify("STOPPING=1")
         if self._control is not None:
             self._control.close()
@@ -341,6 +353,8 @@ class Program:
             # What the slow lane still had came in just now.
             self._wait_for_sinks(self._drain, begin + timeout * 0.8)
         left += self.server.shutdown(max(begin + timeout * 0.95 - time.monotonic(), 0))
+        # Last, as sinks may push messages until they stop.
+        left += self.statistics.stop(begin + timeout - time.monotonic())
         if not left:
             self.journal.close()
         logger.info(

@@ -35,6 +35,7 @@ from habitat_like.journal import Journal
 from habitat_like.journal_file import JournalError
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
+from habitat_like.statistics import Collector
 from habitat_like.steering import Steering
 from habitat_like.threads import start_thread
 
@@ -240,10 +241,13 @@ class Standalone:
             for path in config.sinks:
                 self.server.load(path)
             self._site = Site(self.server, self)
+            places = configuration.disk_places(config)
+            self.statistics = Collector(self.journal, self._site.metrics, places)
         except BaseException:
             self.journal.close()
             raise
         self.server.start()
+        self.statistics.start()
         self._keeper = start_thread("housekeeping", self._keep_house)
         atexit.register(self.close)
 
@@ -268,7 +272,8 @@ class Standalone:
             return
         self._stopping.set()
         self._keeper.join(STOP_TIMEOUT)
-        if not self.server.shutdown(STOP_TIMEOUT) and not self._keeper.is_alive():
+        left = self.server.shutdown(STOP_TIMEOUT) + self.statistics.stop(STOP_TIMEOUT)
+        if not left and not self._keeper.is_alive():
             self.journal.close()
 
     def _keep_house(self) -> None:

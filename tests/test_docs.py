@@ -183,6 +183,13 @@ def test_every_page_is_in_the_index() -> None:
             assert f"]({page})" in text("README.md")
 
 
+def test_tests_that_are_named_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)`", text("docs/security.md"))
+    assert named
+    for path in named:
+        assert (ROOT / path).is_file(), path
+
+
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
@@ -195,7 +202,7 @@ def test_make_targets_exist() -> None:
 def test_readme_shows_what_make_run_prints() -> None:
     # The text has the port and paths of an example; tests of `make run` look at the real thing.
     source = (ROOT / "tools" / "run.py").read_text().replace("\\\n", "").replace("{{", "{")
-    for line in ("upload a message", "find it in the archive", "Ctrl-C stops both."):
+    for line in ("upload a message", "find it in the archive", "See what flows on", "Ctrl-C stops"):
         assert line in source
         assert line in text("README.md")
     upload = next(line for line in text("README.md").splitlines() if "curl -s" in line)

@@ -19,6 +19,7 @@ from habitat_like.message import InvalidMessage, Registry, import_path
 
 if TYPE_CHECKING:
     from habitat_like.config import Config
+    from habitat_like.http.mount import Mount
     from habitat_like.maintenance import Closed
     from habitat_like.message_server import Server
 
@@ -130,7 +131,8 @@ class Action(NamedTuple):
     A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. A
     ``bulk`` one waits for nothing, but computes for milliseconds: it runs on the bulk thread. All
     others run on the slow lane's threads, where they can hold up nobody. With ``subpaths`` it is
-    also called for paths below its own, which it finds in ``Args.path``.
+    also called for paths below its own, which it finds in ``Args.path``. A ``mount`` takes whole
+    requests over, with their connections, and answers them by itself; ``call`` is then not used.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Action(NamedTuple):
     fast: bool = False
     subpaths: bool = False
     bulk: bool = False
+    mount: Mount | None = None
 
 
 def action(

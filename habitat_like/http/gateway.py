@@ -19,6 +19,7 @@ from habitat_like.http.actions import Refused, Reply, to_reply, unavailable
 from habitat_like.http.connection import Connection, finish_sending, send
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import Listener
+from habitat_like.http.mount import Visit
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
 from habitat_like.journal import Row
@@ -36,6 +37,9 @@ TICK = 1.0
 STOP_GRACE = 1.0
 #: Seconds between two lines in the log about the same thing.
 LOG_EVERY = 60.0
+#: The share of ``gateway.timeout`` that a request may have to wait for a thread of the slow lane.
+#: Over it, it is told at once: it would hold a place, and hear the same when its time is up.
+PATIENCE = 0.5
 #: Threads for bulk actions, and for the big and the compressed bodies of fast ones: apart from the
 #: others, so that uploads never wait for a user's own slow actions. They compute, so more than one
 #: gains nothing.
@@ -229,18 +233,29 @@ class Gateway:
         before = len(rows)
         handler = SCGIHandler(request, None, self._site)
         reply = handler.handle()
-        if reply is None and self._is_crowded():
-            reply = _CROWDED
         if reply is None:
-            connection = Connection(fd, started, time.monotonic() + self._timeout)
-            connection.handler = handler
-            self._connections[fd] = connection
-            workers = self.bulk if handler.is_bulk() else self.workers
-            workers.put(connection, handler)
-            return
+            if not self._is_crowded() and self._give_away(fd, request, started, handler):
+                return
+            reply = _CROWDED
         if reply.status >= 400:
             del rows[before:]  # a refused request changes nothing
         answers.append(Answer(fd, started, handler.name, handler.ip, reply, len(rows) > before))
+
+    def _give_away(
+        self, fd: int, request: scgi.Request, started: float, handler: SCGIHandler
+    ) -> bool:
+        """Give a request to its mount, or to the slow lane; False where too much waits there."""
+        mount = handler.action and handler.action.mount
+        if mount is not None:
+            return mount.put(Visit(fd, request, handler.path))
+        workers = self.bulk if handler.is_bulk() else self.workers
+        if workers.delay >= self._timeout * PATIENCE:
+            return False
+        connection = Connection(fd, started, time.monotonic() + self._timeout)
+        connection.handler = handler
+        self._connections[fd] = connection
+        workers.put(connection, handler)
+        return True
 
     def _collect(self, answers: list[Answer], rows: list[Row]) -> None:
         """Take what the slow lane has finished into this batch."""
@@ -463,7 +478,7 @@ class Gateway:
 
 
 _NOT_DURABLE = to_reply(unavailable("the message could not be stored"))
-_CROWDED = to_reply(unavailable("too many connections"))
+_CROWDED = to_reply(unavailable("too many requests wait already"))
 _TOO_SLOW = unavailable("the action took too long").encode()
 _STOPPING = unavailable("the gateway is shutting down").encode()
 _TIMED_OUT = Refused(408, "the request did not arrive in time").response().encode()

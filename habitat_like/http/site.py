@@ -8,6 +8,7 @@ from typing import Any
 from habitat_like.access import Access
 from habitat_like.config import AccessConfig, GatewayConfig
 from habitat_like.http.actions import Action, InsertApplication, find_actions
+from habitat_like.http.mount import Mount
 from habitat_like.message_server import Server
 from habitat_like.metrics import GatewayMetrics
 from habitat_like.steering import steering_of
@@ -32,6 +33,8 @@ class Site:
         #: Actions and pages by the first part of their path.
         self.routes: dict[str, Action] = dict(self.actions)
         self.metrics = GatewayMetrics()
+        #: WSGI applications below paths of their own.
+        self.mounts: list[Mount] = []
         #: The limits in force, replaced as a whole by a reload.
         self.limits: GatewayConfig = program.config.gateway
         #: How many connections are open beyond a single turn. Written by the gateway's thread.
