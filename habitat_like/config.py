@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import yaml
 
+from habitat_like.addresses import Networks
+
 DEFAULT_PATH = "/etc/habitat/config.yml"
 ENVIRONMENT_PREFIX = "HABITAT_"
 #: HABITAT_ variables that are not configuration keys.
@@ -67,6 +69,23 @@ class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_max: Seconds = 60
 
 
+#: As message.Listener takes it.
+Callsign = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9/_-]{1,64}\Z")]
+#: Messages a minute.
+Rate = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class AccessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys under ``access``. ``allow`` and ``deny`` are networks; rates are messages a minute."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    blocked_callsigns: tuple[Callsign, ...] = ()
+    rate_per_address: Rate | None = None
+    rate_per_callsign: Rate | None = None
+    rate_burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
+
+
 class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys under ``control``."""
 
@@ -109,6 +128,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal: JournalConfig = JournalConfig()
     archive: ArchiveConfig = ArchiveConfig()
     hisparc: HisparcConfig = HisparcConfig()
+    access: AccessConfig = AccessConfig()
     console: ConsoleConfig = ConsoleConfig()
     control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
@@ -342,7 +362,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'gateway:', got {_kind(tree)}")
-    for section in ("gateway", "journal", "archive", "hisparc", "console", "control", "log"):
+    for section in {key.partition(".")[0] for key, _ in keys() if "." in key}:
         if section in tree and tree[section] is None:
             tree[section] = {}
     return tree
@@ -382,6 +402,13 @@ def _check(config: Config) -> None:
             raise ConfigError(f"{section}.socket: a UNIX socket's path has at most 107 bytes")
     if Path(config.control.socket).absolute() == Path(config.gateway.socket).absolute():
         raise ConfigError("control.socket: this is gateway.socket; choose another path")
+    for name in ("allow", "deny"):
+        for text in getattr(config.access, name):
+            try:
+                Networks([text])
+            except ValueError as error:
+                hint = "write 192.0.2.0/24, 2001:db8::/32 or one address"
+                raise ConfigError(f"access.{name}: {error}; {hint}") from None
     if config.archive.retry_min > config.archive.retry_max:
         raise ConfigError("archive.retry_min: larger than archive.retry_max")
     if len(set(config.sinks)) != len(config.sinks):
@@ -394,8 +421,20 @@ def _check(config: Config) -> None:
             raise
 
 
+_LISTS = frozenset(
+    {
+        "sinks",
+        "types",
+        "gateway.actions",
+        "access.allow",
+        "access.deny",
+        "access.blocked_callsigns",
+    }
+)
+
+
 def _from_environment(key: str, text: str, variable: str) -> Any:
-    if key in ("sinks", "types", "gateway.actions"):
+    if key in _LISTS:
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:

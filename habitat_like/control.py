@@ -14,7 +14,7 @@ import socket
 import struct
 import time
 from concurrent.futures import CancelledError, Future
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -23,6 +23,7 @@ from habitat_like.drain import Drain
 from habitat_like.http import SCGIApplication, operator
 from habitat_like.http.listener import listen_at
 from habitat_like.http.workers import alive
+from habitat_like.reload import Reloaded
 from habitat_like.steering import Steering, SteeringError
 from habitat_like.threads import start_thread
 
@@ -38,18 +39,6 @@ MAX_CLIENTS = 16
 PROGRESS = 0.5
 #: Seconds that clients are given to take their last answer when the gateway ends.
 LAST_ANSWERS = 1.0
-
-
-class Reloaded(NamedTuple):
-    """What a reload did: keys that are in force, keys that wait for a restart, sinks that failed.
-
-    ``refused`` is why nothing at all was changed, None where that is not so.
-    """
-
-    changed: tuple[str, ...] = ()
-    restart: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    refused: str | None = None
 
 
 class Steerable(Protocol):

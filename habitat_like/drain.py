@@ -18,12 +18,8 @@ class Drain:
         self.backlog = backlog
         self.outcome: Future[int] = Future()
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        #: Whether the time was up before the backlog was empty.
-        self.failed = False
 
     def is_over(self) -> bool:
         """Whether the program can end now, or must. Asked by the thread that ends it."""
-        left = self.backlog()
         late = self._deadline is not None and time.monotonic() >= self._deadline
-        self.failed = late and left > 0
-        return late or left == 0
+        return late or self.backlog() == 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from collections import OrderedDict
+
+from habitat_like.addresses import network_of
 
 #: Wrong passwords in a row from one address for one account that are looked at; then one every
 #: ``REFILL`` seconds.
@@ -37,13 +38,13 @@ class Limiter:
 
     def may_try(self, address: str | None, account: Account, now: float) -> bool:
         """Whether a password from ``address`` for ``account`` is looked at."""
-        place = _place(address)
+        place = network_of(address)
         with self._lock:
             return self._own.get(account) == place or self._left((place, account), now) >= 1
 
     def wrong(self, address: str | None, account: Account, now: float) -> None:
         """Count a password that was looked at and was wrong."""
-        pair = (_place(address), account)
+        pair = (network_of(address), account)
         with self._lock:
             self._tries[pair] = (max(self._left(pair, now) - 1, 0), now)
             self._tries.move_to_end(pair)
@@ -53,21 +54,8 @@ class Limiter:
     def right(self, address: str | None, account: Account) -> None:
         """Remember where the account is used."""
         with self._lock:
-            self._own[account] = _place(address)
+            self._own[account] = network_of(address)
 
     def _left(self, pair: _Pair, now: float) -> float:
         left, then = self._tries.get(pair, (TRIES, now))
         return min(left + (now - then) / REFILL, TRIES)
-
-
-def _place(address: str | None) -> str:
-    """The address; of IPv6 the network of 64 bits, in which one host has as many as it likes."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return ""
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.IPv6Network((parsed, 64), strict=False))
-    return str(parsed)

@@ -20,6 +20,7 @@ from types import FrameType
 import msgspec
 
 from habitat_like import __version__, log
+from habitat_like.access import Access
 from habitat_like.config import (
     Config,
     ConfigError,
@@ -29,7 +30,7 @@ from habitat_like.config import (
     mask,
     unknown_environment,
 )
-from habitat_like.control import ControlServer, Reloaded
+from habitat_like.control import ControlServer
 from habitat_like.drain import Drain
 from habitat_like.hisparc.upload import Uploads, read_stations
 from habitat_like.http import SCGIApplication
@@ -39,6 +40,7 @@ from habitat_like.journal import Journal
 from habitat_like.journal_file import JournalError, JournalFailed
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
+from habitat_like.reload import RELOADABLE, Reloaded, differences, put_in_force
 from habitat_like.statistics import Collector
 from habitat_like.steering import Steering
 
@@ -57,24 +59,6 @@ STUCK = 30.0
 SPARE_FILES = 64
 
 DONE, FAILED, USAGE = 0, 1, 2
-
-#: What a SIGHUP can put in force; everything else needs a restart.
-RELOADABLE = frozenset(
-    {
-        "gateway.max_connections",
-        "gateway.max_headers",
-        "gateway.max_body",
-        "journal.max_backlog",
-        "journal.retention",
-        "hisparc.station_list",
-        "hisparc.minimum_year",
-        "log.level",
-        "log.format",
-        "log.file",
-        "sinks",
-        "types",
-    }
-)
 
 
 class SignalListener:
@@ -132,6 +116,8 @@ class Program:
         self.hisparc: Uploads | None = None
         #: What an operator can switch while it runs.
         self.steering = Steering(config.journal.path)
+        #: Who may upload, and how much.
+        self.access = Access(config.access)
         self.journal: Journal
         self.server: Server
         self.gateway: SCGIApplication
@@ -176,8 +162,7 @@ class Program:
             logger.error("threads did not stop in time", extra={"threads": ", ".join(left)})
             logging.shutdown()
             os._exit(FAILED)
-        drained = self._drain is None or not self._drain.failed
-        return DONE if drained and not self._failed else FAILED
+        return FAILED if self._failed else DONE
 
     def _run(self) -> None:
         # Takes a while to import, and the gateway's thread must not wait for it.
@@ -222,7 +207,8 @@ class Program:
         asked = self._take_reloads()
         outcome = self.reload(", ".join(by for by, _ in asked) or "SIGHUP")
         for _, future in asked:
-            future.set_result(outcome)
+            if future.set_running_or_notify_cancel():
+                future.set_result(outcome)
 
     def _take_reloads(self) -> list[tuple[str, Future[Reloaded]]]:
         asked = []
@@ -249,36 +235,18 @@ class Program:
             logger.error("reload refused, the old configuration stays", extra=extra)
             self._notify("READY=1")
             return Reloaded(refused=str(error))
-        changed = _differences(self.config, config)
+        changed = list(differences(self.config, config))
         restart = [key for key in changed if key not in RELOADABLE]
         changed = [key for key in changed if key in RELOADABLE]
         self.registry = registry
         self.gateway.limits = config.gateway
+        self.access.configure(config.access)
         self.server.set_max_backlog(config.journal.max_backlog)
         if self.hisparc is not None:
             self.hisparc.configure(config.hisparc, listed)
         elif config.hisparc.station_list:
             self.hisparc = Uploads(config.hisparc, listed)
-        # What needs a restart stays as it is, so that /status tells the truth and a later
-        # reload names it again.
-        self.config = msgspec.structs.replace(
-            self.config,
-            gateway=msgspec.structs.replace(
-                self.config.gateway,
-                max_connections=config.gateway.max_connections,
-                max_headers=config.gateway.max_headers,
-                max_body=config.gateway.max_body,
-            ),
-            journal=msgspec.structs.replace(
-                self.config.journal,
-                max_backlog=config.journal.max_backlog,
-                retention=config.journal.retention,
-            ),
-            hisparc=config.hisparc,
-            log=config.log,
-            types=config.types,
-            sinks=config.sinks,
-        )
+        self.config = put_in_force(self.config, config)
         problems = self._change_sinks()
         self.gateway.change_actions(actions)
         logger.info(
@@ -399,7 +367,10 @@ class Program:
         for _, outcome in self._take_reloads():
             outcome.cancel()
         if self._drain is not None:
-            self._drain.outcome.set_result(self.journal.backlog)
+            undone = self.journal.backlog
+            # Who stopped it in the middle got what they asked for.
+            self._failed |= undone > 0 and not self._stop_asked
+            self._drain.outcome.set_result(undone)
         if self._control is not None:
             left += self._control.shutdown()
         return left
@@ -498,15 +469,3 @@ def _raise_file_limit(wanted: int) -> None:
             "the limit of open files is lower than gateway.max_connections needs",
             extra={"limit": limit, "wanted": wanted},
         )
-
-
-def _differences(old: Config, new: Config) -> list[str]:
-    """The dotted keys whose values differ."""
-    changed = []
-    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
-    for section, value in before.items():
-        if isinstance(value, dict) and section != "types":
-            changed += [f"{section}.{key}" for key in value if value[key] != after[section][key]]
-        elif value != after[section]:
-            changed.append(section)
-    return changed

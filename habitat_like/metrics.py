@@ -124,6 +124,12 @@ class Collector:
         for (name, code), count in own.answered().items():
             requests.add_metric([name, str(code)], count)
         yield requests
+        refused = CounterMetricFamily(
+            "habitat_access_refused", "Refused by the access rules.", labels=["reason"]
+        )
+        for reason, count in status["access_refused"].items():
+            refused.add_metric([reason], count)
+        yield refused
         yield histogram("request_seconds", "Time from accept to reply.", own.latency)
         yield histogram("batch_requests", "Requests answered together.", own.batch_size)
         yield histogram("journal_commit_seconds", "Time of one commit.", own.commit_seconds)

@@ -24,6 +24,7 @@ import msgspec
 from habitat_like import config as configuration
 from habitat_like import log as logs
 from habitat_like import scgi
+from habitat_like.access import Access
 from habitat_like.config import ArchiveConfig, Config, ConfigError, JournalConfig, LogConfig
 from habitat_like.exchange import exchange
 from habitat_like.hisparc.upload import Uploads, read_stations
@@ -231,6 +232,7 @@ class Standalone:
         logs.configure(config.log)
         self.registry = Registry(load_types(config.types))
         self.hisparc = Uploads(config.hisparc, read_stations(config.hisparc))
+        self.access = Access(config.access)
         self.steering = Steering(config.journal.path)
         self.steering.look()
         self.journal = Journal(config.journal.path, sync=config.journal.sync)

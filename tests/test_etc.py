@@ -17,6 +17,7 @@ import yaml
 from habitat_like import config as configuration
 from habitat_like import main
 from habitat_like.cli.nginx import location_block
+from habitat_like.reload import RELOADABLE
 from tests.conftest import HabitatFactory
 from tests.support.docs import COMMENTED, ETC, KEYS, VARIABLES, text
 from tests.support.messages import GOOD
@@ -81,7 +82,7 @@ def test_shipped_config_tells_what_a_reload_takes_up() -> None:
             comment = []
         if not line.lstrip().startswith("#"):
             comment = []
-    assert marked == main.RELOADABLE
+    assert marked == RELOADABLE
 
 
 def location(conf: str) -> list[str]:

@@ -14,6 +14,7 @@ from habitat_like.maintenance import (
     parse_leniently,
 )
 from tests.conftest import HabitatFactory, NginxFactory
+from tests.hisparc.support import LIST
 from tests.support import scgi
 from tests.support.gateway import OWN, Habitat, own_actions
 from tests.support.log import logged
@@ -109,12 +110,14 @@ def put(gateway: Habitat, text: str | None) -> None:
 
 
 def test_on_and_off_by_the_file_with_an_upload_in_each(habitat: HabitatFactory) -> None:
-    gateway = habitat()
+    gateway = habitat(own_actions("lane"), start=False, own=OWN)
+    (gateway.directory / "stations.csv").write_text(LIST)
+    gateway.config["hisparc"] = {"station_list": "stations.csv"}
+    gateway.start()
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     put(gateway, "back at noon\n")
-    refused = gateway.scgi("POST", "/message", body(2))
-    assert unavailable(refused) == "back at noon"
-    assert gateway.scgi("POST", "/messages", bulk([2, 3])).status == 503
+    for path in ("/message", "/messages", "/lane", "/upload"):
+        assert unavailable(gateway.scgi("POST", path, bulk([2, 3]))) == "back at noon", path
     assert gateway.status()["state"] == "maintenance: back at noon"
     assert "maintenance: back at noon" in unavailable(gateway.scgi("GET", "/readyz"))
     for page in ("/", "/status", "/metrics", "/healthz"):

@@ -94,6 +94,7 @@ def status(site: Site) -> dict[str, Any]:
         "started": program.started,
         "uptime": round(now - program.started, 3),
         "requests": site.metrics.by_action(),
+        "access_refused": site.access.refused,
         "messages": {
             "accepted": site.metrics.messages,
             "written": site.metrics.written,

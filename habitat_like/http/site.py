@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from habitat_like.config import GatewayConfig
+from habitat_like.access import Access
+from habitat_like.config import AccessConfig, GatewayConfig
 from habitat_like.http.actions import Action, InsertApplication, find_actions
 from habitat_like.http.mount import Mount
 from habitat_like.message_server import Server
@@ -18,13 +19,15 @@ class Site:
 
     ``server`` is the message server; ``program`` has ``config``, ``registry``, ``journal``,
     ``started``, ``dead_letters`` and, where stations upload, ``hisparc`` (Uploads); ``steering``
-    where it can be steered. Raises ValueError for an action that doesn't exist.
+    and ``access`` where it can be steered, and access be restricted. Raises ValueError for an
+    action that doesn't exist.
     """
 
     def __init__(self, server: Server, program: Any) -> None:
         self.server = server
         self.program = program
         self.steering = steering_of(program)
+        self.access: Access = getattr(program, "access", None) or Access(AccessConfig())
         self.application = InsertApplication(server, program)
         self.actions = find_actions(self.application.actions)
         #: Actions and pages by the first part of their path.

@@ -132,6 +132,24 @@ def test_it_answers_the_codes_and_archives_what_it_took(server: Callable[..., Se
     assert (station.messages, station.clock_offset) == (100, None)
 
 
+def test_maintenance_and_access_rules_hold_here_too(server: Callable[..., Server]) -> None:
+    directory = short_directory()
+    config = directory / "habitat.yml"
+    config.write_text(
+        f"journal: {{path: {directory}/journal.sqlite}}\n"
+        f"archive: {{uri: 'sqlite:{directory}/archive.sqlite'}}\n"
+        "access: {blocked_callsigns: ['502']}\n"
+    )
+    (directory / "maintenance").write_text("back at noon")
+    ours = server(more=f"[Habitat]\nconfig={config}")
+    upload = as_utf8(fields([event()]))
+    reply = ours.request("POST", "/upload", upload)
+    assert (reply.status, reply.text) == (503, "back at noon\n")
+    (directory / "maintenance").unlink()
+    eventually(lambda: ours.request("POST", "/upload", upload).text == "100")
+    assert ours.request("POST", "/upload", as_utf8(fields([event()], 502, "geheim"))).status == 403
+
+
 def test_it_has_the_other_actions_and_limits_too(server: Callable[..., Server]) -> None:
     ours = server()
     body = json.dumps(
