@@ -10,10 +10,10 @@
  * stands wherever HEAD and TAIL have 12 times '@'. BATCH over 0 sends JSON arrays of so many.
  *
  * Prints one JSON object: requests, errors, seconds, p50 and p99 (microseconds from connect to the
- * end of the reply); then by what became of the requests, how many, p50, p99 and the longest: ok
- * (200), unavailable (503), other (any other status), unanswered, refused (the socket's queue was
- * full), and unsent. FLAGS gets a byte for each message from SERIAL on: 1 if it was sent, 3 if it
- * was answered 200. */
+ * end of the reply), of those that ended in time, or with a RATE of all. Then of all, by what
+ * became of them, how many, p50, p99 and the longest: ok (200), unavailable (503), other (any other
+ * status), unanswered, refused (the socket's queue was full); and unsent. FLAGS gets a byte for
+ * each message from SERIAL on: 1 if it was sent, 3 if it was answered 200. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
@@ -391,16 +391,14 @@ int main(int argc, char **argv) {
         take(epoll_wait(set, events, connections, full || rate > 0 ? 1 : 100), events);
         last = now();
     }
-    /* What is in flight is waited for: a server need not meet broken pipes. It is counted only
-     * where the rate was given, as it is a part of it. */
-    size_t counted = done, failed = errors;
-    size_t in_time = 0;
+    size_t counted = done, failed = errors, in_time = 0;
     for (size_t i = 0; i < done && i < RESULTS; i++)
         in_time += results[i].kind == OK;
+    /* What is in flight is waited for: a server need not meet broken pipes. */
     uint64_t patience = now() + (rate > 0 ? LONG_PATIENCE : PATIENCE);
     while (idles < connections && now() < patience)
         take(epoll_wait(set, events, connections, 100), events);
-    if (rate > 0) {
+    if (rate > 0) { /* it is a part of what was asked for */
         for (int i = 0; i < connections; i++)
             if (slots[i].open)
                 broken(&slots[i]);
@@ -414,6 +412,8 @@ int main(int argc, char **argv) {
            counted, failed, (double)(last - start) / 1e6, kept ? results[kept / 2].took : 0,
            kept ? results[kept - 1 - kept / 100].took : 0, in_time,
            rate > 0 ? total - begun : 0);
+    kept = done < RESULTS ? done : RESULTS;
+    qsort(results, kept, sizeof *results, by_time);
     for (enum kind kind = OK; kind < KINDS; kind++)
         print_kind(kind, kept);
     printf("}\n");

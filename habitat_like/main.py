@@ -55,6 +55,11 @@ DRAIN_HOUSEKEEPING = 0.1
 #: A gateway thread that has not turned for so many seconds is stuck: the watchdog is not fed.
 STUCK = 30.0
 
+#: Seconds for which a thread that computes keeps the interpreter's lock from others. The gateway's
+#: thread gives it up with each of its system calls, and with Python's own 5 ms it would wait so
+#: long after each while the bulk thread reads a large body.
+SWITCH_INTERVAL = 0.0002
+
 #: Open files beside the connections: the journal, the archive, the log ...
 SPARE_FILES = 64
 
@@ -137,8 +142,9 @@ class Program:
 
     def main(self) -> int:
         """Run until told to stop; returns the exit code: 0 done, 1 failed, 2 configuration."""
-        before = threading.excepthook
+        before = threading.excepthook, sys.getswitchinterval()
         threading.excepthook = self._thread_failed
+        sys.setswitchinterval(SWITCH_INTERVAL)
         try:
             # Handlers first: a signal that comes while the parts are built must not be lost.
             with SignalListener(self._ask_stop, self._ask_reload):
@@ -155,7 +161,8 @@ class Program:
                     self._fail("main", error)
                 left = self._take_down()
         finally:
-            threading.excepthook = before
+            threading.excepthook = before[0]
+            sys.setswitchinterval(before[1])
             self._stopped.set()
         if left:
             # These threads can't be stopped, and the interpreter would wait for them.
