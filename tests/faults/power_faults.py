@@ -38,7 +38,7 @@ START = 40
 ALONE = Mix(bulk=0, bad=0.02, repeat=0.05)
 
 
-@scenario("power.loss", "power loss at any write: what no fsync held is dropped or torn", 1000, 24)
+@scenario("power.loss", "power loss at any write: what no fsync held is dropped or torn", 1000, 12)
 def loss(run: Run) -> None:
     rig = record(run)
     bursts(run, rig, 2 + run.faults // 150)
@@ -55,7 +55,7 @@ def loss_after_kill(run: Run) -> None:
     lose(run, rig)
 
 
-@scenario("power.loss.fsync", "the same after fsyncs that failed, and kill -9", 600, 24)
+@scenario("power.loss.fsync", "the same after fsyncs that failed, and kill -9", 600, 12)
 def loss_after_eio(run: Run) -> None:
     """Pages whose fsync failed are clean: what is written behind them must not rely on them."""
     rig = record(run)
@@ -77,7 +77,7 @@ def loss_after_eio(run: Run) -> None:
     lose(run, rig, starts)
 
 
-@scenario("power.loss.prune", "the same after a prune whose fsync failed, and kill -9", 300, 36)
+@scenario("power.loss.prune", "the same after a prune whose fsync failed, and kill -9", 300, 24)
 def loss_after_prune(run: Run) -> None:
     """What a start finds in the log may be in the page cache alone: nothing may build on that."""
     rig = record(run, {"journal": {"retention": 0}})
