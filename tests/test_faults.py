@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.faults.campaign import Campaign
+from tests.faults.campaign import Campaign, Result
 from tests.faults.catalogue import SCENARIOS
 from tests.faults.disk import Disk, Loss
 from tests.faults.judge import judge
 from tests.faults.ledger import Ledger
 from tests.faults.messages import Messages, number_of
 from tests.faults.mutants import MUTANTS, Mutant
+from tests.faults.report import markdown
 from tests.faults.shim import Event, Op
 from tests.support.net import ROOT
 
@@ -46,6 +47,25 @@ def test_a_mutant_fits_the_code_as_it_is(mutant: Mutant) -> None:
     assert mutant.applied(text) != text
     assert {*mutant.short, *mutant.full} <= SCENARIOS.keys()
     assert set(mutant.short) <= set(SHORT)
+
+
+# -- the report
+
+
+def test_one_table_of_several_runs() -> None:
+    runs = [
+        Result(
+            "x", "a fault", seed, f'make faults ARGS="--seed {seed} --only x"', faults=3, sent=1000
+        )
+        for seed in (7, 8)
+    ]
+    skipped = Result("y", "another", 7, 'make faults ARGS="--seed 7 --only y"', skipped="no room")
+    table = markdown([*runs, skipped]).splitlines()
+    assert table[2:] == [
+        "| a fault | 6 | 0 | 2,000 | 0 | 0 | 0 | 0 | `--seed 7 --only x`, 8 |",
+        "| another | not run |  |  |  |  |  |  | `--seed 7 --only y` |",
+        "| all | 6 | 0 | 2,000 | 0 | 0 | 0 | 0 | |",
+    ]
 
 
 # -- the judge

@@ -12,7 +12,19 @@ from tests.faults.messages import number_of
 from tests.faults.rig import Rig
 from tests.faults.run import Run, scenario
 from tests.faults.stations import Mix
-from tests.support.proxy import Action, Answer, CutOff, Drop, Hang, Rewrite, Rule, Slow, on, times
+from tests.support.proxy import (
+    Action,
+    Answer,
+    CutOff,
+    Drop,
+    Hang,
+    Narrow,
+    Rewrite,
+    Rule,
+    Slow,
+    on,
+    times,
+)
 from tests.support.wait import eventually
 
 #: A CouchDB-protocol server takes fewer documents a second than the gateway does messages.
@@ -82,40 +94,44 @@ def bulk(action: Action) -> Rule:
     return on("POST", "/_bulk_docs", action)
 
 
-#: What an archive may do to a batch, and what stands between it and the gateway.
+#: What an archive may do to a batch, and what stands between it and the gateway. A short run meets
+#: those at the top.
 TOXINS: dict[str, Rule] = {
     "500": bulk(Answer(500)),
     "500 after it was stored": bulk(Rewrite(500)),
-    "503": bulk(Answer(503)),
     "401 in mid-flight": bulk(Answer(401)),
-    "403": bulk(Answer(403)),
-    "429": bulk(Answer(429)),
+    "404 although the database is there": bulk(Answer(404)),
     "202 by nodes that forget it": too_few_nodes,
-    "202 although stored": bulk(Rewrite(202)),
     "rows that say error": not_stored("internal_server_error"),
-    "rows that say timeout": not_stored("timeout"),
     "stored, rows say error": bulk(Rewrite(body=rows(lambda r: {"id": r["id"], "error": "boom"}))),
     "rows missing": bulk(Rewrite(body=lambda body: json.dumps(json.loads(body)[1:]).encode())),
-    "cut off before the body": bulk(CutOff(0)),
     "cut off in the middle": bulk(CutOff(0.5)),
+    "stored, then reset": bulk(Drop(forward=True, reset=True)),
+    "a page of something else": bulk(Answer(200, b"<html>welcome</html>", "text/html")),
+    "503": bulk(Answer(503)),
+    "403": bulk(Answer(403)),
+    "429": bulk(Answer(429)),
+    "202 although stored": bulk(Rewrite(202)),
+    "rows that say timeout": not_stored("timeout"),
+    "cut off before the body": bulk(CutOff(0)),
     "reset in the middle": bulk(CutOff(0.5, reset=True)),
     "closed without an answer": bulk(Drop()),
     "reset without an answer": bulk(Drop(reset=True)),
     "stored, then closed": bulk(Drop(forward=True)),
-    "stored, then reset": bulk(Drop(forward=True, reset=True)),
     "hangs": bulk(Hang()),
     "stored, then hangs": bulk(Hang(forward=True)),
-    "slow": bulk(Slow(0.3)),
-    "too slow": bulk(Slow(2)),
-    "a page of something else": bulk(Answer(200, b"<html>welcome</html>", "text/html")),
+    "latency": bulk(Slow(0.3)),
+    "latency over the timeout": bulk(Slow(2)),
+    "bandwidth": bulk(Narrow(20_000)),
+    "bandwidth that takes longer than the timeout": bulk(Narrow(2_000)),
     "503 on everything": on("*", "", Answer(503)),
 }
 
 
-@scenario("archive.toxic", f"a proxy that does one of {len(TOXINS)} things to batches", 75, 25)
+@scenario("archive.toxic", f"a proxy that does one of {len(TOXINS)} things to batches", 112, 11)
 def toxic(run: Run) -> None:
     rig = run.rig(archive="proxy", config=SMALL_BATCHES).start()
-    names = list(TOXINS)
+    names = list(TOXINS)[: run.faults]
     with run.stations(rig, mix=LIGHT) as stations:
         for number in range(run.faults):
             if number % len(names) == 0:

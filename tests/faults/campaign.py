@@ -58,7 +58,7 @@ class Campaign:
         """Run one; a failure is in the result, with what is needed to look at it in ``out``."""
         faults = scenario.short if self._short else max(1, round(scenario.faults * self._scale))
         result = Result(scenario.name, scenario.text, self._seed, self._command(scenario))
-        run = Run(scenario, self._seed, faults, self._running_couch)
+        run = Run(scenario, self._seed, faults, self._running_couch, self._short)
         begin = time.monotonic()
         try:
             with run.cleanup:

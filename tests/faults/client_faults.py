@@ -18,6 +18,12 @@ from tests.support.wait import eventually
 
 #: Sockets of slow clients at once.
 MANY = 1000
+#: Of so many slow readers one gets an answer that is longer than a socket holds.
+LONG = 5
+#: A message that is refused, as short as an upload of very many may have them, and how many are
+#: answered with more than the 230 KB that a UNIX socket takes.
+FILLER = b'{"callsign":"A","type":"%s"}' % (b"Q" * 36)
+FILLERS = 3600
 
 
 def open_many(rig: Rig, count: int) -> list[socket.socket]:
@@ -96,24 +102,96 @@ def slow(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("clients.unread", f"{MANY} clients that never read their answers, beside others", 3)
+def long_upload(run: Run, numbers: range) -> bytes:
+    """An upload of these messages whose answer makes the gateway wait for its reader."""
+    parts = [run.messages.body(number) for number in numbers]
+    return scgi.encode("POST", "/messages", b"\n".join([*parts, *[FILLER] * FILLERS]))
+
+
+def send_slowly_read(run: Run, clients: list[socket.socket]) -> dict[socket.socket, range]:
+    """Send what has a long answer for one of LONG clients, a short one for the others."""
+    uploads: dict[socket.socket, range] = {}
+    for at, client in enumerate(clients):
+        first = len(run.ledger)
+        uploads[client] = range(first, first + (3 if at % LONG == 0 else 1))
+        run.ledger.sending(uploads[client])
+        if at % LONG == 0:
+            data = long_upload(run, uploads[client])
+        else:
+            data = scgi.encode("POST", "/message", run.messages.body(first))
+        client.setblocking(True)
+        with contextlib.suppress(OSError):  # it may have been given up in the meantime
+            client.sendall(data)
+        client.setblocking(False)
+    return uploads
+
+
+def sip(run: Run, uploads: dict[socket.socket, range], rng: random.Random) -> None:
+    """Read all answers in turn, a few bytes of each at a time, and note what they say."""
+    got = {client: bytearray() for client in uploads}
+    deadline = time.monotonic() + 120
+    while got and time.monotonic() < deadline:
+        for client in list(got):
+            try:
+                part = client.recv(rng.randint(1, 2000 if len(uploads[client]) > 1 else 20))
+            except BlockingIOError:
+                continue
+            except OSError:
+                part = b""
+            got[client] += part
+            if not part:
+                note_answer(run, uploads[client], bytes(got.pop(client)))
+        run.pause(0.01, 0.02)
+    assert not got, f"{len(got)} slow readers had no whole answer"
+
+
+def note_answer(run: Run, numbers: range, data: bytes) -> None:
+    """Write down which messages an answer takes."""
+    status = int(data[8:11]) if data.startswith(b"Status: ") else 0
+    taken: list[int] = []
+    if status == 200:
+        taken = list(numbers)
+    elif status == 207:
+        results = scgi.decode(data).json()["results"]
+        assert len(results) == len(numbers) + FILLERS, "an answer is not whole"
+        taken = [number for number, result in zip(numbers, results, strict=False) if "id" in result]
+    run.ledger.answered(status, taken)
+
+
+@scenario("clients.read", f"{MANY} clients at once that read a few bytes at a time, and others", 4)
+def slow_readers(run: Run) -> None:
+    config = {"gateway": {"max_connections": 2 * MANY, "timeout": 60}}
+    rig = run.rig(front=False, config=config).start()
+    for number in range(run.faults):
+        clients = open_many(rig, MANY)
+        run.inject(f"{MANY} slow readers {number}")
+        uploads = send_slowly_read(run, clients)
+        with run.stations(rig, 4, mix=Mix(bulk=0)) as stations:
+            waiting = MANY // LONG
+            eventually(lambda: rig.habitat.connections() >= waiting, "it waits for its readers")  # noqa: B023
+            stations.wait_for(BETWEEN)
+            sip(run, uploads, random.Random(run.rng.random()))
+        for client in clients:
+            client.close()
+    send_again(run, rig)
+    run.judge(rig)
+
+
+@scenario("clients.unread", f"{MANY} clients that never read their answers, beside others", 4)
 def unread(run: Run) -> None:
     """What they are answered is longer than a socket holds, so that the gateway has to wait."""
-    config = {"gateway": {"max_connections": 2 * MANY, "timeout": 2}}
+    config = {"gateway": {"max_connections": 2 * MANY, "timeout": 10}}
     rig = run.rig(front=False, config=config).start()
-    bulk = b"\n".join([b"{}"] * 3000)  # refused, with a reason for each
     for number in range(run.faults):
         clients = open_many(rig, MANY)
         run.inject(f"{MANY} readers that don't {number}")
-        for at, client in enumerate(clients):
-            request = scgi.encode("POST", "/messages", bulk) if at % 5 == 0 else b"9:"
-            with contextlib.suppress(OSError):
-                client.send(request)
+        send_slowly_read(run, clients)
         with run.stations(rig, 8, mix=Mix(bulk=0)) as stations:
             stations.wait_for(10 * BETWEEN)
-        eventually(lambda: rig.habitat.status()["connections"] == 0, "all are given up", timeout=30)
+        eventually(lambda: rig.habitat.connections() == 0, "all are given up", timeout=60)
         for client in clients:
             client.close()
+    send_again(run, rig)
     run.judge(rig)
 
 

@@ -59,12 +59,12 @@ def broken(run: Run, rig: Rig, ops: Op, path: str, error: int) -> None:
     run.judge(rig)
 
 
-@scenario("disk.write.eio", "EIO on the journal's writes", 60, 6)
+@scenario("disk.write.eio", "EIO on the journal's writes", 60, 4)
 def write_eio(run: Run) -> None:
     broken(run, run.rig(shim=True).start(), Op.WRITE, WAL, errno.EIO)
 
 
-@scenario("disk.fsync.eio", "EIO on the journal's fsyncs", 60, 6)
+@scenario("disk.fsync.eio", "EIO on the journal's fsyncs", 60, 3)
 def fsync_eio(run: Run) -> None:
     broken(run, run.rig(shim=True).start(), Op.SYNC, WAL, errno.EIO)
 
@@ -95,14 +95,14 @@ def readonly(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("disk.checkpoint.eio", "EIO on writes and fsyncs of the journal's checkpoints", 30, 2)
+@scenario("disk.checkpoint.eio", "EIO on writes and fsyncs of the journal's checkpoints", 30, 1)
 def checkpoint_eio(run: Run) -> None:
     """After an fsync that failed only a new start can be trusted with the journal."""
     rig = run.rig(shim=True).start()
     with run.stations(rig) as stations:
         for number in range(run.faults):
             stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
-            if number % 2:
+            if number % 2 == 0:
                 rig.shim.arm(0, Op.SYNC, Act.FAIL, FILE, error=errno.EIO)
                 eventually(rig.habitat.process_ended, "it ends", timeout=30)
                 code = rig.habitat.wait()

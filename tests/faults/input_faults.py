@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +40,7 @@ HEADERS = [{}, {}, {"Content-Encoding": "gzip"}, {"Content-Encoding": "br"}, {"X
 
 
 @scenario(
-    "input.fuzz", "inputs to the parsers of SCGI, JSON, gzip and configuration", 500_000, 10_000
+    "input.fuzz", "inputs to the parsers of SCGI, JSON, gzip and configuration", 1_000_000, 5_000
 )
 def fuzz(run: Run) -> None:
     """One process a target. Inputs are shared out evenly."""
@@ -62,7 +63,7 @@ def fuzz(run: Run) -> None:
     run.check_nothing_sent()
 
 
-@scenario("input.socket", "requests to the socket that no web server would send", 60_000, 3_000)
+@scenario("input.socket", "requests to the socket that no web server would send", 60_000, 2_000)
 def through_the_socket(run: Run) -> None:
     rig = run.rig(front=False, config={"gateway": {"timeout": 1, "max_body": 65536}}).start()
     with run.stations(rig, 4, mix=Mix(repeat=0)) as stations:
@@ -76,6 +77,42 @@ def through_the_socket(run: Run) -> None:
     assert after[1] == before[1], f"threads before and after: {before[1]}, {after[1]}"
     assert after[0] < before[0] + GROWTH, run.notes["memory"]
     eventually(lambda: rig.habitat.status()["connections"] == 0, "no connection is left behind")
+
+
+@scenario("input.reload", "SIGHUP with a configuration that nobody would write", 600, 40)
+def reload(run: Run) -> None:
+    """Each is put in force or refused with one line, and the gateway goes on."""
+    # Where the log goes is not for chance to say.
+    environ = {"HABITAT_LOG_FILE": "", "HABITAT_LOG_LEVEL": "info", "HABITAT_LOG_FORMAT": "json"}
+    rig = run.rig(front=False)
+    rig.habitat.environ.update(environ)
+    rig.start()
+    with run.stations(rig, 4) as stations:
+        stations.wait_for(100)
+    good = rig.habitat.config_path.read_bytes()
+    corpus = [*targets.corpus("config"), good, good]
+    before = threads(rig)
+    for number in range(run.faults):
+        data = mutate(run.rng, corpus)
+        rig.habitat.config_path.write_bytes(data)
+        rig.habitat.signal(signal.SIGHUP)
+        eventually(lambda: reloads(rig) > number, f"an answer to {data!r}")  # noqa: B023
+        assert not rig.habitat.process_ended(), f"it ended for {data!r}"
+        run.injected += 1
+    rig.habitat.config_path.write_bytes(good)
+    rig.habitat.signal(signal.SIGHUP)
+    eventually(lambda: threads(rig) == before, "the threads are those that were there")
+    run.schedule.append(f"{run.injected} configurations")
+    run.notes["put in force"] = rig.habitat.log.count("configuration reloaded")
+    with run.stations(rig, 4) as stations:
+        stations.wait_for(100)
+    run.judge(rig)
+
+
+def reloads(rig: Rig) -> int:
+    """How many configurations the log says were put in force or refused."""
+    log = rig.habitat.log
+    return log.count("configuration reloaded") + log.count("reload refused")
 
 
 def send_all(run: Run, rig: Rig) -> int:

@@ -21,7 +21,7 @@ from tests.support.net import ROOT
 #: What a copy of the tree needs.
 PARTS = ("habitat_like", "tests", "tools", "pyproject.toml", "setup.py")
 #: How long the campaign may take on one mutant, in seconds: some hang until a wait gives up.
-LIMIT = 600
+LIMIT = 1800
 
 
 class Mutant(NamedTuple):

@@ -63,14 +63,15 @@ class Run:
     """What a scenario works with.
 
     ``rng`` is made of seed and scenario, and every choice comes from it. ``faults`` is how many to
-    inject. ``schedule`` tells what was done, ``injected`` counts it. ``couch`` gives the running
-    CouchDB-protocol server.
+    inject, ``short`` whether that is the short cut. ``schedule`` tells what was done, ``injected``
+    counts it. ``couch`` gives the running CouchDB-protocol server.
     """
 
     scenario: Scenario
     seed: int
     faults: int
     couch: Callable[[], CouchServer]
+    short: bool = False
     ledger: Ledger = field(default_factory=Ledger)
     messages: Messages = field(default_factory=Messages)
     schedule: list[str] = field(default_factory=list)
@@ -103,7 +104,12 @@ class Run:
         count: int = ENDLESS,
         timeout: float = 10,
     ) -> Iterator[Stations]:
-        """Stations that upload inside the block; at its end, all of it has been answered."""
+        """Stations that upload inside the block; at its end, all of it has been answered.
+
+        In a short run a third of them, as it is there for the faults alone.
+        """
+        if self.short:
+            threads = max(2, threads // 3)
         rng = random.Random(self.rng.random())
         clients = rig.clients(threads, timeout)
         with Stations(
@@ -122,6 +128,11 @@ class Run:
         """Note that a fault is injected now."""
         self.injected += 1
         self.schedule.append(what)
+
+    def inject_met(self, what: str, fired: int) -> None:
+        """Note a fault that was set up, and whether the gateway has met it."""
+        self.inject(f"{what}: {'met' if fired else 'not met'}")
+        self.notes["met"] = self.notes.get("met", 0) + (fired > 0)
 
     def pause(self, least: float, most: float) -> float:
         """Let a random time pass; returns it, in seconds."""

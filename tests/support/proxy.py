@@ -78,7 +78,14 @@ class Slow:
     seconds: float
 
 
-Action = Answer | Rewrite | CutOff | Drop | Hang | Slow
+@dataclass(frozen=True)
+class Narrow:
+    """Pass on the request and its answer at so many bytes a second."""
+
+    rate: float
+
+
+Action = Answer | Rewrite | CutOff | Drop | Hang | Slow | Narrow
 Rule = Callable[[str, str, bytes], Action | None]
 
 
@@ -243,6 +250,9 @@ class _Handler(BaseHTTPRequestHandler):
             case Slow(seconds):
                 released.wait(seconds)
                 self._relay(body, Rewrite())
+            case Narrow(rate):
+                released.wait(len(body) / rate)
+                self._relay(body, action)
             case CutOff() | Rewrite():
                 self._relay(body, action)
             case None:
@@ -289,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    def _relay(self, body: bytes, action: Rewrite | CutOff) -> None:
+    def _relay(self, body: bytes, action: Rewrite | CutOff | Narrow) -> None:
         try:
             response, answer = self._forward(body)
         except (OSError, http.client.HTTPException) as error:
@@ -320,6 +330,10 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(action, CutOff):
             self.wfile.write(whole[: int(len(whole) * action.fraction)])
             self._hang_up(action.reset)
+        elif isinstance(action, Narrow):
+            for at in range(0, len(whole), 64):
+                self.wfile.write(whole[at : at + 64])
+                self.server.proxy.released.wait(64 / action.rate)
         else:
             self.wfile.write(whole)
 
