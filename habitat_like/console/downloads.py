@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 from flask import Response, current_app
 
-from habitat_like.archive import ArchiveError
+from habitat_like.archive import ArchiveError, ArchiveUnavailable
 from habitat_like.console.pages import Problem
 from habitat_like.journal_file import JournalError
 
@@ -32,9 +32,9 @@ RETRY_AFTER = 30
 PIECE = 64 * 1024
 #: Seconds of pause for each message that was uploaded while a piece was made: ten times what the
 #: gateway's thread works on it.
-PAUSE = 0.0005
+PAUSE = 0.005
 #: Beside many uploads a download works at most this part of the time.
-SHARE = 0.04
+SHARE = 0.02
 #: Ended downloads that are remembered, for those who watch them.
 REMEMBERED = 100
 
@@ -70,13 +70,15 @@ class Download(msgspec.Struct, kw_only=True):
 
 
 class Downloads:
-    """All downloads of the program. ``written`` tells how many messages were ever uploaded.
+    """All downloads of the program. Thread-safe.
 
-    Thread-safe.
+    ``written`` tells how many messages were ever uploaded, ``stopping`` whether the program is
+    about to end.
     """
 
-    def __init__(self, written: Callable[[], int]) -> None:
+    def __init__(self, written: Callable[[], int], stopping: Callable[[], bool]) -> None:
         self._written = written
+        self._stopping = stopping
         # Guards the two below.
         self._lock = threading.Lock()
         self._running = 0
@@ -139,6 +141,8 @@ class Downloads:
                 download.messages += part.messages
                 download.at = part.time if part.time is not None else download.at
                 for at in range(0, len(part.data), PIECE):
+                    if self._stopping():
+                        raise ArchiveUnavailable("the gateway stopped; try again")
                     piece = part.data[at : at + PIECE]
                     yield piece
                     download.bytes += len(piece)
