@@ -86,8 +86,7 @@ class Slow:
         self._socket.close()
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize(("form", "order"), [("csv", "desc"), ("ndjson", "asc"), ("json", "desc")])
 def test_a_file_is_what_the_command_line_prints(visitor: Visitor, form: str, order: str) -> None:
     reply = visitor.get(f"/console/messages/download?callsign=few/1&order={order}&format={form}")
     assert reply.status == 200
@@ -96,14 +95,11 @@ def test_a_file_is_what_the_command_line_prints(visitor: Visitor, form: str, ord
     assert len(reply.body.splitlines()) >= len(FEW)
 
 
-@pytest.mark.parametrize(("form", "empty"), [("csv", 1), ("ndjson", 0), ("json", 1)])
-def test_a_file_of_nothing(visitor: Visitor, form: str, empty: int) -> None:
-    reply = visitor.get(f"/console/messages/download?callsign=nobody&format={form}")
-    assert (
-        reply.body.decode()
-        == visitor.gateway.cli("query", "--callsign", "nobody", "--format", form).stdout
-    )
-    assert reply.body.count(b"\n") == empty
+def test_a_file_of_nothing(visitor: Visitor) -> None:
+    path = "/console/messages/download?callsign=nobody&format="
+    header = b"time_created,time_uploaded,callsign,type,ip,gateway,_id,data\n"
+    for form, body in (("csv", header), ("ndjson", b""), ("json", b"[]\n")):
+        assert visitor.get(path + form).body == body
 
 
 def test_the_file_has_a_name_that_tells_what_is_in_it(visitor: Visitor) -> None:
