@@ -136,12 +136,20 @@ class Collector:
         yield gauge("journal_backlog", "Messages the sinks have not taken.", status["backlog"])
         yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status["max_backlog"])
         yield gauge("journal_bytes", "The journal's size.", status["journal"]["bytes"])
+        for key, text in (
+            ("free", "Bytes free on the journal's disk."),
+            ("size", "Bytes of the journal's disk."),
+        ):
+            if (bytes_ := status["journal"][f"disk_{key}"]) is not None:
+                yield gauge(f"journal_disk_{key}_bytes", text, bytes_)
         yield gauge("ready", "1 while stations are served.", float(status["state"] == "ready"))
+        yield gauge("maintenance", "1 in maintenance.", float(status["maintenance"] is not None))
         yield gauge("uptime_seconds", "Time since start.", status["uptime"])
         yield gauge("threads", "Threads alive.", len(status["threads"]))
         yield gauge("start_time_seconds", "When it started.", status["started"])
         yield from _sink_metrics(status["sinks"])
         yield from _hisparc_metrics(status["hisparc"] or {})
+        yield from _statistics_metrics(status["statistics"] or {})
 
 
 def _hisparc_metrics(activity: dict[str, Any]) -> Iterator[Metric]:
@@ -158,6 +166,20 @@ def _hisparc_metrics(activity: dict[str, Any]) -> Iterator[Metric]:
         ("suspicious", "Those of them whose date can't be right."),
     ):
         yield CounterMetricFamily(f"habitat_hisparc_{key}", text, activity.get(key, 0))
+
+
+def _statistics_metrics(statistics: dict[str, Any]) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
+
+    stations = GaugeMetricFamily("habitat_stations", "Stations, by state.", labels=["state"])
+    for state, count in (statistics.get("stations") or {}).items():
+        stations.add_metric([state], count)
+    yield stations
+    yield GaugeMetricFamily(
+        "habitat_statistics_behind",
+        "Messages that are not counted yet.",
+        statistics.get("behind", 0),
+    )
 
 
 def _sink_metrics(sinks: dict[str, dict[str, Any]]) -> Iterator[Metric]:

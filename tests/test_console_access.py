@@ -12,6 +12,7 @@ from tests.conftest import HabitatFactory
 from tests.support.console import PASSWORD, USER, Visitor, make_users
 from tests.support.gateway import Habitat
 from tests.support.reply import one_line
+from tests.support.wait import eventually
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,54 @@ def test_a_password_file_that_can_not_be_used_is_told_at_the_start(
     assert gateway.wait() == 2
     assert f"console.password_file: {path} line 1: no hash behind the name" in gateway.log
     assert "Traceback" not in gateway.log
+
+
+def test_check_looks_at_the_password_file(gateway: Habitat) -> None:
+    path = gateway.directory / "users"
+    assert f"ok           console.password_file: 1 users in {path}" in gateway.cli("check").stdout
+    path.chmod(0o644)
+    assert "console.password_file: everybody can read it" in gateway.cli("check").stdout
+    path.chmod(0o600)
+
+
+# -- the users
+
+
+def test_passwd_makes_a_file_for_its_owner_alone(habitat: HabitatFactory, tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    gateway = habitat({"console": {"password_file": str(path)}}, start=False)
+    done = gateway.cli("console", "passwd", "alice", stdin="one\n")
+    assert (done.returncode, done.stdout) == (0, f"alice added to {path}\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "one" not in path.read_text()
+    path.write_text(f"# ours\n{path.read_text()}")
+    path.chmod(0o640)
+    assert gateway.cli("console", "passwd", "alice", stdin="two\n").stdout.startswith("alice chan")
+    assert path.read_text().startswith("# ours\nalice:scrypt$")
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "why"),
+    [
+        (["a:b"], "x\n", 2, "'a:b' is no user name"),
+        (["alice"], "\n", 2, "The password is empty"),
+        (["--remove", "bob"], "", 1, "there is no user 'bob' in"),
+    ],
+)
+def test_passwd_says_what_is_wrong(
+    gateway: Habitat, arguments: list[str], stdin: str, code: int, why: str
+) -> None:
+    done = gateway.cli("console", "passwd", *arguments, stdin=stdin)
+    assert done.returncode == code
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_passwd_needs_to_know_the_file(habitat: HabitatFactory) -> None:
+    done = habitat(start=False).cli("console", "passwd", "alice", stdin="x\n")
+    assert done.returncode == 2
+    assert "console.password_file is not set" in done.stderr
 
 
 # -- signing in and out
@@ -127,7 +176,7 @@ def test_a_session_ends_in_time(habitat: HabitatFactory, tmp_path: Path) -> None
     users = make_users(tmp_path / "users")
     visitor = Visitor(habitat({"console": {"password_file": users, "session_lifetime": 0.4}}))
     assert visitor.sign_in().status == 303
-    assert visitor.get("/console/overview").status == 303
+    eventually(lambda: visitor.get("/console/overview").status == 303, "the session ends")
 
 
 def test_a_session_outlives_a_restart_and_ends_with_a_new_password(

@@ -12,9 +12,28 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
 from habitat_like import __version__, times
-from habitat_like.console import dead_letters, exports, messages, overview, packets, sessions
+from habitat_like.console import (
+    dead_letters,
+    drawing,
+    exports,
+    messages,
+    overview,
+    packets,
+    plots,
+    sessions,
+    settings,
+    stations,
+    statistics,
+)
 from habitat_like.console.archives import Archives
-from habitat_like.console.pages import Problem, json_response, this_program
+from habitat_like.console.kept import Kept
+from habitat_like.console.pages import (
+    Problem,
+    close_statistics,
+    json_response,
+    this_program,
+)
+from habitat_like.console.troubles import show_days, size
 from habitat_like.console.users import UsersError
 from habitat_like.http.mount import Mount
 
@@ -39,13 +58,26 @@ HEADERS = {
 #: Threads that make pages; each may use an archive of its own.
 THREADS = 4
 #: The parts, each a module with a blueprint.
-PARTS = (sessions, overview, messages, exports, packets, dead_letters)
+PARTS = (
+    sessions,
+    overview,
+    stations,
+    messages,
+    exports,
+    packets,
+    dead_letters,
+    statistics,
+    settings,
+)
 #: The pages in the navigation.
 PAGES = (
     ("overview.overview", "Overview"),
+    ("stations.stations", "Stations"),
     ("messages.messages", "Messages"),
     ("packets.packets", "Packets"),
     ("dead_letters.dead_letters", "Dead letters"),
+    ("statistics.totals", "Statistics"),
+    ("settings.settings", "Settings"),
 )
 
 
@@ -77,9 +109,11 @@ def create_app(program: Program) -> Flask:
     app.extensions["gatekeeper"] = keeper
     app.extensions["program"] = program
     app.extensions["archives"] = Archives(program.config.archive, THREADS)
+    app.extensions["kept"] = Kept()
     CSRFProtect(app)
     app.before_request(sessions.guard)
     app.after_request(_finish)
+    app.teardown_appcontext(close_statistics)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(UsersError, _users_error)
@@ -90,6 +124,12 @@ def create_app(program: Program) -> Flask:
     app.template_filter("age")(_age)
     app.template_filter("moment")(times.show)
     app.template_filter("count")(_count)
+    app.template_filter("size")(size)
+    app.template_filter("rows")(plots.rows)
+    app.template_filter("length_of_time")(times.show_age)
+    app.template_filter("short")(drawing.number)
+    app.template_filter("days")(show_days)
+    app.template_filter("milliseconds")(_milliseconds)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     return app
 
@@ -169,3 +209,8 @@ def _count(number: float | None) -> str:
     if number is None:
         return "-"
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _milliseconds(seconds: float | None) -> str:
+    """A short time, such as ``1.2 ms``."""
+    return "-" if seconds is None else f"{seconds * 1000:.3g} ms"

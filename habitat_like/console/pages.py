@@ -8,10 +8,19 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import Blueprint, Response, after_this_request, current_app, render_template
+from flask import (
+    Blueprint,
+    Response,
+    after_this_request,
+    current_app,
+    g,
+    render_template,
+    url_for,
+)
 
 from habitat_like.archive import ArchiveError
 from habitat_like.journal_file import JournalError
+from habitat_like.statistics import Reader
 
 if TYPE_CHECKING:
     from habitat_like.main import Program
@@ -48,6 +57,27 @@ def this_program() -> Program:
     """The program that the present request is about."""
     program: Program = current_app.extensions["program"]
     return program
+
+
+def statistics() -> Reader:
+    """The statistics, opened once for the present request. Raises JournalError."""
+    if "statistics" not in g:
+        g.statistics = Reader(this_program().journal.path)
+    reader: Reader = g.statistics
+    return reader
+
+
+def close_statistics(_: object = None) -> None:
+    """After each request: close what it opened."""
+    if (reader := g.pop("statistics", None)) is not None:
+        reader.close()
+
+
+def link(endpoint: str, **arguments: Any) -> str | None:
+    """The address of a page, None where this console has no such page."""
+    if endpoint not in current_app.view_functions:
+        return None
+    return url_for(endpoint, **arguments)
 
 
 def json_response(data: Any, status: int = 200) -> Response:

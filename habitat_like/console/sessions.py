@@ -139,7 +139,7 @@ def login() -> Any:
             session.clear()  # also a CSRF token that somebody else may have brought in
             session.permanent = True
             session["user"] = name
-            session["expires"] = int(time.time() + lifetime)
+            session["expires"] = time.time() + lifetime
             log.info("signed in to the console", extra={"user": name, "ip": request.remote_addr})
             return redirect(_safe(request.form.get("next")), 303)
         status = 403

@@ -71,6 +71,7 @@ def status(site: Site) -> dict[str, Any]:
         sinks[path] = {
             "state": "stopping" if sink.stopping else "waiting" if state.problem else "ok",
             "problem": state.problem,
+            "problem_since": state.problem_since,
             "backlog": journal.last_seq - cursor,
             "cursor": cursor,
             "messages": state.messages,
@@ -81,12 +82,15 @@ def status(site: Site) -> dict[str, Any]:
             "dead_letters": program.dead_letters.get(path, 0),
         }
     problem = site.problem()
+    disk_free, disk_size = journal.disk() or (None, None)
     uploads = getattr(program, "hisparc", None)
+    statistics = getattr(program, "statistics", None)
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
     return {
         "version": __version__,
         "instance": program.config.gateway.machine_code,
         "state": problem or "ready",
+        "maintenance": site.steering.describe_maintenance(),
         "started": program.started,
         "uptime": round(now - program.started, 3),
         "requests": site.metrics.by_action(),
@@ -101,10 +105,13 @@ def status(site: Site) -> dict[str, Any]:
             "path": str(journal.path),
             "last_seq": journal.last_seq,
             "bytes": journal.size(),
+            "disk_free": disk_free,
+            "disk_size": disk_size,
         },
         "archive": archive,
         "sinks": sinks,
         "dead_letters": sum(program.dead_letters.values()),
+        "statistics": statistics and statistics.status(),
         "hisparc": uploads and uploads.activity.snapshot(now),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }
