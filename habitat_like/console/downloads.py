@@ -30,8 +30,8 @@ AT_ONCE = 2
 RETRY_AFTER = 30
 #: Bytes that are sent at once. The client has ``gateway.timeout`` for each.
 PIECE = 64 * 1024
-#: Seconds of pause for each message that was uploaded while a piece was made: ten times what the
-#: gateway's thread works on it.
+#: Seconds of pause for each message that was uploaded since the last pause: a hundred times what the
+#: gateway's thread works on it, so that a few uploads a second cost a download next to nothing.
 PAUSE = 0.005
 #: Beside many uploads a download works at most this part of the time.
 SHARE = 0.02
