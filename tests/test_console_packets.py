@@ -51,7 +51,14 @@ def together(receptions: list[dict[str, Any]]) -> list[list[str]]:
 
 
 received = st.lists(
-    st.tuples(st.integers(0, 12 * GAP), st.sampled_from("ABCDEFGH")), max_size=60
+    # Often exactly as far from each other as a packet may last, and a second more.
+    st.tuples(
+        st.builds(
+            lambda steps, more: steps * GAP // 2 + more, st.integers(0, 20), st.integers(0, 1)
+        ),
+        st.sampled_from("ABCDEFGH"),
+    ),
+    max_size=60,
 ).map(
     lambda drawn: sorted(
         (reception(n, START + at, packet) for n, (at, packet) in enumerate(drawn)),
