@@ -30,8 +30,8 @@ AT_ONCE = 2
 RETRY_AFTER = 30
 #: Bytes that are sent at once. The client has ``gateway.timeout`` for each.
 PIECE = 64 * 1024
-#: Seconds of pause for each message that was uploaded since the last pause: a hundred times what the
-#: gateway's thread works on it, so that a few uploads a second cost a download next to nothing.
+#: Seconds of pause for each message that was uploaded: a hundred times what the gateway's thread
+#: works on it, so that a few uploads a second cost a download next to nothing.
 PAUSE = 0.005
 #: Beside many uploads a download works at most this part of the time.
 SHARE = 0.02
@@ -179,12 +179,14 @@ class _Pace:
     def keep(self) -> None:
         """Wait as long as what was uploaded since the last call asks for."""
         written = self._written()
-        if uploads := written - self._seen:
+        uploads = written - self._seen
+        # What comes in during the pause counts for the next.
+        self._seen = written
+        if uploads:
+            # Since the last pause: messages come in batches, and between two of them it works on.
             used = time.thread_time() - self._used
             time.sleep(min(uploads * PAUSE, used * (1 / SHARE - 1)))
-        # What came in during the pause counts for the next.
-        self._seen = written
-        self._used = time.thread_time()
+            self._used = time.thread_time()
 
 
 def this_downloads() -> Downloads:
