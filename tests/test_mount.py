@@ -245,6 +245,25 @@ def test_stopping_breaks_off_what_is_streamed_and_refuses_what_waits(
     assert made.offer() is None
 
 
+def test_an_application_that_notices_the_stop_can_still_say_so(
+    mounted: Callable[..., Mounted],
+) -> None:
+    stopping = threading.Event()
+
+    def noticing(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+        start("200 OK", [])
+        while not stopping.is_set():
+            yield bytes(1 << 10)
+        yield b"broken off"
+
+    made = mounted(noticing, threads=1)
+    streamed = made.send()
+    assert streamed.recv(1)
+    stopping.set()
+    made.mount.stop()
+    assert read_all(streamed).endswith(b"broken off")
+
+
 def test_a_client_that_takes_nothing_does_not_hold_up_a_stop(
     mounted: Callable[..., Mounted],
 ) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 from flask import Response, current_app
 
-from habitat_like.archive import ArchiveError
+from habitat_like.archive import ArchiveError, ArchiveUnavailable
 from habitat_like.console.pages import Problem
 from habitat_like.journal_file import JournalError
 
@@ -30,11 +30,11 @@ AT_ONCE = 2
 RETRY_AFTER = 30
 #: Bytes that are sent at once. The client has ``gateway.timeout`` for each.
 PIECE = 64 * 1024
-#: Seconds of pause for each message that was uploaded while a piece was made: ten times what the
-#: gateway's thread works on it.
-PAUSE = 0.0005
+#: Seconds of pause for each message that was uploaded: a hundred times what the gateway's thread
+#: works on it, so that a few uploads a second cost a download next to nothing.
+PAUSE = 0.005
 #: Beside many uploads a download works at most this part of the time.
-SHARE = 0.04
+SHARE = 0.02
 #: Ended downloads that are remembered, for those who watch them.
 REMEMBERED = 100
 
@@ -70,13 +70,15 @@ class Download(msgspec.Struct, kw_only=True):
 
 
 class Downloads:
-    """All downloads of the program. ``written`` tells how many messages were ever uploaded.
+    """All downloads of the program. Thread-safe.
 
-    Thread-safe.
+    ``written`` tells how many messages were ever uploaded, ``stopping`` whether the program is
+    about to end.
     """
 
-    def __init__(self, written: Callable[[], int]) -> None:
+    def __init__(self, written: Callable[[], int], stopping: Callable[[], bool]) -> None:
         self._written = written
+        self._stopping = stopping
         # Guards the two below.
         self._lock = threading.Lock()
         self._running = 0
@@ -139,6 +141,8 @@ class Downloads:
                 download.messages += part.messages
                 download.at = part.time if part.time is not None else download.at
                 for at in range(0, len(part.data), PIECE):
+                    if self._stopping():
+                        raise ArchiveUnavailable("the gateway stopped; try again")
                     piece = part.data[at : at + PIECE]
                     yield piece
                     download.bytes += len(piece)
@@ -175,12 +179,14 @@ class _Pace:
     def keep(self) -> None:
         """Wait as long as what was uploaded since the last call asks for."""
         written = self._written()
-        if uploads := written - self._seen:
+        uploads = written - self._seen
+        # What comes in during the pause counts for the next.
+        self._seen = written
+        if uploads:
+            # Since the last pause: messages come in batches, and between two of them it works on.
             used = time.thread_time() - self._used
             time.sleep(min(uploads * PAUSE, used * (1 / SHARE - 1)))
-        # What came in during the pause counts for the next.
-        self._seen = written
-        self._used = time.thread_time()
+            self._used = time.thread_time()
 
 
 def this_downloads() -> Downloads:

@@ -36,8 +36,10 @@ class Form(msgspec.Struct, frozen=True):
 
 @blueprint.record_once
 def _make_downloads(state: BlueprintSetupState) -> None:
-    journal = state.app.extensions["program"].journal
-    state.app.extensions["downloads"] = Downloads(lambda: journal.last_seq)
+    program = state.app.extensions["program"]
+    state.app.extensions["downloads"] = Downloads(
+        lambda: program.journal.last_seq, lambda: program.gateway.stopping
+    )
 
 
 @blueprint.get("/messages/download")

@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 import msgspec
-from flask import Blueprint, current_app, request, url_for
-from werkzeug.routing import BuildError
+from flask import Blueprint, request
 
 from habitat_like import times
 from habitat_like.archive import Archive, ArchiveError, Query
@@ -16,7 +15,7 @@ from habitat_like.archive.base import Document, to_json
 from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
 from habitat_like.console.filters import Place, read_filter, read_place, show_place
-from habitat_like.console.pages import Problem, answer_with, page, this_program
+from habitat_like.console.pages import Problem, answer_with, link, page, this_program
 from habitat_like.message import SERVER_TYPES
 
 blueprint = Blueprint("messages", __name__)
@@ -135,9 +134,4 @@ def _zone() -> str:
 @blueprint.app_template_global("station_address")
 def _station_address(callsign: Any) -> str | None:
     """The address of a station's page, None where there is none."""
-    if "stations.station" not in current_app.view_functions or not isinstance(callsign, str):
-        return None
-    try:
-        return url_for("stations.station", callsign=callsign)
-    except BuildError:
-        return None
+    return link("stations.station", callsign=callsign) if isinstance(callsign, str) else None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from habitat_like.archive import open_archive
+from habitat_like.config import ArchiveConfig
 from habitat_like.console import users
+from tests.support.archive import encode
 from tests.support.gateway import Habitat
 from tests.support.reply import Reply
 
@@ -59,6 +63,13 @@ class Visitor:
         headers = {"Content-Type": _FORM, "Referer": "https://gateway.example/console/"}
         return self._ask("POST", path, urlencode(fields).encode(), headers)
 
+    def choose(self, path: str, name: str, *values: str, **fields: str) -> Reply:
+        """Send a form in which several boxes of one name are checked."""
+        pairs = [(name, value) for value in values] + [*fields.items()]
+        body = urlencode([*pairs, ("csrf_token", self.token())]).encode()
+        headers = {"Content-Type": _FORM, "Referer": "https://gateway.example/console/"}
+        return self._ask("POST", path, body, headers)
+
     def token(self) -> str:
         """The CSRF token of a form that this visitor sees."""
         page = self.get("/console/login" if self.cookie is None else "/console/overview").text
@@ -84,3 +95,23 @@ class Visitor:
             self.cookie = pair
             self.attributes = {attribute.lower() for attribute in attributes}
         return reply
+
+
+@contextlib.contextmanager
+def console_over(documents: list[dict[str, Any]], uri: str | None = None) -> Iterator[Visitor]:
+    """Somebody signed in to a new gateway, whose archive (embedded, or ``uri``) has documents."""
+    gateway = Habitat()
+    gateway.config["console"] = {"password_file": make_users(gateway.directory / "users")}
+    if uri is not None:
+        gateway.config["archive"]["uri"] = uri
+    try:
+        archive_config = ArchiveConfig(uri=gateway.config["archive"]["uri"])
+        with contextlib.closing(open_archive(archive_config)) as archive:
+            archive.prepare()
+            assert archive.store(encode(documents)) == []
+        gateway.start()
+        visitor = Visitor(gateway)
+        assert visitor.sign_in().status == 303
+        yield visitor
+    finally:
+        gateway.close()

@@ -93,7 +93,7 @@ async function watch(shelf, address) {
 function describe(download) {
   const number = (value, digits) => value.toLocaleString("en", { maximumFractionDigits: digits });
   const size = `${number(download.messages, 0)} messages, ${number(download.bytes / 1e6, 1)} MB`;
-  const at = download.at === null ? "" : `, at ${new Date(download.at * 1000).toLocaleString()}`;
+  const at = download.at === null ? "" : `, at ${new Date(download.at * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
   if (download.state === "running") return `${download.name}: ${size}${at}`;
   if (download.state === "whole") return `${download.name} is whole: ${size}`;
   return `${download.name} was broken off after ${size}: ${download.problem}`;
