@@ -179,6 +179,7 @@ def test_stations_are_found_by_callsign_and_name(visitor: Visitor) -> None:
     assert found("sort=clock_offset")[0] == "FAST"
     assert len(found("show=heard")) == 100
     assert found("show=silent") == []
+    assert found(f"sort=messages&order=asc&after=%5B{10**30},%22A%22%5D") == []
     # Whoever was heard over a thousandth of a second ago is silent.
     silent = visitor.json("/console/stations.json?show=silent&silent_after=0.001")
     assert silent["total"] == MANY + 2
@@ -205,6 +206,7 @@ def test_the_list_of_stations_is_a_table_for_all(visitor: Visitor) -> None:
         ("silent_after=soon", "is no length of time; write 90s"),
         ("after=x", "after: take the address"),
         ("after=%5B%7B%7D,1%5D", "after: take the address"),
+        ("after=%5B1e999,%22A%22%5D", "after: take the address"),
     ],
 )
 def test_a_list_that_can_not_be_had_says_why(visitor: Visitor, query: str, says: str) -> None:

@@ -361,6 +361,16 @@ def test_what_fails_is_tried_again() -> None:
     assert kept.get("a", lambda: 1) == 1
 
 
+def test_what_is_old_is_not_kept() -> None:
+    clock = Clock()
+    kept = Kept(clock)
+    for number in range(10):
+        kept.get(number, lambda: 1, 10)
+    clock.now = 10.0
+    kept.get("new", lambda: 1, 10)
+    assert len(kept) == 1
+
+
 def test_images_that_are_kept_have_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "MAX_BYTES", 25)
     monkeypatch.setattr(keeping, "MAX_KEPT", 4)

@@ -145,3 +145,16 @@ def test_shows_a_length_of_time(seconds: float, text: str) -> None:
 @pytest.mark.parametrize("value", ["x", None, 1.5, True, 10**30])
 def test_shows_what_is_no_time_as_it_is(value: object) -> None:
     assert times.show(value) == str(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1.5m", 90), ("2h", 7200), ("1d 1h", 90_000), ("0", 0)]
+)
+def test_reads_a_length_of_time(text: str, seconds: float) -> None:
+    assert times.parse_length(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "2h ago", "-1h", "2026-11-21", "now", "2 fortnights"])
+def test_what_is_no_length_of_time_is_told_as_such(text: str) -> None:
+    with pytest.raises(ValueError, match="is no length of time; write 90s, 30m, 2h"):
+        times.parse_length(text)

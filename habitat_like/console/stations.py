@@ -16,6 +16,7 @@ from habitat_like.console.archives import this_archives
 from habitat_like.console.drawing import DAY, HOUR, Plot, of_series
 from habitat_like.console.pages import Problem, link, page, statistics
 from habitat_like.console.plots import plot
+from habitat_like.message import MAX_TIME
 from habitat_like.statistics import Station
 
 blueprint = Blueprint("stations", __name__)
@@ -60,7 +61,7 @@ def stations() -> dict[str, Any]:
         sort,
         descending=descending,
         heard_since={"heard": border, "silent": now - KNOWN_FOR}.get(show, 0),
-        heard_before=border if show == "silent" else now + DAY,
+        heard_before=border if show == "silent" else MAX_TIME,
         limit=PAGE + 1,
         after=_after(),
     )
@@ -215,7 +216,7 @@ def _after() -> tuple[Any, str] | None:
     if text is None:
         return None
     try:
-        return msgspec.json.decode(text, type=tuple[str | int | float | None, str])
+        return msgspec.json.decode(text, type=tuple[str | float | None, str])
     except msgspec.DecodeError:
         raise Problem(400, "after: take the address of the next page from a page") from None
 
