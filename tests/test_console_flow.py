@@ -270,8 +270,9 @@ def test_statistics_of_each_range_hold_the_same_messages(visitor: Visitor, name:
     assert [(one["action"], one["meaning"], one["requests"]) for one in bad] == [
         ("message", "Bad Request", 1)
     ]
-    drawn = page["plots"]["messages"]["series"]
-    assert sum(map(sum, drawn.values())) == MANY + 3
+    drawn = page["plots"]["messages"]
+    assert sum(map(sum, drawn["series"].values())) == MANY + 3
+    assert drawn["times"][0] == page["since"]
     if name != "day":
         assert sum(page["plots"]["errors"]["series"]["400 Bad Request"]) == 1
     assert f'aria-current="true">{page["range_name"]}<' in visitor.page(

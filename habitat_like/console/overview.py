@@ -42,6 +42,7 @@ def overview() -> dict[str, Any]:
     answer: dict[str, Any] = {
         "now": now,
         "state": state["state"],
+        "maintenance": state.get("maintenance"),
         "version": state["version"],
         "instance": state["instance"],
         "started": state["started"],
