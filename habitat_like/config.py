@@ -67,6 +67,13 @@ class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_max: Seconds = 60
 
 
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys under ``control``."""
+
+    socket: Text = "run/control.sock"
+    socket_mode: str = "0600"
+
+
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys under ``log``."""
 
@@ -103,6 +110,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archive: ArchiveConfig = ArchiveConfig()
     hisparc: HisparcConfig = HisparcConfig()
     console: ConsoleConfig = ConsoleConfig()
+    control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
     sinks: tuple[Text, ...] = ("habitat_like.archive.ArchiveSink",)
     types: dict[str, Text] = {}
@@ -192,7 +200,7 @@ def unknown_environment(environ: Mapping[str, str]) -> list[str]:
 
 
 def socket_mode(text: str) -> int:
-    """The permission bits of ``gateway.socket_mode``. Raises ValueError."""
+    """The permission bits of a key ``socket_mode``. Raises ValueError."""
     if not re.fullmatch(r"0?[0-7]{3}", text):
         raise ValueError(f'{text!r} is not a mode such as "0660" (three octal digits, quoted)')
     return int(text, 8)
@@ -222,8 +230,12 @@ def archive_uri(config: ArchiveConfig) -> ArchiveUri:
         )
     try:
         parts = urlsplit(uri)
-    except ValueError as error:
-        raise ConfigError(f"archive.uri: {error}") from None
+    except ValueError:
+        # Its text may have a part of the password in it.
+        raise ConfigError(
+            "archive.uri: can't be read as an address; in the user or the password write [ ] and"
+            " all that is not ASCII as %XX, or put the password into archive.password_file"
+        ) from None
     try:
         port = parts.port
     except ValueError:
@@ -262,8 +274,18 @@ def disk_places(config: Config) -> dict[str, Path]:
 
 
 def mask(uri: str) -> str:
-    """``uri`` with the password, if there is one, written as ***."""
-    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", uri)
+    """``uri`` with the password, if there is one, written as ***.
+
+    Of what is no address, nothing before the last @ is shown: it may be half of a password.
+    """
+    head, at, tail = uri.rpartition("@")
+    if not at or uri.startswith("sqlite:"):
+        return uri
+    scheme, slashes, credentials = head.partition("//")
+    if not slashes:
+        return f"***@{tail}"
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}//{user}:***@{tail}" if colon else uri
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -320,7 +342,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'gateway:', got {_kind(tree)}")
-    for section in ("gateway", "journal", "archive", "hisparc", "console", "log"):
+    for section in ("gateway", "journal", "archive", "hisparc", "console", "control", "log"):
         if section in tree and tree[section] is None:
             tree[section] = {}
     return tree
@@ -343,19 +365,23 @@ def _check_names(tree: dict[Any, Any], where: str) -> None:
             if f"{section}.{name}" not in known:
                 near = _nearest(f"{section}.{name}", known)
                 raise ConfigError(f"{where}: unknown key '{section}.{name}'{near}")
-        if section == "gateway" and isinstance(value.get("socket_mode"), int):
-            raise ConfigError(f'{where}: gateway.socket_mode: put the mode in quotes, as in "0660"')
+        if isinstance(value.get("socket_mode"), int):
+            text = 'put the mode in quotes, as in "0660"'
+            raise ConfigError(f"{where}: {section}.socket_mode: {text}")
 
 
 def _check(config: Config) -> None:
     """The checks that no type can express. Raises ConfigError, the key first."""
-    try:
-        socket_mode(config.gateway.socket_mode)
-    except ValueError as error:
-        raise ConfigError(f"gateway.socket_mode: {error}") from None
-    if len(os.fsencode(config.gateway.socket)) > 107:
-        # sizeof(sun_path) less the final NUL, see unix(7).
-        raise ConfigError("gateway.socket: a UNIX socket's path has at most 107 bytes")
+    for section, sockets in (("gateway", config.gateway), ("control", config.control)):
+        try:
+            socket_mode(sockets.socket_mode)
+        except ValueError as error:
+            raise ConfigError(f"{section}.socket_mode: {error}") from None
+        if len(os.fsencode(sockets.socket)) > 107:
+            # sizeof(sun_path) less the final NUL, see unix(7).
+            raise ConfigError(f"{section}.socket: a UNIX socket's path has at most 107 bytes")
+    if Path(config.control.socket).absolute() == Path(config.gateway.socket).absolute():
+        raise ConfigError("control.socket: this is gateway.socket; choose another path")
     if config.archive.retry_min > config.archive.retry_max:
         raise ConfigError("archive.retry_min: larger than archive.retry_max")
     if len(set(config.sinks)) != len(config.sinks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,9 @@ from typing import Any, NamedTuple
 
 #: SQLite's integers end there.
 MAX_ID = 2**63 - 1
+
+#: How every document of the journal begins.
+_ID = re.compile(rb'\{"_id":"([^"\\]+)"')
 
 
 class DeadLetter(NamedTuple):
@@ -43,25 +47,37 @@ class DeadLetters:
     As thread-safe as its connection. Every method raises sqlite3.Error.
     """
 
-    SCHEMA = """
+    #: Each message once per sink, also where the journal holds a repeat of it.
+    UNIQUE = "CREATE UNIQUE INDEX dead_letter_message ON dead_letter (sink, message_id);"
+    SCHEMA = f"""
     CREATE TABLE dead_letter (
         id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, seq INTEGER NOT NULL,
         time INTEGER NOT NULL, reason TEXT NOT NULL, retry INTEGER NOT NULL DEFAULT 0,
-        document BLOB NOT NULL, UNIQUE (sink, seq));
+        document BLOB NOT NULL, message_id TEXT, UNIQUE (sink, seq));
     CREATE INDEX dead_letter_due ON dead_letter (sink, id) WHERE retry = 1;
+    {UNIQUE}
     """
+    #: From format 1 of the journal; what is in it keeps no id.
+    UPGRADE = f"ALTER TABLE dead_letter ADD COLUMN message_id TEXT; {UNIQUE}"
     _COLUMNS = "id, sink, seq, time, reason, retry, document"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def add(self, sink: str, letters: Iterable[tuple[int, bytes, str]]) -> None:
-        """Keep ``letters`` (sequence number, document, reason) durably, each once per sink."""
+        """Keep ``letters`` (sequence number, document, reason) durably, each message once per sink.
+
+        A repeat of one that is kept already, or the same again, renews its reason.
+        """
         now = int(time.time())
         self._all_or_nothing(
-            "INSERT INTO dead_letter (sink, seq, time, reason, document) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (sink, seq) DO UPDATE SET reason = excluded.reason, retry = 0",
-            [(sink, seq, now, reason, document) for seq, document, reason in letters],
+            "INSERT INTO dead_letter (sink, seq, time, reason, document, message_id)"
+            " VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET reason = excluded.reason, retry = 0",
+            [
+                (sink, seq, now, reason, document, _message_id(document))
+                for seq, document, reason in letters
+            ],
         )
 
     def count(self) -> dict[str, int]:
@@ -69,6 +85,14 @@ class DeadLetters:
         return dict(
             self._connection.execute("SELECT sink, count(*) FROM dead_letter GROUP BY sink")
         )
+
+    def reasons(self, since: int, until: int) -> list[tuple[str, str, int]]:
+        """Sink, reason and number of those refused in this time (UNIX seconds), most first."""
+        return self._connection.execute(
+            "SELECT sink, reason, count(*) FROM dead_letter WHERE time >= ? AND time < ?"
+            " GROUP BY sink, reason ORDER BY 3 DESC, 1, 2",
+            (since, until),
+        ).fetchall()
 
     def select(self, sink: str | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
         """The dead letters (of ``sink``), oldest first."""
@@ -146,6 +170,11 @@ class DeadLetters:
             raise
         # With nothing to run it for, it is -1.
         return max(changed, 0)
+
+
+def _message_id(document: bytes) -> str | None:
+    found = _ID.match(document)
+    return found[1].decode("ascii", "replace") if found else None
 
 
 def _letter(row: tuple[int, str, int, int, str, int, bytes]) -> DeadLetter:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from habitat_like.dead_letters import DeadLetters
+from habitat_like.files import DIRECTORY_MODE, FILE_MODE, make_file
+from habitat_like.sqlite_log import SYNC_ERRORS, sync
 
-FORMAT = 1
+#: Kept in the file's user_version. 2: dead letters know their message's id.
+FORMAT = 2
 #: "habl" in ASCII; tells this file from other SQLite files.
 APPLICATION_ID = 0x6861626C
-#: Bytes of the log's file that are made at the start and kept when it starts over.
-WAL_ROOM = 16 * 1024 * 1024
+#: Bytes of the log's file that are kept when it starts over.
 WAL_KEPT = 64 * 1024 * 1024
 #: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
 BUSY_TIMEOUT = 5.0
-
-#: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
-_SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
-_BLOCK = 1 << 20
 
 SCHEMA = f"""
 CREATE TABLE message (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, document BLOB NOT NULL);
@@ -33,6 +30,7 @@ CREATE TABLE cursor (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA application_id={APPLICATION_ID};
 PRAGMA user_version={FORMAT};
 """
+_UPGRADE = f"{DeadLetters.UPGRADE} PRAGMA user_version={FORMAT};"
 
 
 class JournalError(Exception):
@@ -56,7 +54,7 @@ def open_file(path: str | Path) -> sqlite3.Connection:
             path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
         )
         try:
-            if not _check_format(connection, path):
+            if not _format(connection, path):
                 raise JournalError(f"{path} is empty, no journal; start the gateway once")
         except BaseException:
             connection.close()
@@ -70,33 +68,10 @@ def errors(path: Path, failed: type[JournalError] = JournalError) -> Iterator[No
     try:
         yield
     except sqlite3.Error as error:
-        is_sync = getattr(error, "sqlite_errorcode", 0) in _SYNC_ERRORS
+        is_sync = getattr(error, "sqlite_errorcode", 0) in SYNC_ERRORS
         raise (failed if is_sync else JournalError)(f"journal {path}: {error}") from error
     except OSError as error:
         raise JournalError(f"journal {path}: {error.strerror}") from error
-
-
-def rewrite_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Write the write-ahead log anew, byte for byte, and fsync it. Raises OSError.
-
-    After a failed fsync the kernel takes the pages for clean, so a log that is read well here may
-    not be on the disk, and no later fsync would bring it there. What is committed from now on must
-    not build on that.
-    """
-    connection.execute("BEGIN IMMEDIATE")  # keeps 'habitat journal' from writing to it meanwhile
-    try:
-        with contextlib.suppress(FileNotFoundError), Path(f"{path}-wal").open("r+b") as log:
-            while block := log.read(_BLOCK):
-                log.seek(-len(block), os.SEEK_CUR)
-                log.write(block)
-            # Room for what comes: an fsync of what makes the file grow takes twice as long. Zeros
-            # are no frames of a log (https://www.sqlite.org/fileformat2.html#walformat).
-            if shutil.disk_usage(path.parent).free > 16 * WAL_ROOM:
-                log.write(bytes(max(WAL_ROOM - log.tell(), 0)))
-            log.flush()
-            os.fsync(log.fileno())
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
@@ -105,6 +80,7 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
     ``durability`` is ``full`` (each commit is fsynced) or ``normal``; ``statements`` is how many
     prepared statements it keeps. Raises sqlite3.Error and JournalError.
     """
+    make_file(path)
     connection = sqlite3.connect(
         path,
         isolation_level=None,
@@ -113,9 +89,12 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        if not _check_format(connection, path):
+        version = _format(connection, path)
+        if not version:
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(f"BEGIN EXCLUSIVE; {SCHEMA} COMMIT;")
+        if version < FORMAT:
+            change = _UPGRADE if version else SCHEMA
+            connection.executescript(f"BEGIN EXCLUSIVE; {change} COMMIT;")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
         # Checkpoints are made by ``checkpoint``, not in the middle of somebody's commit.
@@ -131,13 +110,13 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
     return connection
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file holds a journal (False: it is empty). Raises JournalError."""
+def _format(connection: sqlite3.Connection, path: Path) -> int:
+    """The journal's format, 0 for an empty file. Raises JournalError where it is none of ours."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if not tables and not application and not version:
-        return False
+        return 0
     if application != APPLICATION_ID:
         raise JournalError(f"{path} is an SQLite file but no journal; choose another journal.path")
     if version > FORMAT:
@@ -145,7 +124,7 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
             f"journal {path} has format {version}, made by a newer version; this one reads up to"
             f" {FORMAT}: upgrade habitat_like, or choose another journal.path"
         )
-    return True
+    return int(version)
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
@@ -164,8 +143,10 @@ class LockFile:
     def __init__(self, path: Path) -> None:
         name = f"{path}.lock"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
+            # Its content is replaced, so it must not be a link to another file.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(name, flags, FILE_MODE)
         except OSError as error:
             raise JournalError(f"journal {path}: {error.strerror}: {error.filename}") from None
         try:
@@ -191,12 +172,3 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def sync(path: Path) -> None:
-    """Bring a file or directory to the disk. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

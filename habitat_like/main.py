@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType
 
 import msgspec
@@ -28,6 +29,8 @@ from habitat_like.config import (
     mask,
     unknown_environment,
 )
+from habitat_like.control import ControlServer, Reloaded
+from habitat_like.drain import Drain
 from habitat_like.hisparc.upload import Uploads, read_stations
 from habitat_like.http import SCGIApplication
 from habitat_like.http.actions import enabled_actions, find_actions
@@ -37,6 +40,7 @@ from habitat_like.journal_file import JournalError, JournalFailed
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
 from habitat_like.statistics import Collector
+from habitat_like.steering import Steering
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,8 @@ logger = logging.getLogger(__name__)
 HOUSEKEEPING = 1.0
 #: Seconds between two rounds of pruning.
 PRUNE_EVERY = 60.0
+#: The same while it drains: it ends soon after the backlog is empty.
+DRAIN_HOUSEKEEPING = 0.1
 #: A gateway thread that has not turned for so many seconds is stuck: the watchdog is not fed.
 STUCK = 30.0
 
@@ -124,6 +130,8 @@ class Program:
         self.dead_letters: dict[str, int] = {}
         #: Uploads of HiSPARC stations, None until ``hisparc.station_list`` is set.
         self.hisparc: Uploads | None = None
+        #: What an operator can switch while it runs.
+        self.steering = Steering(config.journal.path)
         self.journal: Journal
         self.server: Server
         self.gateway: SCGIApplication
@@ -133,6 +141,12 @@ class Program:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stop_asked = False
         self._reload_asked = False
+        # Who wants to know how a reload goes, and wants it done.
+        self._reloads: queue.SimpleQueue[tuple[str, Future[Reloaded]]] = queue.SimpleQueue()
+        self._control: ControlServer | None = None
+        # Guards _drain, which is set once.
+        self._lock = threading.Lock()
+        self._drain: Drain | None = None
         self._failed = False
 
     def main(self) -> int:
@@ -162,23 +176,66 @@ class Program:
             logger.error("threads did not stop in time", extra={"threads": ", ".join(left)})
             logging.shutdown()
             os._exit(FAILED)
-        return FAILED if self._failed else DONE
+        drained = self._drain is None or not self._drain.failed
+        return DONE if drained and not self._failed else FAILED
 
     def _run(self) -> None:
         # Takes a while to import, and the gateway's thread must not wait for it.
         importlib.import_module("prometheus_client")
         while not self._stop_asked:
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=HOUSEKEEPING)
+                self._wake.get(timeout=DRAIN_HOUSEKEEPING if self._drain else HOUSEKEEPING)
                 while True:
                     self._wake.get_nowait()
             if self._reload_asked:
                 self._reload_asked = False
-                self.reload()
+                self._reload_for_all()
             self._housekeeping()
+            if self._drain is not None and self._drain.is_over():
+                break
 
-    def reload(self) -> None:
-        """Read the configuration again and put in force what can be; say what can't be."""
+    def ask_reload(self, by: str) -> Future[Reloaded]:
+        """Have the main thread reload; ``by`` says who asks. Thread-safe.
+
+        The outcome is cancelled when the program ends before it came to that.
+        """
+        outcome: Future[Reloaded] = Future()
+        self._reloads.put((by, outcome))
+        self._ask_reload()
+        return outcome
+
+    def drain(self, timeout: float | None, by: str) -> Drain:
+        """Take no more uploads, and end once every sink has taken all there is. Thread-safe.
+
+        After ``timeout`` seconds (None: however long it takes) it ends all the same, with exit code
+        1. A second drain is the first one. ``by`` says who asks.
+        """
+        with self._lock:
+            if self._drain is None:
+                self.steering.set_draining(by)
+                self._drain = Drain(lambda: self.journal.backlog, timeout)
+        self._wake.put(None)
+        return self._drain
+
+    def _reload_for_all(self) -> None:
+        """Reload once for all who asked."""
+        asked = self._take_reloads()
+        outcome = self.reload(", ".join(by for by, _ in asked) or "SIGHUP")
+        for _, future in asked:
+            future.set_result(outcome)
+
+    def _take_reloads(self) -> list[tuple[str, Future[Reloaded]]]:
+        asked = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                asked.append(self._reloads.get_nowait())
+        return asked
+
+    def reload(self, by: str = "SIGHUP") -> Reloaded:
+        """Read the configuration again and put in force what can be; say what can't be.
+
+        ``by`` says who asked. On the main thread; others use ``ask_reload``.
+        """
         self._notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = load(self.config_path)
@@ -188,11 +245,13 @@ class Program:
             find_actions(actions)
             log.configure(config.log)
         except (ConfigError, ValueError, OSError) as error:
-            logger.error("reload refused, the old configuration stays", extra={"why": str(error)})
+            extra = {"why": str(error), "by": by}
+            logger.error("reload refused, the old configuration stays", extra=extra)
             self._notify("READY=1")
-            return
+            return Reloaded(refused=str(error))
         changed = _differences(self.config, config)
         restart = [key for key in changed if key not in RELOADABLE]
+        changed = [key for key in changed if key in RELOADABLE]
         self.registry = registry
         self.gateway.limits = config.gateway
         self.server.set_max_backlog(config.journal.max_backlog)
@@ -220,17 +279,18 @@ class Program:
             types=config.types,
             sinks=config.sinks,
         )
-        self._change_sinks()
+        problems = self._change_sinks()
         self.gateway.change_actions(actions)
         logger.info(
             "configuration reloaded",
-            extra={"changed": ", ".join(key for key in changed if key in RELOADABLE) or "nothing"},
+            extra={"changed": ", ".join(changed) or "nothing", "by": by},
         )
         if restart:
             logger.warning(
                 "some changes need a restart of the gateway", extra={"keys": ", ".join(restart)}
             )
         self._notify("READY=1")
+        return Reloaded(tuple(changed), tuple(restart), tuple(problems))
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Stop ``main`` in order; returns whether it has ended after ``timeout`` seconds.
@@ -263,8 +323,11 @@ class Program:
                 self._mount_console()
             self._prune_at = time.monotonic()
             self._housekeeping()
+            self._start_control()
             self.gateway.start()
         except BaseException:
+            if self._control is not None:
+                self._control.shutdown()
             if hasattr(self, "server"):
                 self.server.shutdown(0)
             self.journal.close()
@@ -301,14 +364,26 @@ class Program:
 
         self.gateway.mount(app.mount(self))
 
+    def _start_control(self) -> None:
+        """Listen on the control socket; stations are served without one all the same."""
+        try:
+            self._control = ControlServer(self, self.config.control)
+        except ListenError as error:
+            logger.error("habitat ctl can't reach this gateway", extra={"why": str(error)})
+
     def _take_down(self) -> list[str]:
-        """Stop gateway, sinks, statistics, then the journal; returns the threads that are left."""
+        """Stop gateway, sinks, statistics, journal, control; returns the threads that are left."""
         self._notify("STOPPING=1")
+        if self._control is not None:
+            self._control.close()
         begin = time.monotonic()
         timeout = self.config.gateway.shutdown_timeout
         logger.info("stopping")
         # The sinks get what the gateway leaves, and at least a quarter.
         left = self.gateway.shutdown(timeout * 0.7)
+        if self._drain is not None:
+            # What the slow lane still had came in just now.
+            self._wait_for_sinks(self._drain, begin + timeout * 0.8)
         left += self.server.shutdown(max(begin + timeout * 0.95 - time.monotonic(), 0))
         # Last, as sinks may push messages until they stop.
         left += self.statistics.stop(begin + timeout - time.monotonic())
@@ -321,26 +396,42 @@ class Program:
                 "backlog": self.journal.backlog,
             },
         )
+        for _, outcome in self._take_reloads():
+            outcome.cancel()
+        if self._drain is not None:
+            self._drain.outcome.set_result(self.journal.backlog)
+        if self._control is not None:
+            left += self._control.shutdown()
         return left
 
-    def _change_sinks(self) -> None:
-        """Run the sinks that the configuration names, and no others."""
+    def _wait_for_sinks(self, drain: Drain, until: float) -> None:
+        while not (drain.is_over() or self._stop_asked) and time.monotonic() < until:
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=DRAIN_HOUSEKEEPING)
+
+    def _change_sinks(self) -> list[str]:
+        """Run the sinks that the configuration names, and no others; returns what went wrong."""
         wanted = self.config.sinks
+        problems = []
         for path, sink in self.server.sinks.items():
             # One that took too long to stop at an earlier try is made anew.
             if path not in wanted or sink.stopping:
-                self._try(self.server.unload, path)
+                problems += self._try(self.server.unload, path)
         for path in wanted:
             if path not in self.server.sinks:
-                self._try(self.server.load, path)
+                problems += self._try(self.server.load, path)
+        return problems
 
-    def _try(self, change: Callable[[str], object], path: str) -> None:
+    def _try(self, change: Callable[[str], object], path: str) -> list[str]:
         try:
             change(path)
         except (SinkError, JournalError, OSError) as error:
             logger.error(str(error))
+            return [str(error)]
+        return []
 
     def _housekeeping(self) -> None:
+        self.steering.look()
         try:
             self.journal.checkpoint()
             self.dead_letters = self.journal.count_dead_letters()

@@ -136,7 +136,14 @@ class Collector:
         yield gauge("journal_backlog", "Messages the sinks have not taken.", status["backlog"])
         yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status["max_backlog"])
         yield gauge("journal_bytes", "The journal's size.", status["journal"]["bytes"])
+        for key, text in (
+            ("free", "Bytes free on the journal's disk."),
+            ("size", "Bytes of the journal's disk."),
+        ):
+            if (bytes_ := status["journal"][f"disk_{key}"]) is not None:
+                yield gauge(f"journal_disk_{key}_bytes", text, bytes_)
         yield gauge("ready", "1 while stations are served.", float(status["state"] == "ready"))
+        yield gauge("maintenance", "1 in maintenance.", float(status["maintenance"] is not None))
         yield gauge("uptime_seconds", "Time since start.", status["uptime"])
         yield gauge("threads", "Threads alive.", len(status["threads"]))
         yield gauge("start_time_seconds", "When it started.", status["started"])

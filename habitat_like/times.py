@@ -59,16 +59,16 @@ def parse(text: str, now: float) -> int:
 
 
 def parse_length(text: str) -> float:
-    """A length of time such as ``2h`` or ``1h30m`` in seconds; without a unit it is in seconds.
+    """A length of time such as ``2h``, ``7d`` or ``1h30m`` in seconds; a bare number is seconds.
 
     Raises ValueError with a line for people.
     """
     word = text.strip().lower()
     if _UNIX.fullmatch(word):
         return float(word)
-    if not _AGO.fullmatch(word) or word.endswith("ago"):
-        raise ValueError(f"{text!r} is no length of time; write 90s, 30m, 2h, 1d or 1h30m")
-    return sum(float(number) * UNITS[unit] for number, unit in _PART.findall(word))
+    if _AGO.fullmatch(word) and not word.endswith("ago"):
+        return sum(float(number) * UNITS[unit] for number, unit in _PART.findall(word))
+    raise ValueError(f"{text!r} is no length of time; write 90s, 15m, 2h, 7d, 2w or 1h30m")
 
 
 def show(seconds: object) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -117,6 +119,28 @@ def test_interrupt_ends_the_wait_for_a_lock(path: Path) -> None:
     assert "interrupted" in caught[0]
     archive.close()
     other.close()
+
+
+def test_after_a_failed_fsync_nobody_else_may_have_the_file_open(
+    sqlite: sqlite_module.SqliteArchive, path: Path
+) -> None:
+    """The log is read anew by whoever opens the file first, and trusted by whoever comes later."""
+    sqlite.store(encode([document(1)]))
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*c.execute(sys.argv[2]));"
+    command = [sys.executable, "-c", f"{code} sys.stdout.flush(); input()", str(path)]
+    command.append("SELECT count(*) FROM document")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"(1,)\n"
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        sqlite._let_go(error)
+        for _ in range(2):
+            with pytest.raises(ArchiveUnavailable, match="another process has it open"):
+                sqlite.store(encode([document(2)]))
+        other.communicate(b"\n")
+    assert sqlite.store(encode([document(2)])) == []
+    assert len(everything(sqlite)) == 2
 
 
 def test_disk_full_stores_nothing_and_recovers(

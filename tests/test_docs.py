@@ -182,6 +182,13 @@ def test_every_page_is_in_the_index() -> None:
             assert f"]({page})" in text("README.md")
 
 
+def test_tests_that_are_named_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)`", text("docs/security.md"))
+    assert named
+    for path in named:
+        assert (ROOT / path).is_file(), path
+
+
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.M))

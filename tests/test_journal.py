@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from habitat_like import journal as journal_module
-from habitat_like import journal_file
+from habitat_like.dead_letters import DeadLetters
 from habitat_like.journal import Entry, Journal, Row
 from habitat_like.journal_file import JournalError, open_file
 
@@ -270,6 +271,36 @@ def test_dead_letters_are_kept_retried_and_dropped(path: Path) -> None:
     journal.close()
 
 
+def test_a_repeat_of_a_message_is_no_second_dead_letter(path: Path) -> None:
+    document = b'{"_id":"1295103598-5f0c9a7be2d14c3f8a6b1d90","type":"T"}'
+    journal = Journal(path)
+    with journal.dead_letters() as letters:
+        letters.add("a", [(1, document, "forbidden")])
+        letters.retry()
+        letters.add("a", [(7, document, "still forbidden")])
+        letters.add("b", [(7, document, "other")])
+        found = [(one.sink, one.seq, one.reason, one.retry) for one in letters.select()]
+    assert found == [("a", 1, "still forbidden", False), ("b", 7, "other", False)]
+    journal.close()
+
+
+def test_a_journal_of_the_first_format_is_taken_over(path: Path) -> None:
+    Journal(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "DROP INDEX dead_letter_message; ALTER TABLE dead_letter DROP COLUMN message_id;"
+            "INSERT INTO dead_letter VALUES (1, 'a', 3, 1295103598, 'no', 1, '{\"_id\":\"x\"}');"
+            "PRAGMA user_version=1;"
+        )
+    with closing(open_file(path)) as connection:
+        assert [letter.seq for letter in DeadLetters(connection).select()] == [3]
+    journal = Journal(path)
+    with journal.dead_letters() as letters:
+        letters.add("a", [(4, b'{"_id":"x"}', "no"), (5, b'{"_id":"x"}', "no")])
+        assert [(one.seq, one.retry) for one in letters.select()] == [(3, True), (4, False)]
+    journal.close()
+
+
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -357,7 +388,7 @@ def test_a_large_log_is_reset_by_the_checkpoint(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "WAL_LIMIT", 100_000)
-    monkeypatch.setattr(journal_file, "WAL_ROOM", 0)
+    monkeypatch.setattr(journal_module, "WAL_ROOM", 0)
     journal = Journal(path)
     wal = Path(f"{path}-wal")
     for number in range(300):

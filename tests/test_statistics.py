@@ -18,73 +18,13 @@ from hypothesis import strategies as st
 
 from habitat_like.journal import Journal
 from habitat_like.journal_file import JournalError
-from habitat_like.message import Listener, Message, Registry
-from habitat_like.metrics import GatewayMetrics
-from habitat_like.statistics import Collector, Reader, collector, sums
+from habitat_like.statistics import Reader, collector, sums
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, RETENTIONS
 from tests.conftest import HabitatFactory
 from tests.support.messages import INFO, TELEM, WHERE
 from tests.support.station import bulk
+from tests.support.statistics import MIDNIGHT, Site
 from tests.support.wait import eventually
-
-#: A midnight, UTC.
-MIDNIGHT = 1_795_219_200
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = float(MIDNIGHT)
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Site:
-    """A journal with a collector, and what a gateway would do to them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.clock = Clock()
-        self.metrics = GatewayMetrics()
-        self._number = 0
-        self.open()
-
-    def open(self) -> None:
-        """Start anew with the file as it is."""
-        self.journal = Journal(self.path, clock=self.clock)
-        self.collector = Collector(
-            self.journal, self.metrics, {"journal": self.path.parent}, self.clock
-        )
-
-    def write(self, callsign: str = "M0ZDR", type: str = "RECEIVED_TELEM", **more: Any) -> None:
-        """Write a message unlike any other; ``more`` is its data."""
-        self._number += 1
-        data = {"number": self._number, **more}
-        now = int(self.clock.now)
-        message = Message(Listener(callsign, "203.0.113.7"), type, now, now, data)
-        assert self.journal.write([message.document(b'"a1"')]) == 1
-
-    def upload(self, message: dict[str, Any]) -> None:
-        """Take a station's message in, as an action does."""
-        parsed = Registry().parse(json.dumps(message).encode(), "203.0.113.7", int(self.clock.now))
-        assert self.journal.write([parsed.document(b'"a1"')]) == 1
-
-    def count(self) -> None:
-        """Have all counted: the last round of a stop, and the next start."""
-        self.collector.start()
-        assert self.collector.stop(20) == []
-        self.close()
-        self.metrics = GatewayMetrics()
-        self.open()
-
-    def close(self) -> None:
-        self.collector.stop(20)
-        self.journal.close()
-
-    def ask(self) -> Reader:
-        return Reader(self.path, self.clock)
 
 
 @pytest.fixture
@@ -494,11 +434,29 @@ def test_a_journal_whose_numbers_begin_anew_is_counted_on(site: Site) -> None:
         assert reader.totals() == {"RECEIVED_TELEM": 4}
 
 
+def test_sums_and_cursor_are_one_transaction(site: Site) -> None:
+    site.write("A")
+    site.count()
+    site.write("B")
+    refuse = "CREATE TRIGGER refuse BEFORE INSERT ON station BEGIN SELECT RAISE(ABORT, 'no'); END"
+    site.journal.update([(refuse, ())])
+    site.collector.start()
+    site.collector.stop(20)
+    assert "no" in (site.collector.problem or "")
+    with site.ask() as reader:
+        assert (reader.counted(), reader.totals()) == (1, {"RECEIVED_TELEM": 1})
+    site.journal.update([("DROP TRIGGER refuse", ())])
+    site.count()
+    with site.ask() as reader:
+        assert (reader.counted(), reader.totals()) == (2, {"RECEIVED_TELEM": 2})
+        assert reader.count_stations() == 2
+
+
 #: Counts with so little room for files that nothing can be written, then with room again.
 FULL_DISK = """
 import json, logging, resource, sys
 from pathlib import Path
-from tests.test_statistics import Site
+from tests.support.statistics import Site
 site = Site(Path(sys.argv[1]))
 for number in range(100):
     site.write(f"S{number}")

@@ -148,13 +148,14 @@ def test_shows_what_is_no_time_as_it_is(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("1.5m", 90), ("2h", 7200), ("1d 1h", 90_000), ("0", 0)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("2h", 7200), (" 1h30m ", 5400), ("7d", 604800), ("0.5 hours", 1800)],
 )
-def test_reads_a_length_of_time(text: str, seconds: float) -> None:
+def test_a_length_of_time(text: str, seconds: float) -> None:
     assert times.parse_length(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "2h ago", "-1h", "2026-11-21", "now", "2 fortnights"])
-def test_what_is_no_length_of_time_is_told_as_such(text: str) -> None:
-    with pytest.raises(ValueError, match="is no length of time; write 90s, 30m, 2h"):
+@pytest.mark.parametrize("text", ["", "h", "2h ago", "-2h", "2x", "now", "2026-11-21", "inf"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    with pytest.raises(ValueError, match="no length of time"):
         times.parse_length(text)

@@ -3,10 +3,17 @@
 The rules it relies on are SQLite's: https://www.sqlite.org/wal.html (readers and one writer at the
 same time), https://www.sqlite.org/pragma.html#pragma_synchronous (FULL: a commit is on disk when it
 returns), https://www.sqlite.org/queryplanner.html (an index that holds the sort order).
+
+A checkpoint beside readers moves the log in parts, of which only the last is fsynced, and SQLite
+notes how far it is in memory that all connections share. When that fsync fails, the next try would
+move and fsync the last part alone. So checkpoints are made here, not by SQLite unseen; when one
+fails the file is let go without another, and opened when nobody else has it: who opens it first
+reads the log anew and moves all of it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -20,9 +27,20 @@ import msgspec
 
 from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
 from habitat_like.archive.batch import Entry, sort_out
+from habitat_like.files import DIRECTORY_MODE, make_file
+from habitat_like.sqlite_log import SYNC_ERRORS, rewrite_log
 
 #: Documents read in one statement by ``query`` and ``follow``.
 PAGE = 500
+
+#: Seconds between two checkpoints, and pages in the log over which one follows each batch: SQLite
+#: starts the log over when all of it is moved and nobody reads it.
+CHECKPOINT_EVERY = 1.0
+LOG_PAGES = 1000
+
+#: The byte of the shared memory's file that every connection keeps locked
+#: (https://www.sqlite.org/walformat.html#the_wal_index_file_format).
+_OPEN_BYTE = 128
 
 #: The version of the tables, kept in the file's user_version.
 VERSION = 1
@@ -91,6 +109,9 @@ class SqliteArchive:
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._checkpoint_at = 0.0
+        # An fsync failed, and the log has not been read anew since.
+        self._suspect = False
 
     @property
     def name(self) -> str:
@@ -121,6 +142,7 @@ class SqliteArchive:
                 except sqlite3.DataError:  # longer than SQLite takes (SQLITE_LIMIT_LENGTH)
                     return self._halve(documents)
                 if self._is_ours():
+                    self._checkpoint(writer)
                     break
                 # The file was moved or deleted under us: what was written went with it.
             else:
@@ -198,10 +220,14 @@ class SqliteArchive:
 
     def close(self) -> None:
         """Close the file. The next call opens it again."""
+        self._close(in_order=not self._suspect)
+
+    def _close(self, *, in_order: bool) -> None:
+        """``in_order``: with a checkpoint, which SQLite makes where a writer closes last."""
         with self._lock:
             writer, reader = self._writer, self._reader
             self._writer = self._reader = self._inode = None
-        for connection in (reader, writer):
+        for connection in (reader, writer) if in_order else (writer, reader):
             if connection is not None:
                 connection.close()
 
@@ -251,19 +277,47 @@ class SqliteArchive:
         if self._writer is not None and self._is_ours():
             return self._writer
         self.close()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
+        if self._suspect:
+            self._check_alone()
+        make_file(self._path)
         writer = self._connect("rwc")
         try:
             self._patiently(lambda: writer.execute("PRAGMA journal_mode = WAL"))
             writer.execute("PRAGMA synchronous = FULL")
+            writer.execute("PRAGMA wal_autocheckpoint = 0")
+            self._patiently(lambda: rewrite_log(writer, self._path))
             self._patiently(lambda: self._make_tables(writer))
+            reader = self._connect("ro")
+            reader.execute("SELECT 1 FROM document LIMIT 1").fetchone()
         except BaseException:
             writer.close()
             raise
         with self._lock:
-            self._writer = writer
+            self._writer, self._reader = writer, reader
         self._inode = self._present_inode()
+        self._suspect = False
         return writer
+
+    def _checkpoint(self, writer: sqlite3.Connection) -> None:
+        """Move the log into the file, now and then."""
+        now = time.monotonic()
+        if now >= self._checkpoint_at:
+            _, pages, _ = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._checkpoint_at = now + (CHECKPOINT_EVERY if pages < LOG_PAGES else 0)
+
+    def _check_alone(self) -> None:
+        """Raise ArchiveUnavailable while another process has the file open."""
+        try:
+            with Path(f"{self._path}-shm").open("r+b") as shared:
+                fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OPEN_BYTE)
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            raise ArchiveUnavailable(
+                f"{self.name}: an fsync of it failed, and another process has it open: end that"
+                " (find it with 'fuser'), so that what is on the disk can be read anew"
+            ) from None
 
     def _make_tables(self, writer: sqlite3.Connection) -> None:
         if self._check_version(writer) < VERSION:
@@ -375,6 +429,12 @@ class SqliteArchive:
                 self._interrupted.wait(_BUSY_SLICE / 10)  # a deadlock's BUSY comes without waiting
             self._check_interrupted()
 
+    def _let_go(self, error: Exception) -> None:
+        """Close the file after an error, and move nothing that may not be on the disk."""
+        if getattr(error, "sqlite_errorcode", 0) in SYNC_ERRORS:
+            self._suspect = True
+        self._close(in_order=False)
+
     def _errors(self) -> _Errors:
         return _Errors(self)
 
@@ -399,7 +459,7 @@ class _Errors:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, (sqlite3.Error, OSError)):
             if _code(error) in _REASONS:  # start afresh: the file may be replaced meanwhile
-                self._archive.close()
+                self._archive._let_go(error)
             raise ArchiveUnavailable(self._archive._explain_error(error)) from None
 
 

@@ -6,21 +6,19 @@ Works on the journal's file, beside a running gateway and without one.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
 from habitat_like import times
 from habitat_like.cli import options, output
 from habitat_like.cli.progress import with_progress
+from habitat_like.cli.target import whole_file
 from habitat_like.cli.text import printable
 from habitat_like.config import Config
 from habitat_like.dead_letters import MAX_ID, DeadLetters
@@ -131,7 +129,7 @@ def export(config_path: str | None, what: str, file: str) -> None:
             ]
             total = len(identifiers)
             documents = _documents(DeadLetters(connection), identifiers)
-        with _target(file) as out:
+        with whole_file(file) as out:
             count = 0
             for document in with_progress(documents, "exporting", total, shown=file != "-"):
                 # JSON has line breaks between its tokens only, so this keeps its meaning.
@@ -288,32 +286,6 @@ def _documents(letters: DeadLetters, identifiers: list[int]) -> Iterator[bytes]:
     found = map(letters.get, identifiers)
     # One that was dropped or archived in the meantime is no dead letter any more.
     return (letter.document for letter in found if letter is not None)
-
-
-@contextlib.contextmanager
-def _target(file: str) -> Iterator[BinaryIO]:
-    """The file to write to; a regular one appears when it is whole and on disk, or not at all."""
-    if file == "-":
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(file)
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        with path.open("wb") as out:
-            yield out
-        return
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as temporary:
-        try:
-            yield temporary  # type: ignore[misc]
-            temporary.flush()
-            os.fsync(temporary.fileno())
-            Path(temporary.name).replace(path)
-        except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
-            raise
 
 
 def _drop_sink(config: Config, sink: str, yes: bool) -> None:

@@ -20,6 +20,7 @@ from habitat_like.console import (
     packets,
     plots,
     sessions,
+    settings,
     stations,
     statistics,
 )
@@ -65,6 +66,7 @@ PARTS = (
     packets,
     dead_letters,
     statistics,
+    settings,
 )
 #: The pages in the navigation.
 PAGES = (
@@ -74,6 +76,7 @@ PAGES = (
     ("packets.packets", "Packets"),
     ("dead_letters.dead_letters", "Dead letters"),
     ("statistics.totals", "Statistics"),
+    ("settings.settings", "Settings"),
 )
 
 

@@ -19,12 +19,15 @@ from habitat_like.message import InvalidMessage, Registry, import_path
 if TYPE_CHECKING:
     from habitat_like.config import Config
     from habitat_like.http.mount import Mount
+    from habitat_like.maintenance import Closed
     from habitat_like.message_server import Server
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 #: Seconds after which a station that was told 503 may try again.
 RETRY_AFTER = 5
+#: The same while uploads are not taken on purpose.
+RETRY_AFTER_MAINTENANCE = 60
 #: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
 SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
@@ -85,6 +88,15 @@ def unavailable(reason: str) -> Response:
     """503: nothing was changed, and the same request may succeed after Retry-After seconds."""
     headers = {"Retry-After": str(RETRY_AFTER)}
     return Response(503, f"{reason}; try again later\n".encode(), TEXT, headers)
+
+
+def closed_to_uploads(closed: Closed) -> Refused:
+    """What an upload is answered while none is taken: a redirect, or 503 as ``unavailable``."""
+    if closed.location is not None:
+        headers = {"Location": closed.location}
+    else:
+        headers = {"Retry-After": str(RETRY_AFTER_MAINTENANCE)}
+    return Refused(closed.status, closed.message, headers)
 
 
 class Args(NamedTuple):

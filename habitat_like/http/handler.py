@@ -12,6 +12,7 @@ from habitat_like.http.actions import (
     Refused,
     Reply,
     Response,
+    closed_to_uploads,
     to_reply,
     to_response,
     unavailable,
@@ -87,7 +88,7 @@ class SCGIHandler:
         self.body = self.request.body
 
     def check_scgi_environ(self) -> None:
-        """Find the action; raises Refused for an unknown path or method."""
+        """Find the action; raises Refused for an unknown path or method, and in maintenance."""
         name, _, rest = self.path.removeprefix("/").partition("/")
         action = self.server.routes.get(name)
         if action is None or (rest and not action.subpaths):
@@ -97,6 +98,9 @@ class SCGIHandler:
         if self.method not in action.methods:
             allow = ", ".join(action.methods)
             raise Refused(405, f"/{name} takes {allow}, not {self.method[:32]!r}", {"Allow": allow})
+        closed = self.server.steering.closed
+        if closed is not None and name in self.server.actions:
+            raise closed_to_uploads(closed)
         self.action = action
         self.path = rest
 

@@ -82,6 +82,7 @@ def status(site: Site) -> dict[str, Any]:
             "dead_letters": program.dead_letters.get(path, 0),
         }
     problem = site.problem()
+    disk_free, disk_size = journal.disk() or (None, None)
     uploads = getattr(program, "hisparc", None)
     statistics = getattr(program, "statistics", None)
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
@@ -89,6 +90,7 @@ def status(site: Site) -> dict[str, Any]:
         "version": __version__,
         "instance": program.config.gateway.machine_code,
         "state": problem or "ready",
+        "maintenance": site.steering.describe_maintenance(),
         "started": program.started,
         "uptime": round(now - program.started, 3),
         "requests": site.metrics.by_action(),
@@ -103,6 +105,8 @@ def status(site: Site) -> dict[str, Any]:
             "path": str(journal.path),
             "last_seq": journal.last_seq,
             "bytes": journal.size(),
+            "disk_free": disk_free,
+            "disk_size": disk_size,
         },
         "archive": archive,
         "sinks": sinks,

@@ -8,12 +8,12 @@ one, derive from SimpleSink and write ``message``.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from habitat_like.backoff import backoff
 from habitat_like.journal import Entry, Reader, Row
 from habitat_like.journal_file import JournalError
 from habitat_like.message import Message, from_document, type_of
@@ -228,8 +228,7 @@ class JournalSink(Sink):
 
     def backoff(self, tries: int) -> float:
         """Seconds to wait after this many failed tries: exponential, with jitter."""
-        ceiling = min(self.retry_max, self.retry_min * 2.0 ** min(tries - 1, 32))
-        return random.uniform(ceiling / 2, ceiling)  # noqa: S311 (jitter needs no secrecy)
+        return backoff(tries, self.retry_min, self.retry_max)
 
     def _is_well(self) -> None:
         if self.state.problem is not None:

@@ -3,6 +3,7 @@
 from habitat_like.statistics.collector import Collector
 from habitat_like.statistics.reader import SORTS, Reader
 from habitat_like.statistics.rows import (
+    Absent,
     Backlog,
     Disk,
     DiskOutlook,
@@ -16,6 +17,7 @@ from habitat_like.statistics.rows import (
 
 __all__ = [
     "SORTS",
+    "Absent",
     "Backlog",
     "Collector",
     "Disk",

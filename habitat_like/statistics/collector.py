@@ -20,7 +20,7 @@ from habitat_like.journal_file import JournalError
 from habitat_like.metrics import GatewayMetrics
 from habitat_like.statistics import reader as questions
 from habitat_like.statistics import tables
-from habitat_like.statistics.sums import Admission, Sums
+from habitat_like.statistics.sums import Admission, Sums, read_joined, read_one
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, UNBOUNDED, Statement
 from habitat_like.threads import start_thread
 
@@ -195,11 +195,16 @@ class Collector:
         behind = self._journal.last_seq - cursor > FAR_BEHIND
         max_rows = MAX_ROWS_BEHIND if behind else MAX_ROWS
         while sums.messages < MAX_MESSAGES and sums.rows < max_rows:
-            entries = reader.read_timed(cursor, CHUNK)
-            if entries:
-                sums.add(entries)
-                cursor = entries[-1].seq
-            if len(entries) < CHUNK:
+            joined = reader.read_joined(cursor, CHUNK)
+            if joined is None:
+                return sums, cursor, False
+            documents = read_joined(joined.documents, len(joined.times))
+            if documents is None:
+                entries = reader.read_timed(cursor, len(joined.times))
+                documents = [read_one(entry.document) for entry in entries]
+            sums.add(joined.times, documents)
+            cursor = joined.seq
+            if len(joined.times) < CHUNK:
                 return sums, cursor, False
             self._stopping.wait(PAUSE)
         return sums, cursor, True
@@ -223,7 +228,7 @@ class Collector:
         self, statements: list[Statement], minute: int
     ) -> tuple[dict[tuple[str, int], int], list[int]]:
         """Add what the gateway counted since the last commit; returns its counters."""
-        requests = dict(list(self._metrics.requests.items()))
+        requests = self._metrics.answered()
         histogram = self._metrics.latency
         latency = list(histogram.counts)
         day = minute - minute % DAY

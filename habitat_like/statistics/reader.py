@@ -15,6 +15,7 @@ from habitat_like.journal_file import errors, open_file
 from habitat_like.message import MAX_TIME
 from habitat_like.metrics import LATENCY_BUCKETS
 from habitat_like.statistics.rows import (
+    Absent,
     Backlog,
     Disk,
     DiskOutlook,
@@ -120,7 +121,8 @@ class Reader:
             raise ValueError("there are no minutes of a single station")
         else:
             # One look-up for each step: the tables are in the order of time.
-            low = max(times.start, int(self._clock()) // seconds * seconds - 401 * DAY)
+            kept = _KEPT[f"sum_station_{step}"] + DAY
+            low = max(times.start, int(self._clock() - kept) // seconds * seconds)
             rows = self._rows(
                 "WITH RECURSIVE step(at) AS (SELECT ?1 WHERE ?1 < ?2 UNION ALL"  # noqa: S608
                 " SELECT at + ?3 FROM step WHERE at + ?3 < ?2)"
@@ -141,10 +143,12 @@ class Reader:
     ) -> tuple[Top, ...]:
         """The stations with the most messages (of ``type``): the first has the most.
 
-        A range that begins within 8 days counts by hours, an older one by days.
+        A range of up to two days, within the last eight, counts by hours; another one by days.
+        Each day takes a look at all stations that were heard on it.
         """
         is_day = since % DAY == 0 and until % DAY == 0
-        step: Step = "day" if is_day or since < self._clock() - 8 * DAY else "hour"
+        is_long = until - since > 2 * DAY or since < self._clock() - _KEPT["sum_station_hour"]
+        step: Step = "day" if is_day or is_long else "hour"
         rows = self._rows(
             f"SELECT callsign, sum(messages) FROM sum_station_{step}"  # noqa: S608
             f" WHERE {step} >= ?1 AND {step} < ?2 AND callsign <> ?3"
@@ -226,6 +230,16 @@ class Reader:
             since=since,
             until=until,
         )
+
+    def absent(self, day: int, known: int = 7) -> tuple[Absent, ...]:
+        """Stations not heard on ``day``, but on one of the ``known`` days before; longest first."""
+        rows = self._rows(
+            "SELECT d.callsign, s.name, max(d.day) FROM sum_station_day d LEFT JOIN station s"
+            " ON s.callsign = d.callsign WHERE d.day >= ? AND d.day <= ? AND d.callsign <> ?"
+            " GROUP BY d.callsign HAVING max(d.day) < ? ORDER BY 3, 1",
+            (day - known * DAY, day, OTHERS, day),
+        )
+        return tuple(Absent(*row) for row in rows)
 
     def last_heard(self) -> int | None:
         """When the last message of any station came in, None if there never was one."""

@@ -53,6 +53,17 @@ class StationPage(msgspec.Struct, frozen=True):
     stations: tuple[Station, ...]
 
 
+class Absent(msgspec.Struct, frozen=True):
+    """A station that was not heard on a day; ``last_day`` is the last one before on which it was.
+
+    ``name`` is None where it never told one.
+    """
+
+    callsign: str
+    name: str | None
+    last_day: int
+
+
 class Top(msgspec.Struct, frozen=True):
     """How many messages came of a station."""
 

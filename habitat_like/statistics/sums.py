@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from habitat_like.journal import TimedEntry
 from habitat_like.message import HISPARC_EVENT, MAX_TIME
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, OTHERS, Statement, insert
 
@@ -23,7 +22,7 @@ TEXT_LENGTH = 200
 CALLSIGNS = 20_000
 
 
-class _Document(msgspec.Struct, gc=False):
+class Document(msgspec.Struct, gc=False):
     """What is counted of a document. The defaults are those of one that can't be read."""
 
     id: str = msgspec.field(name="_id", default="")
@@ -47,8 +46,8 @@ class _Position(msgspec.Struct):
     altitude: float
 
 
-_DOCUMENTS = msgspec.json.Decoder(list[_Document])
-_DOCUMENT = msgspec.json.Decoder(_Document)
+_DOCUMENTS = msgspec.json.Decoder(list[Document])
+_DOCUMENT = msgspec.json.Decoder(Document)
 _INFO = msgspec.json.Decoder(_Info)
 _POSITION = msgspec.json.Decoder(_Position)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -79,6 +78,10 @@ class Admission:
         return callsign
 
 
+_NO_INFO: tuple[object, ...] = (None,) * 5
+_NO_POSITION: tuple[object, ...] = (None,) * 4
+
+
 class _Heard:
     """What a station's messages tell of it; times in UNIX seconds."""
 
@@ -92,9 +95,21 @@ class _Heard:
         self.ip: str | None = None
         self.clock_offset: int | None = None
         # Time, name, location, radio, antenna.
-        self.info: tuple[object, ...] = (None,) * 5
+        self.info = _NO_INFO
         # Time, latitude, longitude, altitude.
-        self.position: tuple[object, ...] = (None,) * 4
+        self.position = _NO_POSITION
+
+    def row(self, callsign: str) -> tuple[object, ...]:
+        """What every message tells."""
+        return (
+            callsign,
+            self.first,
+            self.last,
+            self.messages,
+            self.created,
+            self.ip,
+            self.clock_offset,
+        )
 
 
 class Sums:
@@ -121,11 +136,9 @@ class Sums:
         """How many stations were heard."""
         return len(self._stations)
 
-    def add(self, entries: Sequence[TimedEntry]) -> None:
-        """Count messages of the journal, in its order."""
-        self.messages += len(entries)
-        documents = _read([entry.document for entry in entries])
-        times = [entry.time for entry in entries]
+    def add(self, times: Sequence[int], documents: list[Document]) -> None:
+        """Count messages of the journal, in its order; ``times`` are when they came in."""
+        self.messages += len(documents)
         types = [document.type for document in documents]
         callsigns = [document.callsign for document in documents]
         # Most messages that come in together are alike in these three.
@@ -160,21 +173,14 @@ class Sums:
             # In the order of their keys, as B-trees like it.
             rows = sorted((*key, count) for key, count in sums.items())
             made.append(insert(table, rows))
-        stations: list[tuple[object, ...]] = [
-            (
-                callsign,
-                heard.first,
-                heard.last,
-                heard.messages,
-                heard.created,
-                heard.ip,
-                heard.clock_offset,
-                *heard.info,
-                *heard.position,
-            )
-            for callsign, heard in sorted(self._stations.items())
-        ]
-        made.append(insert("station", stations))
+        heard, details = [], []
+        for callsign, station in sorted(self._stations.items()):
+            row = station.row(callsign)
+            if station.info is _NO_INFO and station.position is _NO_POSITION:
+                heard.append(row)
+            else:
+                details.append((*row, *station.info, *station.position))
+        made += insert("station", heard), insert("station details", details)
         return made
 
     def _add(self, time: int, type_: str, callsign: str, count: int) -> None:
@@ -192,7 +198,7 @@ class Sums:
         heard.last = max(heard.last, time)
 
 
-def _note_last(heard: _Heard, document: _Document) -> None:
+def _note_last(heard: _Heard, document: Document) -> None:
     heard.created = document.time_created
     heard.ip = document.ip or heard.ip
     # The id begins with the station's own time_created; the document's is corrected by what the
@@ -204,14 +210,14 @@ def _note_last(heard: _Heard, document: _Document) -> None:
             heard.clock_offset = int(sent) - document.time_created
 
 
-def _note_info(heard: _Heard, document: _Document) -> None:
+def _note_info(heard: _Heard, document: Document) -> None:
     with contextlib.suppress(*_UNREADABLE):
         info = _INFO.decode(document.data)
         texts = map(_text, (info.name, info.location, info.radio, info.antenna))
         heard.info = (document.time_created, *texts)
 
 
-def _note_position(heard: _Heard, document: _Document) -> None:
+def _note_position(heard: _Heard, document: Document) -> None:
     with contextlib.suppress(*_UNREADABLE):
         place = _POSITION.decode(document.data)
         heard.position = (
@@ -234,20 +240,19 @@ def _text(text: str | None) -> str | None:
     return cut if cut.isprintable() else "".join(c if c.isprintable() else "?" for c in cut)
 
 
-def _read(documents: list[bytes]) -> list[_Document]:
+def read_joined(documents: bytes, count: int) -> list[Document] | None:
+    """The ``count`` documents in a JSON array, None if there is one that can't be read."""
     try:
-        read = _DOCUMENTS.decode(b"[" + b",".join(documents) + b"]")
+        read = _DOCUMENTS.decode(documents)
     except _UNREADABLE:
-        read = []
-    # Documents that are no JSON by themselves could be some when they are joined.
-    return read if len(read) == len(documents) else [_read_one(one) for one in documents]
+        return None
+    # What is no JSON by itself could be some when it is joined.
+    return read if len(read) == count else None
 
 
-def _read_one(document: bytes) -> _Document:
-    """A document, of which there may be the head only: what stands before its data."""
-    for text in (document, document.partition(b',"data":')[0] + b"}"):
-        try:
-            return _DOCUMENT.decode(text)
-        except _UNREADABLE:
-            continue
-    return _Document()
+def read_one(document: bytes) -> Document:
+    """A document; one that can't be read is UNREADABLE."""
+    try:
+        return _DOCUMENT.decode(document)
+    except _UNREADABLE:
+        return Document()

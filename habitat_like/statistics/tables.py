@@ -98,21 +98,22 @@ def _newest(column: str, when: str) -> str:
     return f"{column} = iif(excluded.{when} IS NULL, station.{column}, excluded.{column})"
 
 
-_STATION_COLUMNS = (
-    "callsign first_heard last_heard messages time_created ip clock_offset"
-    " info_time name location radio antenna position_time latitude longitude altitude"
-)
-_STATION_UPDATE = (
+_HEARD = "callsign first_heard last_heard messages time_created ip clock_offset"
+_HEARD_UPDATE = (
     " ON CONFLICT DO UPDATE SET last_heard = max(last_heard, excluded.last_heard),"
     " messages = messages + excluded.messages, time_created = excluded.time_created,"
-    " ip = coalesce(excluded.ip, ip), clock_offset = coalesce(excluded.clock_offset, clock_offset),"
+    " ip = coalesce(excluded.ip, ip), clock_offset = coalesce(excluded.clock_offset, clock_offset)"
+)
+_DETAILS = " info_time name location radio antenna position_time latitude longitude altitude"
+_DETAILS_UPDATE = (
+    ", "
     + ", ".join(_newest(name, "info_time") for name in ("name", "location", "radio", "antenna"))
     + ", info_time = coalesce(excluded.info_time, info_time), "
     + ", ".join(_newest(name, "position_time") for name in ("latitude", "longitude", "altitude"))
     + ", position_time = coalesce(excluded.position_time, position_time)"
 )
 
-#: How rows get into each table, by its name: the statement's parameter is a JSON array of rows.
+#: How rows get into each table: the statement's parameter is a JSON array of rows.
 INSERTS = {
     "message_type": "INSERT OR IGNORE INTO message_type (name) SELECT value FROM json_each(?)",
     "sum_total": _insert("sum_total", "type messages", _ADD.format("messages")),
@@ -137,7 +138,9 @@ INSERTS = {
         "minute place free total",
         " ON CONFLICT DO UPDATE SET free = excluded.free, total = excluded.total",
     ),
-    "station": _insert("station", _STATION_COLUMNS, _STATION_UPDATE),
+    # Most messages tell nothing more of a station than that it was heard: half the work.
+    "station": _insert("station", _HEARD, _HEARD_UPDATE),
+    "station details": _insert("station", _HEARD + _DETAILS, _HEARD_UPDATE + _DETAILS_UPDATE),
 }
 
 _encode = msgspec.json.Encoder().encode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from tests.faults.gateway_faults import BETWEEN
 from tests.faults.messages import number_of
@@ -183,7 +184,7 @@ def forbids(run: Run) -> None:
     rig.drain()
     design = {"validate_doc_update": VALIDATION}
     assert rig.couch.request("PUT", f"/{rig.database}/_design/guard", design).status == 201
-    with run.stations(rig, mix=LIGHT) as stations:
+    with run.stations(rig, mix=replace(LIGHT, repeat=0.5)) as stations:
         for number in range(run.faults):
             stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
             run.inject(f"kill {number} between dead letters")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from habitat_like.archive.base import ArchiveError
+from habitat_like.journal_file import JournalError
 from tests.faults.run import Run, Scenario, Skipped
 from tests.support.couch import CouchServer
 
@@ -20,6 +23,7 @@ class Result:
     seed: int
     command: str
     faults: int = 0
+    kills: int = 0
     sent: int = 0
     attempts: int = 0
     acknowledged: int = 0
@@ -64,9 +68,11 @@ class Campaign:
                     if out is not None:
                         run.keep(out)
                     raise
+                finally:
+                    result.kills = sum(rig.kills for rig in run.rigs)
         except Skipped as skipped:
             result.skipped = str(skipped)
-        except (AssertionError, OSError) as error:
+        except (AssertionError, OSError, ArchiveError, JournalError, sqlite3.Error) as error:
             result.problem = f"{type(error).__name__}: {error}"
         self._fill(result, run)
         result.seconds = round(time.monotonic() - begin, 1)

@@ -75,8 +75,11 @@ class _File:
         size = self._sizes[0]
         if loss is not Loss.DROPPED:
             size = self._size if loss is Loss.KEPT else rng.choice(self._sizes)
-        pages = [self._left(page, rng, loss) for page in range((size + PAGE - 1) // PAGE)]
-        return b"".join(pages)[:size]
+        found = bytearray((size + PAGE - 1) // PAGE * PAGE)
+        for page in sorted(self._durable.keys() | self._dirty.keys()):
+            if page * PAGE < size:
+                found[page * PAGE : (page + 1) * PAGE] = self._left(page, rng, loss)
+        return bytes(found[:size])
 
     def _left(self, page: int, rng: random.Random, loss: Loss) -> bytes:
         old = self._durable.get(page, _ZEROS)

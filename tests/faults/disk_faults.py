@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults.gateway_faults import ARCHIVE_WAL, BETWEEN, FILE, WAL
+from tests.faults.gateway_faults import ARCHIVE, ARCHIVE_WAL, BETWEEN, FILE, WAL
 from tests.faults.rig import Rig
 from tests.faults.run import Run, Skipped, scenario
 from tests.faults.shim import Act, Op
@@ -81,7 +81,7 @@ def readonly(run: Run) -> None:
     with run.stations(rig) as stations:
         for number in range(run.faults):
             stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
-            for slot, path in enumerate([WAL, FILE, f"{FILE}-shm", ARCHIVE_WAL, "archive.sqlite"]):
+            for slot, path in enumerate([WAL, FILE, f"{FILE}-shm", ARCHIVE_WAL, ARCHIVE]):
                 rig.shim.arm(slot, ops, Act.FAIL, path, error=errno.EROFS)
             wait_for_503(run, stations)
             if number % 3 == 2:
@@ -127,7 +127,7 @@ def archive_eio(run: Run) -> None:
         for _ in range(run.faults):
             stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
             ops = run.rng.choice([Op.WRITE, Op.SYNC])
-            path = run.rng.choice([ARCHIVE_WAL, ARCHIVE_WAL, "archive.sqlite"])
+            path = run.rng.choice([ARCHIVE_WAL, ARCHIVE_WAL, ARCHIVE])
             error = run.rng.choice([errno.EIO, errno.ENOSPC])
             skip, times = run.rng.randint(0, 2), run.rng.randint(1, 3)
             rig.shim.arm(0, ops, Act.FAIL, path, error=error, skip=skip, times=times)

@@ -14,6 +14,7 @@ from tests.support.wait import eventually
 
 WAL = "journal.sqlite-wal"
 FILE = "journal.sqlite"
+ARCHIVE = "archive.sqlite"
 ARCHIVE_WAL = "archive.sqlite-wal"
 #: Messages that have to get through between two faults, so that each meets a gateway at work.
 BETWEEN = 40

@@ -121,16 +121,13 @@ def _judge_dead(
     for number in range(len(ledger)):
         if found[number] and forbidden(number):
             verdict.refused.add(f"{number}, which the archive forbids, is archived")
-    dead: dict[int, str] = {}
     for document in dead_letters:
         number = number_of(document)
         if not ledger[number] & SENT:
             verdict.foreign.add(f"dead letter {document.get('_id')}")
         elif not forbidden(number):
             verdict.dead.add(f"{number} is a dead letter")
-        elif found[number] and dead.get(number) != document["_id"]:
-            verdict.doubled.add(f"{number} is archived, or a dead letter of another id")
+        elif found[number]:
+            verdict.doubled.add(f"{number} is archived, or another dead letter too")
         else:
-            # The journal may hold a repeat, and so may the dead letters: their retry makes one.
-            dead[number] = document["_id"]
             found[number] = 1

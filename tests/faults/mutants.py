@@ -140,7 +140,7 @@ MUTANTS = [
     Mutant(
         "a start builds on a log that may be in the page cache alone",
         "habitat_like/journal.py",
-        "            rewrite_log(self._connection, self.path)\n",
+        "            rewrite_log(self._connection, self.path, WAL_ROOM)\n",
         "",
         ("power.loss.prune",),
         ("power.loss.prune",),
@@ -152,6 +152,22 @@ MUTANTS = [
         "failed=JournalError",
         ("disk.checkpoint.eio",),
         ("power.loss.checkpoint",),
+    ),
+    Mutant(
+        "the embedded archive goes on after a failed fsync",
+        "habitat_like/archive/sqlite.py",
+        "            self._suspect = True\n        self._close(in_order=False)\n",
+        "            return\n        self._close(in_order=False)\n",
+        (),
+        ("power.loss.archive",),
+    ),
+    Mutant(
+        "the embedded archive builds on a log that may be in the page cache alone",
+        "habitat_like/archive/sqlite.py",
+        "            self._patiently(lambda: rewrite_log(writer, self._path))\n",
+        "",
+        (),
+        ("power.loss.archive",),
     ),
 ]
 

@@ -6,8 +6,9 @@ import errno
 import random
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from habitat_like.archive.base import Query
 from habitat_like.archive.sqlite import SqliteArchive
 from habitat_like.journal import Journal
 from tests.faults.disk import Disk, moments
-from tests.faults.gateway_faults import BETWEEN, FILE, WAL
+from tests.faults.gateway_faults import ARCHIVE, ARCHIVE_WAL, BETWEEN, FILE, WAL
 from tests.faults.judge import Verdict, judge
 from tests.faults.ledger import ACKNOWLEDGED, BAD, SENT, Ledger
 from tests.faults.messages import Messages
@@ -26,6 +27,7 @@ from tests.faults.run import Run, scenario
 from tests.faults.shim import ALWAYS, Act, Op
 from tests.faults.stations import Mix
 from tests.support.net import short_directory
+from tests.support.wait import eventually
 
 SINK = "habitat_like.archive.ArchiveSink"
 #: Of so many power losses one is tried with the whole gateway; the others with its journal alone.
@@ -115,6 +117,59 @@ def loss_after_checkpoint(run: Run) -> None:
         rig.up()
         bursts(run, rig, 1)
     lose(run, rig)
+
+
+@scenario("power.loss.archive", "the same after failed fsyncs of the embedded archive", 150)
+def loss_after_archive_eio(run: Run) -> None:
+    """Readers keep checkpoints from moving all of the log, so that they come in several parts."""
+    rig = record(run)
+    starts: list[int] = []
+    for number in range(2 + run.faults // 30):
+        with run.stations(rig, 2, mix=Mix(bulk=0.05, bad=0)) as stations:
+            with readers(run, rig.habitat.directory / ARCHIVE):
+                stations.wait_for(200)
+                path = run.rng.choice([ARCHIVE_WAL, ARCHIVE, ARCHIVE])
+                times = run.rng.choice([1, 2, ALWAYS])
+                rig.shim.arm(0, Op.SYNC, Act.FAIL, path, error=errno.EIO, times=times)
+                if path == ARCHIVE:
+                    eventually(lambda: rig.shim.fired(0) > 0, "a checkpoint fails", timeout=30)
+                else:
+                    run.pause(0, 0.3)
+            if number % 2:
+                rig.crash()
+            rig.shim.disarm()
+            starts.append(rig.shim.recorded())
+            rig.up()
+            stations.wait_for(100)
+        run.pause(0.0, 1.5)
+    lose(run, rig, starts)
+
+
+@contextmanager
+def readers(run: Run, path: Path) -> Iterator[None]:
+    """Somebody who reads the archive all the time, now and then for a while."""
+    done = threading.Event()
+    rng = random.Random(run.rng.random())
+
+    def read() -> None:
+        while not done.is_set():
+            uri = f"file:{path}?mode=ro"
+            with (
+                suppress(sqlite3.OperationalError),  # there may be no archive, or no log, yet
+                closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection,
+            ):
+                connection.execute("BEGIN")
+                connection.execute("SELECT count(*) FROM document").fetchone()
+                done.wait(rng.uniform(0.01, 0.6))
+            done.wait(rng.uniform(0.01, 0.2))
+
+    thread = threading.Thread(target=read, name="reader")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def record(run: Run, config: Mapping[str, Any] | None = None) -> Rig:

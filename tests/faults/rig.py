@@ -107,6 +107,13 @@ class Rig:
     def journal(self) -> Path:
         return Path(self.habitat.config["journal"]["path"])
 
+    @property
+    def kills(self) -> int:
+        """How often the gateway was killed with signal 9 so far, by whomever."""
+        process = self.habitat.process
+        last = None if process is None else process.poll()
+        return [*self.habitat.exits, last].count(-signal.SIGKILL)
+
     def start(self) -> Rig:
         """Start what the stations see."""
         self.habitat.start()

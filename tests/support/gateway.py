@@ -101,6 +101,8 @@ class Habitat:
             **(environ or {}),
         }
         self.process: subprocess.Popen[bytes] | None = None
+        #: The exit codes of the processes before this one.
+        self.exits: list[int] = []
         self._listener: socket.socket | None = None
         if activated:
             self._listener = socket.socket(socket.AF_UNIX)
@@ -124,6 +126,8 @@ class Habitat:
     def start(self, *, ready: bool = True) -> Habitat:
         """Start it, and wait until it serves."""
         assert self.process is None or self.process.poll() is not None, "still running"
+        if self.process is not None:
+            self.exits.append(self.process.returncode)
         self.write_config()
         serve = ["-m", "habitat_like.cli", "serve", "--config", str(self.config_path)]
         inherited: tuple[int, ...] = ()
