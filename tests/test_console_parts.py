@@ -13,21 +13,12 @@ from hypothesis import strategies as st
 
 from habitat_like.console import kept as keeping
 from habitat_like.console import troubles
-from habitat_like.console.drawing import (
-    DAY,
-    HOUR,
-    MINUTE,
-    MONDAY,
-    SIZES,
-    WEEK,
-    Plot,
-    draw,
-    of_series,
-)
+from habitat_like.console.drawing import MONDAY, SIZES, WEEK, Plot, draw, of_series
 from habitat_like.console.kept import Kept
 from habitat_like.console.stations import clock_words, place_words
 from habitat_like.console.troubles import Facts, Trend, size
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
+from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 from tests.support.gateway import ARCHIVE_SINK
 
 NOW = 1_795_280_400

@@ -19,8 +19,9 @@ import pygal
 from pygal.style import Style
 
 from habitat_like.statistics import Series
+from habitat_like.statistics.tables import DAY, HOUR
 
-MINUTE, HOUR, DAY, WEEK = 60, 3600, 86400, 7 * 86400
+WEEK = 7 * DAY
 #: The first Monday of UNIX time.
 MONDAY = 4 * DAY
 #: Points that a series has at most.

@@ -12,15 +12,16 @@ from flask import Blueprint
 
 from habitat_like.config import disk_places
 from habitat_like.console import plots, troubles
-from habitat_like.console.drawing import DAY, HOUR, MINUTE, Plot, in_order, of_series
+from habitat_like.console.drawing import Plot, in_order, of_series
 from habitat_like.console.kept import kept
 from habitat_like.console.pages import link, page, statistics, this_program
 from habitat_like.console.plots import last_minute, plot
-from habitat_like.console.stations import KNOWN_FOR, SILENT_AFTER
 from habitat_like.http.operator import status
 from habitat_like.journal_file import JournalError
 from habitat_like.message import MAX_TIME
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
+from habitat_like.statistics.collector import KNOWN_FOR, SILENT_AFTER
+from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 
 blueprint = Blueprint("overview", __name__)
 

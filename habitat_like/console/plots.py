@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request, url_for
 
-from habitat_like.console.drawing import MINUTE, Plot, draw, moments, number, zone
+from habitat_like.console.drawing import Plot, draw, moments, number, zone
 from habitat_like.console.kept import kept
 from habitat_like.console.pages import page_errors
+from habitat_like.statistics.tables import MINUTE
 
 #: Seconds after which a minute's messages are counted, and its number is final.
 LATE = 5

@@ -13,17 +13,16 @@ from habitat_like.archive import ArchiveError, Query
 from habitat_like.config import ConfigError
 from habitat_like.console import plots
 from habitat_like.console.archives import this_archives
-from habitat_like.console.drawing import DAY, HOUR, Plot, of_series
+from habitat_like.console.drawing import Plot, of_series
 from habitat_like.console.pages import Problem, link, page, statistics
 from habitat_like.console.plots import plot
 from habitat_like.message import MAX_TIME
 from habitat_like.statistics import Station
+from habitat_like.statistics.collector import KNOWN_FOR, SILENT_AFTER
+from habitat_like.statistics.tables import DAY, HOUR
 
 blueprint = Blueprint("stations", __name__)
 
-#: Seconds after which a station is silent, and for how long after its last message it is missed.
-SILENT_AFTER = 2 * HOUR
-KNOWN_FOR = 7 * DAY
 #: Stations on one page, and messages on the page of one.
 PAGE = 100
 LAST = 20

@@ -9,8 +9,8 @@ import msgspec
 
 from habitat_like import times
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
+from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 
-MINUTE, HOUR, DAY = 60, 3600, 86400
 #: Seconds without a message that are nothing special.
 QUIET = 10 * MINUTE
 #: A silence is unusual from so many times the longest one of the day before.
