@@ -135,6 +135,20 @@ def test_the_overview_tells_first_what_is_wrong(stricken: Habitat) -> None:
     assert "All is well" not in html
 
 
+def test_maintenance_stands_first(visitor: Visitor) -> None:
+    visitor.post("/console/settings/maintenance", on="1", message="back at noon")
+    try:
+        page = visitor.json("/console/overview.json")
+        assert page["maintenance"]["message"] == "back at noon"
+        first = page["troubles"][0]
+        assert first["text"].startswith("Maintenance for ")
+        assert "told to come back later (503), “back at noon”" in first["text"]
+        assert first["page"] == "/console/settings"
+    finally:
+        visitor.post("/console/settings/maintenance", on="0")
+    assert visitor.json("/console/overview.json")["maintenance"] is None
+
+
 def test_without_statistics_there_is_an_overview_all_the_same(stricken: Habitat) -> None:
     visitor = signed_in(stricken)
     with sqlite3.connect(stricken.journal_path) as file:

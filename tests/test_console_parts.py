@@ -99,6 +99,8 @@ def test_an_archive_that_is_down_tells_since_when_and_how_long_the_journal_lasts
     assert text.startswith("The archive can't be used for 1h: CouchDB: refused. 300 messages wait")
     # 5 messages a minute come in.
     assert "room for 999,700 more, at the present rate for 138d 20h;" in text
+    full = {"sinks": {ARCHIVE_SINK: down}, "backlog": 1_000_000, "max_backlog": 1_000_000}
+    assert find(full)[0][1].endswith("There is room for no more.")
     ((_, text),) = find({"sinks": {"own.Sink": down}})
     assert text.startswith("The sink own.Sink can't be used")
 
@@ -283,6 +285,19 @@ def test_a_plot_is_an_image_and_nothing_else() -> None:
     assert "url(" not in drawn
     assert drawn.replace('xmlns="http://www.w3.org/2000/svg"', "").count("://") == 0
     assert "prefers-color-scheme:dark" in drawn
+
+
+def test_a_lone_value_is_seen() -> None:
+    lone = {"backlog": (None, 5, None)}
+    plot = Plot(title="t", unit="u", step=1, times=(0, 1, 2), series=lone, stacked=False)
+    assert len(list(image(plot).iter(f"{SVG}circle"))) == 1
+
+
+def test_without_numbers_there_is_no_axis_that_lies() -> None:
+    plot = Plot(title="Backlog", unit="messages", step=60, times=(), series={})
+    shown = texts(image(plot))
+    assert "nothing to show" in shown
+    assert not any(text[:1].isdigit() for text in shown)
 
 
 def test_what_is_counted_has_no_halves_on_its_axis() -> None:

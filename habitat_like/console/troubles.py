@@ -136,6 +136,8 @@ def _sinks(facts: Facts) -> Iterator[Trouble]:
 def _room(facts: Facts) -> str:
     """How much longer the journal can take what no sink takes."""
     room = max(facts.status["max_backlog"] - facts.status["backlog"], 0)
+    if not room:
+        return "There is room for no more."
     text = f"There is room for {room:,} more"
     rate = _rate(facts.minutes)
     if rate > 0:
