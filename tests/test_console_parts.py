@@ -13,21 +13,12 @@ from hypothesis import strategies as st
 
 from habitat_like.console import kept as keeping
 from habitat_like.console import troubles
-from habitat_like.console.drawing import (
-    DAY,
-    HOUR,
-    MINUTE,
-    MONDAY,
-    SIZES,
-    WEEK,
-    Plot,
-    draw,
-    of_series,
-)
+from habitat_like.console.drawing import MONDAY, SIZES, WEEK, Plot, draw, of_series
 from habitat_like.console.kept import Kept
 from habitat_like.console.stations import clock_words, place_words
 from habitat_like.console.troubles import Facts, Trend, size
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
+from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 from tests.support.gateway import ARCHIVE_SINK
 
 NOW = 1_795_280_400
@@ -108,6 +99,8 @@ def test_an_archive_that_is_down_tells_since_when_and_how_long_the_journal_lasts
     assert text.startswith("The archive can't be used for 1h: CouchDB: refused. 300 messages wait")
     # 5 messages a minute come in.
     assert "room for 999,700 more, at the present rate for 138d 20h;" in text
+    full = {"sinks": {ARCHIVE_SINK: down}, "backlog": 1_000_000, "max_backlog": 1_000_000}
+    assert find(full)[0][1].endswith("There is room for no more.")
     ((_, text),) = find({"sinks": {"own.Sink": down}})
     assert text.startswith("The sink own.Sink can't be used")
 
@@ -294,6 +287,19 @@ def test_a_plot_is_an_image_and_nothing_else() -> None:
     assert "prefers-color-scheme:dark" in drawn
 
 
+def test_a_lone_value_is_seen() -> None:
+    lone = {"backlog": (None, 5, None)}
+    plot = Plot(title="t", unit="u", step=1, times=(0, 1, 2), series=lone, stacked=False)
+    assert len(list(image(plot).iter(f"{SVG}circle"))) == 1
+
+
+def test_without_numbers_there_is_no_axis_that_lies() -> None:
+    plot = Plot(title="Backlog", unit="messages", step=60, times=(), series={})
+    shown = texts(image(plot))
+    assert "nothing to show" in shown
+    assert not any(text[:1].isdigit() for text in shown)
+
+
 def test_what_is_counted_has_no_halves_on_its_axis() -> None:
     shown = texts(image(of_series(series([0, 1, 2]), MINUTE, title="t", unit="u")))
     assert {"1", "2"} <= set(shown)
@@ -359,6 +365,16 @@ def test_what_fails_is_tried_again() -> None:
     with pytest.raises(ZeroDivisionError):
         kept.get("a", lambda: 1 // 0)
     assert kept.get("a", lambda: 1) == 1
+
+
+def test_what_is_old_is_not_kept() -> None:
+    clock = Clock()
+    kept = Kept(clock)
+    for number in range(10):
+        kept.get(number, lambda: 1, 10)
+    clock.now = 10.0
+    kept.get("new", lambda: 1, 10)
+    assert len(kept) == 1
 
 
 def test_images_that_are_kept_have_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

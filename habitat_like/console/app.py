@@ -14,7 +14,6 @@ from werkzeug.exceptions import HTTPException
 from habitat_like import __version__, times
 from habitat_like.console import (
     dead_letters,
-    drawing,
     exports,
     messages,
     overview,
@@ -127,7 +126,6 @@ def create_app(program: Program) -> Flask:
     app.template_filter("size")(size)
     app.template_filter("rows")(plots.rows)
     app.template_filter("length_of_time")(times.show_age)
-    app.template_filter("short")(drawing.number)
     app.template_filter("days")(show_days)
     app.template_filter("milliseconds")(_milliseconds)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

@@ -19,8 +19,9 @@ import pygal
 from pygal.style import Style
 
 from habitat_like.statistics import Series
+from habitat_like.statistics.tables import DAY, HOUR
 
-MINUTE, HOUR, DAY, WEEK = 60, 3600, 86400, 7 * 86400
+WEEK = 7 * DAY
 #: The first Monday of UNIX time.
 MONDAY = 4 * DAY
 #: Points that a series has at most.
@@ -107,6 +108,7 @@ def draw(plot: Plot, size: str = "large") -> bytes:
         show_x_guides=True,
         truncate_label=-1,
         y_labels=scale if plot.series else None,
+        show_y_labels=bool(plot.series),
         # A label at the very top would be left out.
         range=(0, scale[-1] * 1.02),
         value_formatter=number,
@@ -114,7 +116,9 @@ def draw(plot: Plot, size: str = "large") -> bytes:
         legend_at_bottom_columns=columns,
         legend_box_size=11,
         truncate_legend=-1,
-        show_dots=False,
+        # A line needs two points beside each other.
+        show_dots=not plot.stacked and _is_sparse(plot),
+        dots_size=2,
         fill=plot.stacked,
         allow_interruptions=not plot.stacked,
         no_data_text="nothing to show",
@@ -190,6 +194,11 @@ def _tidy(root: Any) -> Any:
             if is_text or child.get("class") == "plot tooltip-overlay":
                 parent.remove(child)
     return root
+
+
+def _is_sparse(plot: Plot) -> bool:
+    known = [value for values in plot.series.values() for value in values if value is not None]
+    return len(known) <= 3 * len(plot.series)
 
 
 def _scale(plot: Plot) -> list[float]:

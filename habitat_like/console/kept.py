@@ -31,6 +31,11 @@ class Kept:
         # By key: held while it is made, so that this is done once whoever waits for it.
         self._making: dict[Any, threading.Lock] = {}
 
+    def __len__(self) -> int:
+        """How many things are kept."""
+        with self._lock:
+            return len(self._kept)
+
     def get(self, key: Any, make: Callable[[], T], fresh: float = FRESH) -> T:
         """What is kept under ``key``, at most ``fresh`` seconds old; else what ``make`` returns."""
         with self._lock:
@@ -49,8 +54,11 @@ class Kept:
                 with self._lock:
                     self._making.pop(key, None)
             with self._lock:
+                now = self._clock()
+                for old in [name for name, (until, _) in self._kept.items() if until <= now]:
+                    self._drop(old)
                 self._drop(key)
-                self._kept[key] = (self._clock() + fresh, made)
+                self._kept[key] = (now + fresh, made)
                 self._bytes += _weight(made)
                 while len(self._kept) > MAX_KEPT or self._bytes > MAX_BYTES:
                     self._drop(next(iter(self._kept)))

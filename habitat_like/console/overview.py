@@ -12,20 +12,19 @@ from flask import Blueprint
 
 from habitat_like.config import disk_places
 from habitat_like.console import plots, troubles
-from habitat_like.console.drawing import DAY, HOUR, MINUTE, Plot, in_order, of_series
+from habitat_like.console.drawing import Plot, in_order, of_series
 from habitat_like.console.kept import kept
 from habitat_like.console.pages import link, page, statistics, this_program
-from habitat_like.console.plots import plot
-from habitat_like.console.stations import KNOWN_FOR, SILENT_AFTER
+from habitat_like.console.plots import last_minute, plot
 from habitat_like.http.operator import status
 from habitat_like.journal_file import JournalError
 from habitat_like.message import MAX_TIME
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
+from habitat_like.statistics.collector import KNOWN_FOR, SILENT_AFTER
+from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 
 blueprint = Blueprint("overview", __name__)
 
-#: Seconds after which messages are counted, and a minute's number is final.
-LATE = 5
 #: Seconds within which a station that was heard is shown as heard now.
 NOW = 10 * MINUTE
 #: How many of the stations that fell silent are named.
@@ -42,6 +41,7 @@ def overview() -> dict[str, Any]:
     answer: dict[str, Any] = {
         "now": now,
         "state": state["state"],
+        "maintenance": state.get("maintenance"),
         "version": state["version"],
         "instance": state["instance"],
         "started": state["started"],
@@ -120,7 +120,7 @@ def backlog() -> Plot:
     for sample in _samples():
         at = sample.time - sample.time % STEP
         largest[at] = max(largest.get(at, 0), sample.largest)
-    until = _until()
+    until = last_minute()
     steps = tuple(range((until - DAY) // STEP * STEP, until, STEP))
     return Plot(
         title="Backlog, the last day",
@@ -135,7 +135,7 @@ def backlog() -> Plot:
 @plot(blueprint, "/plots/latency.svg")
 def latency() -> Plot:
     """Median and 99th percentile of the time to answer, in each minute of the last hour."""
-    until = _until()
+    until = last_minute()
     found = {one.time: one for one in _latencies(until)}
     steps = tuple(range(until - HOUR, until, MINUTE))
     none = Latency(0, 0, None, None)
@@ -255,21 +255,15 @@ def _requests_today(now: float) -> dict[str, int]:
 # -- numbers that several of these need, asked for once for all users
 
 
-def _until() -> int:
-    """The end of the last minute that is counted."""
-    now = int(time.time()) - LATE
-    return now - now % MINUTE
-
-
 def _minutes() -> Series:
-    until = _until()
+    until = last_minute()
     return kept().get(
         ("minutes", until), lambda: statistics().series("minute", until - DAY, until), MINUTE
     )
 
 
 def _samples() -> tuple[Backlog, ...]:
-    until = _until()
+    until = last_minute()
     return kept().get(("backlog", until), lambda: statistics().backlog(until - DAY, MAX_TIME))
 
 

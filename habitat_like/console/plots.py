@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request, url_for
 
-from habitat_like.console.drawing import MINUTE, Plot, draw, moments, number, zone
+from habitat_like.console.drawing import Plot, draw, moments, number, zone
 from habitat_like.console.kept import kept
 from habitat_like.console.pages import page_errors
+from habitat_like.statistics.tables import MINUTE
+
+#: Seconds after which a minute's messages are counted, and its number is final.
+LATE = 5
 
 
 def plot(blueprint: Blueprint, path: str) -> Callable[[Callable[[], Plot]], Callable[[], Plot]]:
@@ -27,7 +32,7 @@ def plot(blueprint: Blueprint, path: str) -> Callable[[Callable[[], Plot]], Call
             size = "small" if request.args.get("size") == "small" else "large"
             with page_errors():
                 image = kept().get(request.full_path, lambda: draw(view(), size))
-            # Its address changes with its last step: a browser need not ask again before.
+            # A page names another address each minute: a browser need not ask again before.
             headers = {"Cache-Control": f"private, max-age={MINUTE}"}
             return Response(image, 200, headers, mimetype="image/svg+xml")
 
@@ -39,8 +44,14 @@ def plot(blueprint: Blueprint, path: str) -> Callable[[Callable[[], Plot]], Call
 
 def figure(endpoint: str, plot: Plot, **arguments: Any) -> dict[str, Any]:
     """A plot as a page and its JSON have it: the numbers, and the image's address in ``src``."""
-    at = plot.times[-1] if plot.times else 0
+    at = last_minute()
     return {"src": url_for(endpoint, **arguments, at=at), **msgspec.structs.asdict(plot)}
+
+
+def last_minute() -> int:
+    """The end of the last minute whose messages are counted, in UNIX seconds."""
+    now = int(time.time()) - LATE
+    return now - now % MINUTE
 
 
 def rows(figure: dict[str, Any]) -> list[list[str]]:

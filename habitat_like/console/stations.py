@@ -13,16 +13,16 @@ from habitat_like.archive import ArchiveError, Query
 from habitat_like.config import ConfigError
 from habitat_like.console import plots
 from habitat_like.console.archives import this_archives
-from habitat_like.console.drawing import DAY, HOUR, Plot, of_series
+from habitat_like.console.drawing import Plot, of_series
 from habitat_like.console.pages import Problem, link, page, statistics
 from habitat_like.console.plots import plot
+from habitat_like.message import MAX_TIME
 from habitat_like.statistics import Station
+from habitat_like.statistics.collector import KNOWN_FOR, SILENT_AFTER
+from habitat_like.statistics.tables import DAY, HOUR
 
 blueprint = Blueprint("stations", __name__)
 
-#: Seconds after which a station is silent, and for how long after its last message it is missed.
-SILENT_AFTER = 2 * HOUR
-KNOWN_FOR = 7 * DAY
 #: Stations on one page, and messages on the page of one.
 PAGE = 100
 LAST = 20
@@ -60,7 +60,7 @@ def stations() -> dict[str, Any]:
         sort,
         descending=descending,
         heard_since={"heard": border, "silent": now - KNOWN_FOR}.get(show, 0),
-        heard_before=border if show == "silent" else now + DAY,
+        heard_before=border if show == "silent" else MAX_TIME,
         limit=PAGE + 1,
         after=_after(),
     )
@@ -215,7 +215,7 @@ def _after() -> tuple[Any, str] | None:
     if text is None:
         return None
     try:
-        return msgspec.json.decode(text, type=tuple[str | int | float | None, str])
+        return msgspec.json.decode(text, type=tuple[str | float | None, str])
     except msgspec.DecodeError:
         raise Problem(400, "after: take the address of the next page from a page") from None
 

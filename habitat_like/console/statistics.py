@@ -14,13 +14,14 @@ import msgspec
 from flask import Blueprint, Response, request, url_for
 
 from habitat_like.console import plots
-from habitat_like.console.drawing import DAY, HOUR, MONDAY, WEEK, Plot, of_series
+from habitat_like.console.drawing import MONDAY, WEEK, Plot, of_series
 from habitat_like.console.kept import kept
 from habitat_like.console.pages import Problem, page, page_errors, statistics, this_program
 from habitat_like.console.plots import plot
 from habitat_like.http.operator import status
 from habitat_like.statistics import Backlog, Disk, Latency, Requests, Series, Top
 from habitat_like.statistics.reader import STEPS, Step
+from habitat_like.statistics.tables import DAY, HOUR
 
 blueprint = Blueprint("statistics", __name__)
 

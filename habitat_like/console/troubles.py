@@ -9,8 +9,8 @@ import msgspec
 
 from habitat_like import times
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
+from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 
-MINUTE, HOUR, DAY = 60, 3600, 86400
 #: Seconds without a message that are nothing special.
 QUIET = 10 * MINUTE
 #: A silence is unusual from so many times the longest one of the day before.
@@ -136,6 +136,8 @@ def _sinks(facts: Facts) -> Iterator[Trouble]:
 def _room(facts: Facts) -> str:
     """How much longer the journal can take what no sink takes."""
     room = max(facts.status["max_backlog"] - facts.status["backlog"], 0)
+    if not room:
+        return "There is room for no more."
     text = f"There is room for {room:,} more"
     rate = _rate(facts.minutes)
     if rate > 0:
