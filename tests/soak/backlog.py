@@ -49,7 +49,7 @@ def backlog(run: Run) -> None:
 
 
 def _fill(run: Run, habitat: Habitat, traffic: Traffic) -> None:
-    wanted = run.number(MESSAGES, 2000)
+    wanted = run.number(MESSAGES, 1000)
     rates: list[float] = []
     taken = 0
     while taken < wanted:
@@ -90,7 +90,7 @@ def _compare_rates(run: Run, habitat: Habitat, traffic: Traffic) -> None:
 
 def _restart(run: Run, habitat: Habitat) -> None:
     took, used = [], []
-    for how in ("SIGTERM", "SIGTERM", "SIGKILL"):
+    for how in ("SIGKILL", "SIGTERM", "SIGTERM")[: run.number(3, 1)]:
         habitat.signal(signal.Signals[how])
         habitat.wait()
         begin = time.monotonic()
