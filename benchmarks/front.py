@@ -27,10 +27,12 @@ class Front:
 
     The location block of each server is what `habitat nginx` prints, with that server's socket. No
     access log: what nginx writes is not what is measured. ``ports`` maps names to ports.
+    ``connections`` bounds those of clients and those to servers together.
     """
 
-    def __init__(self, directory: Path, names: Iterable[str]) -> None:
+    def __init__(self, directory: Path, names: Iterable[str], connections: int = 8192) -> None:
         self._prefix = directory
+        self._connections = connections
         self.ports = {name: _free_port() for name in names}
         self.ports["nginx"] = _free_port()
         shutil.rmtree(self._prefix / "nginx", ignore_errors=True)
@@ -79,7 +81,7 @@ daemon off;
 worker_processes 1;
 worker_rlimit_nofile 20000;
 pid "{self._prefix}/nginx.pid";
-events {{ worker_connections 8192; }}
+events {{ worker_connections {self._connections}; }}
 http {{
     access_log off;
     keepalive_requests 100000000;

@@ -69,12 +69,14 @@ def compiled(source: Path) -> Path:
     if target.exists() and target.stat().st_mtime > source.stat().st_mtime:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_suffix(f".{os.getpid()}")  # another run may use what is there
     done = subprocess.run(
-        [program("gcc"), "-O2", "-Wall", "-Wextra", "-o", target, source],
+        [program("gcc"), "-O2", "-Wall", "-Wextra", "-o", unfinished, source],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         raise BenchError(f"gcc could not compile {source}: {done.stderr.strip()}")
+    unfinished.replace(target)
     return target

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import yaml
 
+from habitat_like.addresses import Networks
+
 DEFAULT_PATH = "/etc/habitat/config.yml"
 ENVIRONMENT_PREFIX = "HABITAT_"
 #: HABITAT_ variables that are not configuration keys.
@@ -67,6 +69,30 @@ class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_max: Seconds = 60
 
 
+#: As message.Listener takes it.
+Callsign = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9/_-]{1,64}\Z")]
+#: Messages a minute.
+Rate = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class AccessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys under ``access``. ``allow`` and ``deny`` are networks; rates are messages a minute."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    blocked_callsigns: tuple[Callsign, ...] = ()
+    rate_per_address: Rate | None = None
+    rate_per_callsign: Rate | None = None
+    rate_burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
+
+
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys under ``control``."""
+
+    socket: Text = "run/control.sock"
+    socket_mode: str = "0600"
+
+
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys under ``log``."""
 
@@ -82,6 +108,19 @@ class HisparcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum_year: Annotated[int, msgspec.Meta(ge=1980, le=9999)] = 2020
 
 
+class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys under ``console``."""
+
+    password_file: Text | None = None
+    trust_proxy_auth: bool = False
+    session_lifetime: Seconds = 28800
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a console: only where its users can be told from others."""
+        return self.password_file is not None or self.trust_proxy_auth
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration. ``types`` maps a message type to a dotted path (docs/extending)."""
 
@@ -89,6 +128,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal: JournalConfig = JournalConfig()
     archive: ArchiveConfig = ArchiveConfig()
     hisparc: HisparcConfig = HisparcConfig()
+    access: AccessConfig = AccessConfig()
+    console: ConsoleConfig = ConsoleConfig()
+    control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
     sinks: tuple[Text, ...] = ("habitat_like.archive.ArchiveSink",)
     types: dict[str, Text] = {}
@@ -178,7 +220,7 @@ def unknown_environment(environ: Mapping[str, str]) -> list[str]:
 
 
 def socket_mode(text: str) -> int:
-    """The permission bits of ``gateway.socket_mode``. Raises ValueError."""
+    """The permission bits of a key ``socket_mode``. Raises ValueError."""
     if not re.fullmatch(r"0?[0-7]{3}", text):
         raise ValueError(f'{text!r} is not a mode such as "0660" (three octal digits, quoted)')
     return int(text, 8)
@@ -208,8 +250,12 @@ def archive_uri(config: ArchiveConfig) -> ArchiveUri:
         )
     try:
         parts = urlsplit(uri)
-    except ValueError as error:
-        raise ConfigError(f"archive.uri: {error}") from None
+    except ValueError:
+        # Its text may have a part of the password in it.
+        raise ConfigError(
+            "archive.uri: can't be read as an address; in the user or the password write [ ] and"
+            " all that is not ASCII as %XX, or put the password into archive.password_file"
+        ) from None
     try:
         port = parts.port
     except ValueError:
@@ -238,9 +284,28 @@ def archive_uri(config: ArchiveConfig) -> ArchiveUri:
     return ArchiveUri(scheme, database, f"{host}:{port or default_port}", user, password)
 
 
+def disk_places(config: Config) -> dict[str, Path]:
+    """The directories that grow with what comes in: the journal's, and an embedded archive's."""
+    places = {"journal": Path(config.journal.path).resolve().parent}
+    scheme, _, path = config.archive.uri.partition(":")
+    if scheme == "sqlite":
+        places["archive"] = Path(path).resolve().parent
+    return places
+
+
 def mask(uri: str) -> str:
-    """``uri`` with the password, if there is one, written as ***."""
-    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", uri)
+    """``uri`` with the password, if there is one, written as ***.
+
+    Of what is no address, nothing before the last @ is shown: it may be half of a password.
+    """
+    head, at, tail = uri.rpartition("@")
+    if not at or uri.startswith("sqlite:"):
+        return uri
+    scheme, slashes, credentials = head.partition("//")
+    if not slashes:
+        return f"***@{tail}"
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}//{user}:***@{tail}" if colon else uri
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -297,7 +362,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'gateway:', got {_kind(tree)}")
-    for section in ("gateway", "journal", "archive", "hisparc", "log"):
+    for section in {key.partition(".")[0] for key, _ in keys() if "." in key}:
         if section in tree and tree[section] is None:
             tree[section] = {}
     return tree
@@ -320,19 +385,30 @@ def _check_names(tree: dict[Any, Any], where: str) -> None:
             if f"{section}.{name}" not in known:
                 near = _nearest(f"{section}.{name}", known)
                 raise ConfigError(f"{where}: unknown key '{section}.{name}'{near}")
-        if section == "gateway" and isinstance(value.get("socket_mode"), int):
-            raise ConfigError(f'{where}: gateway.socket_mode: put the mode in quotes, as in "0660"')
+        if isinstance(value.get("socket_mode"), int):
+            text = 'put the mode in quotes, as in "0660"'
+            raise ConfigError(f"{where}: {section}.socket_mode: {text}")
 
 
 def _check(config: Config) -> None:
     """The checks that no type can express. Raises ConfigError, the key first."""
-    try:
-        socket_mode(config.gateway.socket_mode)
-    except ValueError as error:
-        raise ConfigError(f"gateway.socket_mode: {error}") from None
-    if len(os.fsencode(config.gateway.socket)) > 107:
-        # sizeof(sun_path) less the final NUL, see unix(7).
-        raise ConfigError("gateway.socket: a UNIX socket's path has at most 107 bytes")
+    for section, sockets in (("gateway", config.gateway), ("control", config.control)):
+        try:
+            socket_mode(sockets.socket_mode)
+        except ValueError as error:
+            raise ConfigError(f"{section}.socket_mode: {error}") from None
+        if len(os.fsencode(sockets.socket)) > 107:
+            # sizeof(sun_path) less the final NUL, see unix(7).
+            raise ConfigError(f"{section}.socket: a UNIX socket's path has at most 107 bytes")
+    if Path(config.control.socket).absolute() == Path(config.gateway.socket).absolute():
+        raise ConfigError("control.socket: this is gateway.socket; choose another path")
+    for name in ("allow", "deny"):
+        for text in getattr(config.access, name):
+            try:
+                Networks([text])
+            except ValueError as error:
+                hint = "write 192.0.2.0/24, 2001:db8::/32 or one address"
+                raise ConfigError(f"access.{name}: {error}; {hint}") from None
     if config.archive.retry_min > config.archive.retry_max:
         raise ConfigError("archive.retry_min: larger than archive.retry_max")
     if len(set(config.sinks)) != len(config.sinks):
@@ -345,8 +421,20 @@ def _check(config: Config) -> None:
             raise
 
 
+_LISTS = frozenset(
+    {
+        "sinks",
+        "types",
+        "gateway.actions",
+        "access.allow",
+        "access.deny",
+        "access.blocked_callsigns",
+    }
+)
+
+
 def _from_environment(key: str, text: str, variable: str) -> Any:
-    if key in ("sinks", "types", "gateway.actions"):
+    if key in _LISTS:
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:

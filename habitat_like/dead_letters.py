@@ -6,7 +6,10 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+#: SQLite's integers end there.
+MAX_ID = 2**63 - 1
 
 #: How every document of the journal begins.
 _ID = re.compile(rb'\{"_id":"([^"\\]+)"')
@@ -25,6 +28,17 @@ class DeadLetter(NamedTuple):
     reason: str
     retry: bool
     document: bytes
+
+    def summary(self) -> dict[str, Any]:
+        """All but the document, as plain data."""
+        return {
+            "id": self.id,
+            "sink": self.sink,
+            "seq": self.seq,
+            "time": self.time,
+            "retry": self.retry,
+            "reason": self.reason,
+        }
 
 
 class DeadLetters:
@@ -56,28 +70,29 @@ class DeadLetters:
         A repeat of one that is kept already, or the same again, renews its reason.
         """
         now = int(time.time())
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._connection.executemany(
-                "INSERT INTO dead_letter (sink, seq, time, reason, document, message_id)"
-                " VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET reason = excluded.reason, retry = 0",
-                [
-                    (sink, seq, now, reason, document, _message_id(document))
-                    for seq, document, reason in letters
-                ],
-            )
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+        self._all_or_nothing(
+            "INSERT INTO dead_letter (sink, seq, time, reason, document, message_id)"
+            " VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET reason = excluded.reason, retry = 0",
+            [
+                (sink, seq, now, reason, document, _message_id(document))
+                for seq, document, reason in letters
+            ],
+        )
 
     def count(self) -> dict[str, int]:
         """How many there are of each sink."""
         return dict(
             self._connection.execute("SELECT sink, count(*) FROM dead_letter GROUP BY sink")
         )
+
+    def reasons(self, since: int, until: int) -> list[tuple[str, str, int]]:
+        """Sink, reason and number of those refused in this time (UNIX seconds), most first."""
+        return self._connection.execute(
+            "SELECT sink, reason, count(*) FROM dead_letter WHERE time >= ? AND time < ?"
+            " GROUP BY sink, reason ORDER BY 3 DESC, 1, 2",
+            (since, until),
+        ).fetchall()
 
     def select(self, sink: str | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
         """The dead letters (of ``sink``), oldest first."""
@@ -87,6 +102,31 @@ class DeadLetters:
             (sink, -1 if limit is None else limit),
         )
         return map(_letter, rows)
+
+    def newest(self, limit: int, below: int | None = None) -> Iterator[DeadLetter]:
+        """Up to ``limit`` of them, newest first; with ``below`` only those with a smaller id."""
+        rows = self._connection.execute(
+            f"SELECT {self._COLUMNS} FROM dead_letter WHERE ?1 IS NULL OR id < ?1"  # noqa: S608
+            " ORDER BY id DESC LIMIT ?2",
+            (below, limit),
+        )
+        return map(_letter, rows)
+
+    def behind(self, number: int, limit: int) -> Iterator[DeadLetter]:
+        """Up to ``limit`` of them with an id over ``number``, oldest first."""
+        rows = self._connection.execute(
+            f"SELECT {self._COLUMNS} FROM dead_letter WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608
+            (number, limit),
+        )
+        return map(_letter, rows)
+
+    def numbers(self, limit: int, first: int = 0, last: int = MAX_ID) -> list[int]:
+        """Up to ``limit`` ids from ``first`` to ``last``, in their order."""
+        rows = self._connection.execute(
+            "SELECT id FROM dead_letter WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+            (first, last, limit),
+        )
+        return [number for (number,) in rows]
 
     def get(self, number: int) -> DeadLetter | None:
         """The dead letter with this id."""
@@ -116,10 +156,20 @@ class DeadLetters:
     def _each(self, statement: str, numbers: Iterable[int] | None) -> int:
         if numbers is None:
             return self._connection.execute(statement).rowcount
-        return sum(
-            self._connection.execute(f"{statement} WHERE id = ?", (number,)).rowcount
-            for number in numbers
-        )
+        return self._all_or_nothing(f"{statement} WHERE id = ?", [(number,) for number in numbers])
+
+    def _all_or_nothing(self, statement: str, arguments: list[tuple[Any, ...]]) -> int:
+        """Run it for each of the arguments in one transaction; returns how many rows changed."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            changed = self._connection.executemany(statement, arguments).rowcount
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        # With nothing to run it for, it is -1.
+        return max(changed, 0)
 
 
 def _message_id(document: bytes) -> str | None:

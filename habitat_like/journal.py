@@ -10,6 +10,7 @@ knows each id once, and a window of recently committed ids spares most repeats t
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import threading
 import time
@@ -42,6 +43,8 @@ PROBE_BYTES = 256 * 1024
 WAL_ROOM = 16 * 1024 * 1024
 #: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
 WAL_LIMIT = 8 * 1024 * 1024
+#: Bytes over which ``read_timed`` leaves out a document's data.
+LARGE = 64 * 1024
 
 #: A message for the journal: its id and its document's JSON bytes.
 Row = tuple[str, bytes]
@@ -52,6 +55,25 @@ class Entry(NamedTuple):
 
     seq: int
     document: bytes
+
+
+class TimedEntry(NamedTuple):
+    """A message from the journal with the time it came in, in UNIX seconds."""
+
+    seq: int
+    time: int
+    document: bytes
+
+
+class Joined(NamedTuple):
+    """Messages from the journal: the last one's number, their times, their documents as JSON array.
+
+    What is no JSON makes the array none either.
+    """
+
+    seq: int
+    times: list[int]
+    documents: bytes
 
 
 class Journal:
@@ -71,6 +93,9 @@ class Journal:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = Path(path)
+        #: The last message that the statistics have counted: ``prune`` leaves what is after it.
+        #: None where nobody counts.
+        self.counted: int | None = None
         self._clock = clock
         self._lock_file = LockFile(self.path)
         # Guards the writing connection, the sequence and the recent ids: commits are serial.
@@ -113,6 +138,14 @@ class Journal:
     def size(self) -> int:
         """Bytes on disk, the write-ahead log included."""
         return sum(file_size(Path(f"{self.path}{end}")) for end in ("", "-wal"))
+
+    def disk(self) -> tuple[int, int] | None:
+        """The bytes that are free for us on the journal's disk, and its size; None if unknown."""
+        try:
+            usage = shutil.disk_usage(self.path.parent)
+        except OSError:
+            return None
+        return usage.free, usage.total
 
     def write(self, rows: Iterable[Row]) -> int:
         """Commit ``rows`` durably in one transaction; returns how many were really written.
@@ -158,6 +191,23 @@ class Journal:
             self._cursors[sink] = seq
         if fresh:
             self._announce()
+
+    def update(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
+        """Run SQL ``statements``, each with its parameters, in one durable transaction.
+
+        Commits wait meanwhile, so they must be short. Raises JournalError; nothing is changed then.
+        """
+        execute = self._connection.execute
+        with self._writing, errors(self.path):
+            execute("BEGIN IMMEDIATE")
+            try:
+                for statement, parameters in statements:
+                    execute(statement, parameters)
+                execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                raise
 
     def stored_cursors(self) -> dict[str, int]:
         """Every cursor in the file, also of sinks that are not registered. Raises JournalError."""
@@ -211,18 +261,21 @@ class Journal:
     def prune(self, retention: float) -> int:
         """Delete messages older than ``retention`` seconds which every sink in the file has passed.
 
-        Returns how many. Without any sink all old ones go. Cursors of sinks that are no longer
-        configured count as well: what such a sink has not seen is kept until its cursor is dropped.
+        Those that are not ``counted`` yet stay as well. Returns how many. Without any sink all old
+        ones go. Cursors of sinks that are no longer configured count as well: what such a sink has
+        not seen is kept until its cursor is dropped.
         Raises JournalError.
         """
         limit = int(self._clock() - retention)
+        counted = self.counted
         deleted = 0
         while True:
             with self._writing, errors(self.path):
                 done = self._connection.execute(
                     "DELETE FROM message WHERE time < ?1 AND seq IN (SELECT seq FROM message WHERE"
-                    " seq <= (SELECT coalesce(min(seq), ?2) FROM cursor) ORDER BY seq LIMIT ?3)",
-                    (limit, self._last_seq, PRUNE_CHUNK),
+                    " seq <= (SELECT min(coalesce(min(seq), ?2), ?2) FROM cursor)"
+                    " ORDER BY seq LIMIT ?3)",
+                    (limit, self._last_seq if counted is None else counted, PRUNE_CHUNK),
                 ).rowcount
             deleted += done
             if done < PRUNE_CHUNK:
@@ -330,10 +383,39 @@ class Reader:
             ).fetchall()
         return [Entry(*row) for row in rows]
 
+    def read_timed(self, after: int, limit: int) -> list[TimedEntry]:
+        """As ``read``, with the time each came in; large documents without their data.
+
+        Raises JournalError.
+        """
+        with errors(self._path):
+            rows = self._connection.execute(_TIMED, (after, limit)).fetchall()
+        return [TimedEntry(*row) for row in rows]
+
+    def read_joined(self, after: int, limit: int) -> Joined | None:
+        """What ``read_timed`` reads in one piece: one release of the interpreter's lock, not many.
+
+        None where there is nothing. Raises JournalError.
+        """
+        with errors(self._path):
+            last, times, documents = self._connection.execute(_JOINED, (after, limit)).fetchone()
+        return None if last is None else Joined(last, [*map(int, times.split(","))], documents)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
+
+# The data is a document's last but one key (Message.document); what is before it is short.
+_HEAD = """substr(document, 1, instr(substr(document, 1, 1024), CAST(',"data":' AS BLOB)) - 1)"""
+_TIMED = f"""
+SELECT seq, time, iif(length(document) > {LARGE}, CAST({_HEAD} || '}}' AS BLOB), document) AS known
+FROM message WHERE seq > ? ORDER BY seq LIMIT ?
+"""  # noqa: S608
+_JOINED = f"""
+SELECT max(seq), group_concat(time), CAST('[' || group_concat(CAST(known AS TEXT)) || ']' AS BLOB)
+FROM ({_TIMED})
+"""  # noqa: S608
 
 _STATEMENTS: dict[int, str] = {}
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from habitat_like.dead_letters import DeadLetters
+from habitat_like.files import DIRECTORY_MODE, FILE_MODE, make_file
 from habitat_like.sqlite_log import SYNC_ERRORS, sync
 
 #: Kept in the file's user_version. 2: dead letters know their message's id.
@@ -41,7 +42,7 @@ class JournalFailed(JournalError):
 
 
 def open_file(path: str | Path) -> sqlite3.Connection:
-    """Open an existing journal beside a running gateway, for ``habitat journal``.
+    """Open an existing journal beside a running gateway, for commands and for questions.
 
     Raises JournalError if there is none or it is of a format that this version can't read.
     """
@@ -49,7 +50,9 @@ def open_file(path: str | Path) -> sqlite3.Connection:
     if not path.exists():
         raise JournalError(f"no journal at {path}; start the gateway once, or check journal.path")
     with errors(path):
-        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
+        connection = sqlite3.connect(
+            path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
+        )
         try:
             if not _format(connection, path):
                 raise JournalError(f"{path} is empty, no journal; start the gateway once")
@@ -77,6 +80,7 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
     ``durability`` is ``full`` (each commit is fsynced) or ``normal``; ``statements`` is how many
     prepared statements it keeps. Raises sqlite3.Error and JournalError.
     """
+    make_file(path)
     connection = sqlite3.connect(
         path,
         isolation_level=None,
@@ -139,8 +143,10 @@ class LockFile:
     def __init__(self, path: Path) -> None:
         name = f"{path}.lock"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
+            # Its content is replaced, so it must not be a link to another file.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(name, flags, FILE_MODE)
         except OSError as error:
             raise JournalError(f"journal {path}: {error.strerror}: {error.filename}") from None
         try:

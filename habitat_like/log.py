@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from habitat_like.config import ConfigError, LogConfig
+from habitat_like.files import DIRECTORY_MODE, make_file
 
 ROOT = "habitat_like"
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
@@ -35,13 +36,18 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         try:
-            return msgspec.json.encode(entry, enc_hook=str).decode("utf-8")
+            line = msgspec.json.encode(entry, enc_hook=str).decode("utf-8")
         except UnicodeEncodeError:  # a lone surrogate, out of somebody's file or request
-            return json.dumps(entry, default=str)
+            line = ""
+        # All that could steer a terminal is written as an escape.
+        return line if line and line.isprintable() else json.dumps(entry, default=str)
 
 
 class TextFormatter(logging.Formatter):
-    """One readable line: local time, level, message, extras as key=value."""
+    """One readable line: local time, level, message, extras as key=value.
+
+    What could end the line or steer a terminal is written as an escape.
+    """
 
     def __init__(self, colour: bool) -> None:
         super().__init__()
@@ -54,9 +60,14 @@ class TextFormatter(logging.Formatter):
         if self._colour:
             level = f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m"
         extras = "".join(f" {key}={_word(value)}" for key, value in _extras(record).items())
-        line = f"{stamp} {level} {record.getMessage()}{extras}"
+        message = record.getMessage()
+        if not message.isprintable():
+            message = json.dumps(message)
+        line = f"{stamp} {level} {message}{extras}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            # Indented, so that no text in it passes for a line of the log.
+            for below in self.formatException(record.exc_info).splitlines():
+                line += "\n  " + (below if below.isprintable() else json.dumps(below))
         return line
 
 
@@ -65,11 +76,8 @@ def configure(config: LogConfig) -> None:
     handler: logging.Handler
     if config.file:
         try:
-            Path(config.file).parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            # Opens the file anew after logrotate has moved it away.
-            handler = logging.handlers.WatchedFileHandler(
-                config.file, encoding="utf-8", errors="backslashreplace"
-            )
+            Path(config.file).parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
+            handler = _File(config.file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise ConfigError(f"log.file {config.file}: {error.strerror}") from None
     else:
@@ -86,10 +94,20 @@ def configure(config: LogConfig) -> None:
     root.setLevel(config.level.upper())
 
 
+class _File(logging.handlers.WatchedFileHandler):
+    """A file that is opened anew after logrotate has moved it away."""
+
+    def _open(self) -> Any:
+        make_file(self.baseFilename)
+        return super()._open()
+
+
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
 def _word(value: Any) -> str:
     text = str(value)
+    if not text.isprintable():
+        return json.dumps(text)  # no line breaks, nothing that steers a terminal
     return f'"{text}"' if " " in text or not text else text

@@ -14,19 +14,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType
 
 import msgspec
 
 from habitat_like import __version__, log
+from habitat_like.access import Access
 from habitat_like.config import (
     Config,
     ConfigError,
+    disk_places,
     load,
     make_importable,
     mask,
     unknown_environment,
 )
+from habitat_like.control import ControlServer
+from habitat_like.drain import Drain
 from habitat_like.hisparc.upload import Uploads, read_stations
 from habitat_like.http import SCGIApplication
 from habitat_like.http.actions import enabled_actions, find_actions
@@ -35,6 +40,9 @@ from habitat_like.journal import Journal
 from habitat_like.journal_file import JournalError, JournalFailed
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
+from habitat_like.reload import RELOADABLE, Reloaded, differences, put_in_force
+from habitat_like.statistics import Collector
+from habitat_like.steering import Steering
 
 logger = logging.getLogger(__name__)
 
@@ -42,31 +50,20 @@ logger = logging.getLogger(__name__)
 HOUSEKEEPING = 1.0
 #: Seconds between two rounds of pruning.
 PRUNE_EVERY = 60.0
+#: The same while it drains: it ends soon after the backlog is empty.
+DRAIN_HOUSEKEEPING = 0.1
 #: A gateway thread that has not turned for so many seconds is stuck: the watchdog is not fed.
 STUCK = 30.0
+
+#: Seconds for which a thread that computes keeps the interpreter's lock from others. The gateway's
+#: thread gives it up with each of its system calls, and with Python's own 5 ms it would wait so
+#: long after each while the bulk thread reads a large body.
+SWITCH_INTERVAL = 0.0002
 
 #: Open files beside the connections: the journal, the archive, the log ...
 SPARE_FILES = 64
 
 DONE, FAILED, USAGE = 0, 1, 2
-
-#: What a SIGHUP can put in force; everything else needs a restart.
-RELOADABLE = frozenset(
-    {
-        "gateway.max_connections",
-        "gateway.max_headers",
-        "gateway.max_body",
-        "journal.max_backlog",
-        "journal.retention",
-        "hisparc.station_list",
-        "hisparc.minimum_year",
-        "log.level",
-        "log.format",
-        "log.file",
-        "sinks",
-        "types",
-    }
-)
 
 
 class SignalListener:
@@ -122,20 +119,32 @@ class Program:
         self.dead_letters: dict[str, int] = {}
         #: Uploads of HiSPARC stations, None until ``hisparc.station_list`` is set.
         self.hisparc: Uploads | None = None
+        #: What an operator can switch while it runs.
+        self.steering = Steering(config.journal.path)
+        #: Who may upload, and how much.
+        self.access = Access(config.access)
         self.journal: Journal
         self.server: Server
         self.gateway: SCGIApplication
+        self.statistics: Collector
         self._stopped = threading.Event()
         # The main thread waits for it. Unlike an Event's set, its put is safe in a signal handler.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stop_asked = False
         self._reload_asked = False
+        # Who wants to know how a reload goes, and wants it done.
+        self._reloads: queue.SimpleQueue[tuple[str, Future[Reloaded]]] = queue.SimpleQueue()
+        self._control: ControlServer | None = None
+        # Guards _drain, which is set once.
+        self._lock = threading.Lock()
+        self._drain: Drain | None = None
         self._failed = False
 
     def main(self) -> int:
         """Run until told to stop; returns the exit code: 0 done, 1 failed, 2 configuration."""
-        before = threading.excepthook
+        before = threading.excepthook, sys.getswitchinterval()
         threading.excepthook = self._thread_failed
+        sys.setswitchinterval(SWITCH_INTERVAL)
         try:
             # Handlers first: a signal that comes while the parts are built must not be lost.
             with SignalListener(self._ask_stop, self._ask_reload):
@@ -152,7 +161,8 @@ class Program:
                     self._fail("main", error)
                 left = self._take_down()
         finally:
-            threading.excepthook = before
+            threading.excepthook = before[0]
+            sys.setswitchinterval(before[1])
             self._stopped.set()
         if left:
             # These threads can't be stopped, and the interpreter would wait for them.
@@ -166,16 +176,59 @@ class Program:
         importlib.import_module("prometheus_client")
         while not self._stop_asked:
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=HOUSEKEEPING)
+                self._wake.get(timeout=DRAIN_HOUSEKEEPING if self._drain else HOUSEKEEPING)
                 while True:
                     self._wake.get_nowait()
             if self._reload_asked:
                 self._reload_asked = False
-                self.reload()
+                self._reload_for_all()
             self._housekeeping()
+            if self._drain is not None and self._drain.is_over():
+                break
 
-    def reload(self) -> None:
-        """Read the configuration again and put in force what can be; say what can't be."""
+    def ask_reload(self, by: str) -> Future[Reloaded]:
+        """Have the main thread reload; ``by`` says who asks. Thread-safe.
+
+        The outcome is cancelled when the program ends before it came to that.
+        """
+        outcome: Future[Reloaded] = Future()
+        self._reloads.put((by, outcome))
+        self._ask_reload()
+        return outcome
+
+    def drain(self, timeout: float | None, by: str) -> Drain:
+        """Take no more uploads, and end once every sink has taken all there is. Thread-safe.
+
+        After ``timeout`` seconds (None: however long it takes) it ends all the same, with exit code
+        1. A second drain is the first one. ``by`` says who asks.
+        """
+        with self._lock:
+            if self._drain is None:
+                self.steering.set_draining(by)
+                self._drain = Drain(lambda: self.journal.backlog, timeout)
+        self._wake.put(None)
+        return self._drain
+
+    def _reload_for_all(self) -> None:
+        """Reload once for all who asked."""
+        asked = self._take_reloads()
+        outcome = self.reload(", ".join(by for by, _ in asked) or "SIGHUP")
+        for _, future in asked:
+            if future.set_running_or_notify_cancel():
+                future.set_result(outcome)
+
+    def _take_reloads(self) -> list[tuple[str, Future[Reloaded]]]:
+        asked = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                asked.append(self._reloads.get_nowait())
+        return asked
+
+    def reload(self, by: str = "SIGHUP") -> Reloaded:
+        """Read the configuration again and put in force what can be; say what can't be.
+
+        ``by`` says who asked. On the main thread; others use ``ask_reload``.
+        """
         self._notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = load(self.config_path)
@@ -185,49 +238,34 @@ class Program:
             find_actions(actions)
             log.configure(config.log)
         except (ConfigError, ValueError, OSError) as error:
-            logger.error("reload refused, the old configuration stays", extra={"why": str(error)})
+            extra = {"why": str(error), "by": by}
+            logger.error("reload refused, the old configuration stays", extra=extra)
             self._notify("READY=1")
-            return
-        changed = _differences(self.config, config)
+            return Reloaded(refused=str(error))
+        changed = list(differences(self.config, config))
         restart = [key for key in changed if key not in RELOADABLE]
+        changed = [key for key in changed if key in RELOADABLE]
         self.registry = registry
         self.gateway.limits = config.gateway
+        self.access.configure(config.access)
         self.server.set_max_backlog(config.journal.max_backlog)
         if self.hisparc is not None:
             self.hisparc.configure(config.hisparc, listed)
         elif config.hisparc.station_list:
             self.hisparc = Uploads(config.hisparc, listed)
-        # What needs a restart stays as it is, so that /status tells the truth and a later
-        # reload names it again.
-        self.config = msgspec.structs.replace(
-            self.config,
-            gateway=msgspec.structs.replace(
-                self.config.gateway,
-                max_connections=config.gateway.max_connections,
-                max_headers=config.gateway.max_headers,
-                max_body=config.gateway.max_body,
-            ),
-            journal=msgspec.structs.replace(
-                self.config.journal,
-                max_backlog=config.journal.max_backlog,
-                retention=config.journal.retention,
-            ),
-            hisparc=config.hisparc,
-            log=config.log,
-            types=config.types,
-            sinks=config.sinks,
-        )
-        self._change_sinks()
+        self.config = put_in_force(self.config, config)
+        problems = self._change_sinks()
         self.gateway.change_actions(actions)
         logger.info(
             "configuration reloaded",
-            extra={"changed": ", ".join(key for key in changed if key in RELOADABLE) or "nothing"},
+            extra={"changed": ", ".join(changed) or "nothing", "by": by},
         )
         if restart:
             logger.warning(
                 "some changes need a restart of the gateway", extra={"keys": ", ".join(restart)}
             )
         self._notify("READY=1")
+        return Reloaded(tuple(changed), tuple(restart), tuple(problems))
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Stop ``main`` in order; returns whether it has ended after ``timeout`` seconds.
@@ -255,15 +293,22 @@ class Program:
             self.gateway = SCGIApplication(
                 self.server, self, config.gateway.socket, config.gateway.timeout
             )
+            self.statistics = Collector(self.journal, self.gateway.metrics, disk_places(config))
+            if config.console.is_on:
+                self._mount_console()
             self._prune_at = time.monotonic()
             self._housekeeping()
+            self._start_control()
             self.gateway.start()
         except BaseException:
+            if self._control is not None:
+                self._control.shutdown()
             if hasattr(self, "server"):
                 self.server.shutdown(0)
             self.journal.close()
             raise
         self.server.start()
+        self.statistics.start()
         logger.info(
             "habitat_like started",
             extra={
@@ -289,15 +334,34 @@ class Program:
                 extra={"sink": name},
             )
 
+    def _mount_console(self) -> None:
+        from habitat_like.console import app  # noqa: PLC0415 (slow, and off by default)
+
+        self.gateway.mount(app.mount(self))
+
+    def _start_control(self) -> None:
+        """Listen on the control socket; stations are served without one all the same."""
+        try:
+            self._control = ControlServer(self, self.config.control)
+        except ListenError as error:
+            logger.error("habitat ctl can't reach this gateway", extra={"why": str(error)})
+
     def _take_down(self) -> list[str]:
-        """Stop the gateway, then the sinks, then the journal; returns the threads that are left."""
+        """Stop gateway, sinks, statistics, journal, control; returns the threads that are left."""
         self._notify("STOPPING=1")
+        if self._control is not None:
+            self._control.close()
         begin = time.monotonic()
         timeout = self.config.gateway.shutdown_timeout
         logger.info("stopping")
         # The sinks get what the gateway leaves, and at least a quarter.
         left = self.gateway.shutdown(timeout * 0.7)
+        if self._drain is not None:
+            # What the slow lane still had came in just now.
+            self._wait_for_sinks(self._drain, begin + timeout * 0.8)
         left += self.server.shutdown(max(begin + timeout * 0.95 - time.monotonic(), 0))
+        # Last, as sinks may push messages until they stop.
+        left += self.statistics.stop(begin + timeout - time.monotonic())
         if not left:
             self.journal.close()
         logger.info(
@@ -307,26 +371,45 @@ class Program:
                 "backlog": self.journal.backlog,
             },
         )
+        for _, outcome in self._take_reloads():
+            outcome.cancel()
+        if self._drain is not None:
+            undone = self.journal.backlog
+            # Who stopped it in the middle got what they asked for.
+            self._failed |= undone > 0 and not self._stop_asked
+            self._drain.outcome.set_result(undone)
+        if self._control is not None:
+            left += self._control.shutdown()
         return left
 
-    def _change_sinks(self) -> None:
-        """Run the sinks that the configuration names, and no others."""
+    def _wait_for_sinks(self, drain: Drain, until: float) -> None:
+        while not (drain.is_over() or self._stop_asked) and time.monotonic() < until:
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=DRAIN_HOUSEKEEPING)
+
+    def _change_sinks(self) -> list[str]:
+        """Run the sinks that the configuration names, and no others; returns what went wrong."""
         wanted = self.config.sinks
+        problems = []
         for path, sink in self.server.sinks.items():
             # One that took too long to stop at an earlier try is made anew.
             if path not in wanted or sink.stopping:
-                self._try(self.server.unload, path)
+                problems += self._try(self.server.unload, path)
         for path in wanted:
             if path not in self.server.sinks:
-                self._try(self.server.load, path)
+                problems += self._try(self.server.load, path)
+        return problems
 
-    def _try(self, change: Callable[[str], object], path: str) -> None:
+    def _try(self, change: Callable[[str], object], path: str) -> list[str]:
         try:
             change(path)
         except (SinkError, JournalError, OSError) as error:
             logger.error(str(error))
+            return [str(error)]
+        return []
 
     def _housekeeping(self) -> None:
+        self.steering.look()
         try:
             self.journal.checkpoint()
             self.dead_letters = self.journal.count_dead_letters()
@@ -393,15 +476,3 @@ def _raise_file_limit(wanted: int) -> None:
             "the limit of open files is lower than gateway.max_connections needs",
             extra={"limit": limit, "wanted": wanted},
         )
-
-
-def _differences(old: Config, new: Config) -> list[str]:
-    """The dotted keys whose values differ."""
-    changed = []
-    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
-    for section, value in before.items():
-        if isinstance(value, dict) and section != "types":
-            changed += [f"{section}.{key}" for key in value if value[key] != after[section][key]]
-        elif value != after[section]:
-            changed.append(section)
-    return changed

@@ -7,6 +7,7 @@ objects are made only when somebody asks
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
@@ -47,10 +48,16 @@ class Histogram:
 
 
 class GatewayMetrics:
-    """The gateway's counters, owned by its thread; other threads only read."""
+    """The gateway's counters, owned by its thread; other threads only read.
+
+    What mounts answer on their own threads is counted by ``count_mounted``.
+    """
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
+        # Guards _mounted.
+        self._lock = threading.Lock()
+        self._mounted: Counter[tuple[str, int]] = Counter()
         self.latency = Histogram(LATENCY_BUCKETS)
         self.batch_size = Histogram(BATCH_BUCKETS)
         self.commit_seconds = Histogram(COMMIT_BUCKETS)
@@ -60,10 +67,22 @@ class GatewayMetrics:
         self.timeouts = 0
         self.malformed = 0
 
+    def count_mounted(self, name: str, status: int) -> None:
+        """Count an answer of the mount ``name``. Thread-safe."""
+        with self._lock:
+            self._mounted[name, status] += 1
+
+    def answered(self) -> Counter[tuple[str, int]]:
+        """Requests answered, by action and status. Thread-safe."""
+        total = Counter(dict(list(self.requests.items())))
+        with self._lock:
+            total.update(self._mounted)
+        return total
+
     def by_action(self) -> dict[str, dict[str, int]]:
         """Requests by action and status."""
         tree: dict[str, dict[str, int]] = {}
-        for (name, status), count in sorted(self.requests.items()):
+        for (name, status), count in sorted(self.answered().items()):
             tree.setdefault(name, {})[str(status)] = count
         return tree
 
@@ -102,9 +121,15 @@ class Collector:
         requests = CounterMetricFamily(
             "habitat_requests", "Requests answered.", labels=["action", "status"]
         )
-        for (name, code), count in list(own.requests.items()):
+        for (name, code), count in own.answered().items():
             requests.add_metric([name, str(code)], count)
         yield requests
+        refused = CounterMetricFamily(
+            "habitat_access_refused", "Refused by the access rules.", labels=["reason"]
+        )
+        for reason, count in status["access_refused"].items():
+            refused.add_metric([reason], count)
+        yield refused
         yield histogram("request_seconds", "Time from accept to reply.", own.latency)
         yield histogram("batch_requests", "Requests answered together.", own.batch_size)
         yield histogram("journal_commit_seconds", "Time of one commit.", own.commit_seconds)
@@ -117,12 +142,20 @@ class Collector:
         yield gauge("journal_backlog", "Messages the sinks have not taken.", status["backlog"])
         yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status["max_backlog"])
         yield gauge("journal_bytes", "The journal's size.", status["journal"]["bytes"])
+        for key, text in (
+            ("free", "Bytes free on the journal's disk."),
+            ("size", "Bytes of the journal's disk."),
+        ):
+            if (bytes_ := status["journal"][f"disk_{key}"]) is not None:
+                yield gauge(f"journal_disk_{key}_bytes", text, bytes_)
         yield gauge("ready", "1 while stations are served.", float(status["state"] == "ready"))
+        yield gauge("maintenance", "1 in maintenance.", float(status["maintenance"] is not None))
         yield gauge("uptime_seconds", "Time since start.", status["uptime"])
         yield gauge("threads", "Threads alive.", len(status["threads"]))
         yield gauge("start_time_seconds", "When it started.", status["started"])
         yield from _sink_metrics(status["sinks"])
         yield from _hisparc_metrics(status["hisparc"] or {})
+        yield from _statistics_metrics(status["statistics"] or {})
 
 
 def _hisparc_metrics(activity: dict[str, Any]) -> Iterator[Metric]:
@@ -139,6 +172,20 @@ def _hisparc_metrics(activity: dict[str, Any]) -> Iterator[Metric]:
         ("suspicious", "Those of them whose date can't be right."),
     ):
         yield CounterMetricFamily(f"habitat_hisparc_{key}", text, activity.get(key, 0))
+
+
+def _statistics_metrics(statistics: dict[str, Any]) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
+
+    stations = GaugeMetricFamily("habitat_stations", "Stations, by state.", labels=["state"])
+    for state, count in (statistics.get("stations") or {}).items():
+        stations.add_metric([state], count)
+    yield stations
+    yield GaugeMetricFamily(
+        "habitat_statistics_behind",
+        "Messages that are not counted yet.",
+        statistics.get("behind", 0),
+    )
 
 
 def _sink_metrics(sinks: dict[str, dict[str, Any]]) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ CONTENT_LENGTH first, and then as many bytes of body.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 #: Digits of a netstring's length that are read before the request is given up as malformed.
@@ -22,6 +22,8 @@ _LONGEST_START = MAX_LENGTH_DIGITS + len(b":CONTENT_LENGTH\0") + 18 + 1
 _START = re.compile(
     rb"([1-9][0-9]{0,%d}):CONTENT_LENGTH\0([0-9]{1,18})\0" % (MAX_LENGTH_DIGITS - 1)
 )
+# What would end a header field of a reply, and begin another one (RFC 9110 section 5.5).
+_BREAK = re.compile(r"[\r\n\0]")
 
 
 class ScgiError(Exception):
@@ -185,13 +187,30 @@ def encode_request(headers: Mapping[str, str], body: bytes = b"") -> bytes:
 def encode_response(
     status: int, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """The bytes of a reply (RFC 3875 section 6.3). Raises for values of other types."""
-    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    """The bytes of a reply (RFC 3875 section 6.3).
+
+    Raises ValueError for a line break in a header, and for values of other types.
+    """
+    fields = [("Content-Type", content_type), *(headers or {}).items()]
+    if any(_BREAK.search(f"{name}{value}") for name, value in fields):
+        raise ValueError("a header of the reply has a line break in it")
+    more = "".join(f"{name}: {value}\r\n" for name, value in fields[1:])
     head = (
         f"Status: {status:d} {_phrase(status)}\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\n{more}\r\n"
     )
     return head.encode(ENCODING) + body
+
+
+def encode_head(status: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The bytes before a reply's body; ``status`` is code and phrase, such as ``200 OK``.
+
+    Raises ValueError for a line break, which would begin another header.
+    """
+    lines = [("Status", status), *headers]
+    if any(char in text for line in lines for text in line for char in "\r\n\0"):
+        raise ValueError("a header has a line break in it")
+    return "".join(f"{name}: {value}\r\n" for name, value in lines).encode(ENCODING) + b"\r\n"
 
 
 def decode_response(data: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -24,6 +24,7 @@ import msgspec
 from habitat_like import config as configuration
 from habitat_like import log as logs
 from habitat_like import scgi
+from habitat_like.access import Access
 from habitat_like.config import ArchiveConfig, Config, ConfigError, JournalConfig, LogConfig
 from habitat_like.exchange import exchange
 from habitat_like.hisparc.upload import Uploads, read_stations
@@ -34,6 +35,8 @@ from habitat_like.journal import Journal
 from habitat_like.journal_file import JournalError
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
+from habitat_like.statistics import Collector
+from habitat_like.steering import Steering
 from habitat_like.threads import start_thread
 
 log = logging.getLogger(__name__)
@@ -229,16 +232,22 @@ class Standalone:
         logs.configure(config.log)
         self.registry = Registry(load_types(config.types))
         self.hisparc = Uploads(config.hisparc, read_stations(config.hisparc))
+        self.access = Access(config.access)
+        self.steering = Steering(config.journal.path)
+        self.steering.look()
         self.journal = Journal(config.journal.path, sync=config.journal.sync)
         try:
             self.server = Server(self)
             for path in config.sinks:
                 self.server.load(path)
             self._site = Site(self.server, self)
+            places = configuration.disk_places(config)
+            self.statistics = Collector(self.journal, self._site.metrics, places)
         except BaseException:
             self.journal.close()
             raise
         self.server.start()
+        self.statistics.start()
         self._keeper = start_thread("housekeeping", self._keep_house)
         atexit.register(self.close)
 
@@ -263,11 +272,13 @@ class Standalone:
             return
         self._stopping.set()
         self._keeper.join(STOP_TIMEOUT)
-        if not self.server.shutdown(STOP_TIMEOUT) and not self._keeper.is_alive():
+        left = self.server.shutdown(STOP_TIMEOUT) + self.statistics.stop(STOP_TIMEOUT)
+        if not left and not self._keeper.is_alive():
             self.journal.close()
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING):
+            self.steering.look()
             with contextlib.suppress(JournalError):  # a full disk; requests tell the world
                 self.journal.checkpoint()
                 self.journal.prune(self.config.journal.retention)

@@ -19,6 +19,7 @@ from habitat_like.archive import Archive, open_archive
 from habitat_like.archive.couch import CouchArchive
 from habitat_like.config import ArchiveConfig
 from tests.support import cli
+from tests.support.archive import Place
 from tests.support.cli import Run
 from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
@@ -207,6 +208,28 @@ def database(couch: CouchServer) -> Iterator[str]:
     if not couch.running():
         couch.start()
     couch.delete(name)
+
+
+@pytest.fixture(params=["sqlite", "couch"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "sqlite":
+        path = tmp_path / "below" / "archive.sqlite"
+        place = Place(ArchiveConfig(uri=f"sqlite:{path}"), [], path=path)
+    else:
+        couch: CouchServer = request.getfixturevalue("couch")
+        database = f"archive{next(_numbers)}"
+        uri = f"couchdb://127.0.0.1:{couch.port}/{database}"
+        place = Place(ArchiveConfig(uri=uri), [], couch=couch, database=database)
+    yield place
+    for archive in place.opened:
+        archive.close()
+
+
+@pytest.fixture
+def archive(place: Place) -> Archive:
+    archive = place.open()
+    assert archive.prepare() == []
+    return archive
 
 
 @pytest.fixture

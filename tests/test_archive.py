@@ -6,10 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +16,7 @@ import pytest
 
 from habitat_like.archive import Archive, ArchiveUnavailable, Query, open_archive
 from habitat_like.config import ArchiveConfig, ConfigError
-from tests.support.archive import ORDERS, Order, document, encode, everything, ids
-from tests.support.couch import CouchServer
-
-NUMBERS = count(1)
-
-
-@dataclass
-class Place:
-    """An archive's address, and how to make another object for it or to take it away."""
-
-    config: ArchiveConfig
-    opened: list[Archive]
-    couch: CouchServer | None = None
-    database: str = ""
-    path: Path = Path()
-
-    def open(self) -> Archive:
-        archive = open_archive(self.config)
-        self.opened.append(archive)
-        return archive
-
-    def lose(self) -> None:
-        """Delete the database behind the archive's back."""
-        if self.couch is not None:
-            self.couch.delete(self.database)
-        else:
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{self.path}{suffix}").unlink()
-
-
-@pytest.fixture(params=["sqlite", "couch"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    if request.param == "sqlite":
-        path = tmp_path / "below" / "archive.sqlite"
-        place = Place(ArchiveConfig(uri=f"sqlite:{path}"), [], path=path)
-    else:
-        couch: CouchServer = request.getfixturevalue("couch")
-        database = f"archive{next(NUMBERS)}"
-        uri = f"couchdb://127.0.0.1:{couch.port}/{database}"
-        place = Place(ArchiveConfig(uri=uri), [], couch=couch, database=database)
-    yield place
-    for archive in place.opened:
-        archive.close()
-
-
-@pytest.fixture
-def archive(place: Place) -> Archive:
-    archive = place.open()
-    assert archive.prepare() == []
-    return archive
+from tests.support.archive import ORDERS, Order, Place, document, encode, everything, ids
 
 
 def test_what_is_stored_is_found_as_it_was(archive: Archive) -> None:
@@ -129,16 +78,16 @@ def test_order_is_by_time_then_id(archive: Archive, order: Order) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_many_documents_at_the_same_second(archive: Archive, order: Order) -> None:
-    documents = [document(number, 2000) for number in range(3000)]
+    documents = [document(number, 2000) for number in range(1200)]
     documents += [document(number, 1999) for number in range(30)]
     documents += [document(number, 2001) for number in range(30)]
     for start in range(0, len(documents), 500):
         archive.store(encode(documents[start : start + 500]))
     expected = sorted(ids(documents), reverse=order == "desc")
     assert ids(archive.query(Query(order=order))) == expected
-    for limit in (1, 499, 500, 501, 1030, 2999, 3060, 9999):
+    for limit in (1, 500, 501, 1030, 1260, 9999):
         assert ids(archive.query(Query(order=order, limit=limit))) == expected[:limit]
-    assert len(ids(archive.query(Query(order=order, since=2000, until=2001)))) == 3000
+    assert len(ids(archive.query(Query(order=order, since=2000, until=2001)))) == 1200
 
 
 @pytest.mark.parametrize("order", ORDERS)

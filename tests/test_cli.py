@@ -10,7 +10,7 @@ from habitat_like import __version__
 from habitat_like.archive.base import Archive
 from tests.support.cli import PATIENCE, document, environment, run, store
 
-COMMANDS = ["check", "journal", "nginx", "query", "serve", "status", "tail"]
+COMMANDS = ["check", "export", "import", "journal", "nginx", "query", "serve", "status", "tail"]
 JOURNAL_COMMANDS = ["ls", "show", "retry", "export", "drop"]
 
 

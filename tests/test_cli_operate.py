@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -50,7 +51,7 @@ def test_nginx_refuses_a_path_that_it_could_not_be_told(run: Run) -> None:
 def test_nginx_closes_the_operators_pages_to_the_outside(
     habitat: HabitatFactory, nginx: NginxFactory
 ) -> None:
-    # No gateway runs: 502 says that nginx would have passed the request on.
+    # No gateway runs: 503 says that nginx would have passed the request on.
     real_ip = "set_real_ip_from 127.0.0.1; real_ip_header X-Test-From;"
     front = nginx(habitat(start=False), in_server=real_ip)
 
@@ -67,10 +68,10 @@ def test_nginx_closes_the_operators_pages_to_the_outside(
         "/%73tatus",
     ):
         assert get(page, "203.0.113.7") == 403, page
-        assert get(page, "127.0.0.1") == 502, page
-        assert get(page, "::1") == 502, page
+        assert get(page, "127.0.0.1") == 503, page
+        assert get(page, "::1") == 503, page
     for page in ("/", "/message", "/statusx"):
-        assert get(page, "203.0.113.7") == 502, page
+        assert get(page, "203.0.113.7") == 503, page
 
 
 # habitat check
@@ -230,6 +231,10 @@ def test_status_of_a_running_gateway(habitat: HabitatFactory) -> None:
     assert lines[0].split() == ["state", "ready"]
     assert "a1, habitat_like" in lines[1]
     assert any(line.startswith("sink") and ARCHIVE_SINK in line for line in lines)
+    disk = os.statvfs(facts["journal"]["path"])
+    assert facts["journal"]["disk_size"] == disk.f_blocks * disk.f_frsize
+    assert 0 < facts["journal"]["disk_free"] < facts["journal"]["disk_size"]
+    assert any(re.fullmatch(r"disk +\d+\.\d GB free, \d+ %", line) for line in lines)
 
 
 def test_status_of_several_gateways(habitat: HabitatFactory, run: Run) -> None:

@@ -146,6 +146,27 @@ def test_half_a_password_is_never_shown(tmp_path: Path, password: str) -> None:
     assert "%2F" in line
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "couchdb://user:a[secret]b@host/db",
+        "couchdb://user:secret\u2100@host/db",
+        "couchdb:user:secret@host/db",
+        "couchdb:/user:secret@host/db",
+        "http://user:secret@host/db",
+        "user:secret@host/db",
+        "couchdb://user:secret@/db",
+        "couchdb://user:secret@host/DB",
+        "couchdb://user:secret@host:port/db",
+        "couchdb://user:secret@host/db?x",
+    ],
+)
+def test_an_address_that_can_not_be_used_keeps_its_password(tmp_path: Path, uri: str) -> None:
+    assert "secret" not in mistake(tmp_path, "", HABITAT_ARCHIVE_URI=uri)
+    assert "secret" not in mistake(tmp_path, f"archive: {{uri: '{uri}'}}")
+    assert "secret" not in config.mask(uri)
+
+
 def test_a_variable_that_overrides_nothing_is_told_with_the_nearest_name() -> None:
     lines = config.unknown_environment({"HABITAT_ARCHVE_URI": "x", "HABITAT_CONFIG": "x", "A": "b"})
     assert len(lines) == 1

@@ -12,6 +12,7 @@ import yaml
 from habitat_like import __version__, main
 from habitat_like import cli as cli_package
 from habitat_like import config as configuration
+from habitat_like.reload import RELOADABLE
 from tests.conftest import HabitatFactory
 from tests.support.docs import COMMENTED, ETC, KEYS, PAGES, TEXTS, VARIABLES, blocks, table, text
 from tests.support.net import ROOT
@@ -38,7 +39,7 @@ def test_every_key_is_documented(key: str) -> None:
     assert key in rows
     _, default, variable, reload = rows[key]
     assert variable == f"`{VARIABLES[key]}`"
-    assert reload == ("reload" if key in main.RELOADABLE else "")
+    assert reload == ("reload" if key in RELOADABLE else "")
     if key == COMMENTED:
         assert default == "the host's name"
     elif KEYS[key] is None:
@@ -63,7 +64,7 @@ def test_nothing_else_is_documented_as_a_key_or_variable() -> None:
 def test_reload_is_documented_for_operators() -> None:
     _, _, found = text("docs/operating.md").partition("A **reload** puts these in force:")
     keys = re.findall(r"`([a-z_.]+)`", found.partition("Everything else")[0])
-    assert sorted(keys) == sorted(main.RELOADABLE)
+    assert sorted(keys) == sorted(RELOADABLE)
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))
@@ -182,6 +183,13 @@ def test_every_page_is_in_the_index() -> None:
             assert f"]({page})" in text("README.md")
 
 
+def test_tests_that_are_named_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)`", text("docs/security.md"))
+    assert named
+    for path in named:
+        assert (ROOT / path).is_file(), path
+
+
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
@@ -194,7 +202,7 @@ def test_make_targets_exist() -> None:
 def test_readme_shows_what_make_run_prints() -> None:
     # The text has the port and paths of an example; tests of `make run` look at the real thing.
     source = (ROOT / "tools" / "run.py").read_text().replace("\\\n", "").replace("{{", "{")
-    for line in ("upload a message", "find it in the archive", "Ctrl-C stops both."):
+    for line in ("upload a message", "find it in the archive", "See what flows on", "Ctrl-C stops"):
         assert line in source
         assert line in text("README.md")
     upload = next(line for line in text("README.md").splitlines() if "curl -s" in line)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,10 @@ import yaml
 from habitat_like import config as configuration
 from habitat_like import main
 from habitat_like.cli.nginx import location_block
-from tests.support.docs import COMMENTED, ETC, KEYS, VARIABLES
+from habitat_like.reload import RELOADABLE
+from tests.conftest import HabitatFactory
+from tests.support.docs import COMMENTED, ETC, KEYS, VARIABLES, text
+from tests.support.messages import GOOD
 from tests.support.net import free_port, program
 from tools.run import nginx_command
 
@@ -22,6 +28,7 @@ from tools.run import nginx_command
 SERVER = {
     "gateway.socket": "/run/habitat/habitat.sock",
     "journal.path": "/var/lib/habitat/journal.sqlite",
+    "control.socket": "/run/habitat/control.sock",
     "archive.uri": "couchdb://habitat@127.0.0.1:5984/habitat",
     "archive.password_file": "/etc/habitat/couchdb.password",
 }
@@ -75,7 +82,7 @@ def test_shipped_config_tells_what_a_reload_takes_up() -> None:
             comment = []
         if not line.lstrip().startswith("#"):
             comment = []
-    assert marked == main.RELOADABLE
+    assert marked == RELOADABLE
 
 
 def location(conf: str) -> list[str]:
@@ -119,6 +126,12 @@ def test_nginx_takes_the_file() -> None:
         assert done.returncode == 0, done.stderr
 
 
+def settings(name: str, key: str) -> list[str]:
+    """All values of a setting of a systemd unit, in order."""
+    lines = (ETC / "systemd" / name).read_text().splitlines()
+    return [line.removeprefix(f"{key}=") for line in lines if line.startswith(f"{key}=")]
+
+
 def unit(name: str) -> dict[str, str]:
     """The settings of a systemd unit, the last of each name."""
     lines = (ETC / "systemd" / name).read_text().splitlines()
@@ -152,11 +165,16 @@ def test_the_units_of_several_gateways_differ_in_the_instance_alone(kind: str) -
     assert all("%i" in many[key] for key in different)
 
 
-def test_systemd_takes_the_units(tmp_path: Path) -> None:
+@pytest.fixture
+def analyze() -> str:
+    """The program systemd-analyze; without it the test is skipped."""
     try:
-        analyze = program("systemd-analyze")
+        return program("systemd-analyze")
     except AssertionError:
         pytest.skip("there is no systemd here")
+
+
+def test_systemd_takes_the_units(analyze: str, tmp_path: Path) -> None:
     paths = []
     for source in (ETC / "systemd").iterdir():
         path = tmp_path / source.name
@@ -169,3 +187,79 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line]
     assert not ours, done.stderr
     assert done.returncode == 0, done.stderr
+
+
+#: systemd-analyze's figure for how much a service is exposed: 0 is nothing, 10 is all.
+EXPOSURE = 1.1
+
+
+@pytest.mark.parametrize("name", ["habitat.service", "habitat@.service"])
+def test_the_service_is_exposed_as_little_as_documented(analyze: str, name: str) -> None:
+    command = [analyze, "security", "--offline=true", "--no-pager"]
+    if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode:
+        pytest.skip("this systemd-analyze looks at no unit files")
+    threshold = f"--threshold={EXPOSURE * 10:.0f}"
+    done = subprocess.run(
+        [*command, threshold, str(ETC / "systemd" / name)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert float(found[1]) <= EXPOSURE, done.stdout
+    assert done.returncode == 0
+    assert f"exposure level {EXPOSURE}" in text("docs/security.md")
+
+
+def allowed_calls(analyze: str, name: str) -> set[str]:
+    """The system calls that a unit's SystemCallFilter= lets through."""
+    allowed: set[str] = set()
+
+    def members(item: str) -> set[str]:
+        if not item.startswith("@"):
+            return {item}
+        done = subprocess.run(
+            [analyze, "syscall-filter", item], capture_output=True, text=True, check=True
+        )
+        words = {line.strip() for line in done.stdout.splitlines()[1:] if line.strip()[:1] != "#"}
+        return set().union(*(members(word) for word in words if word))
+
+    for line in settings(name, "SystemCallFilter"):
+        calls = set().union(*(members(item) for item in line.removeprefix("~").split()))
+        allowed = allowed - calls if line.startswith("~") else allowed | calls
+    return allowed
+
+
+def test_the_service_may_make_every_system_call_that_it_makes(
+    analyze: str, habitat: HabitatFactory
+) -> None:
+    tracer = shutil.which("strace")
+    if tracer is None:
+        pytest.skip("there is no strace here")
+    gateway = habitat(start=False)
+    gateway.write_config()
+    trace = gateway.directory / "trace"
+    serve = [sys.executable, "-m", "habitat_like.cli", "serve"]
+    with gateway.log_path.open("ab") as log:
+        gateway.process = subprocess.Popen(
+            [tracer, "-f", "-D", "-q", "-o", str(trace), *serve],
+            cwd=gateway.directory,
+            env=gateway.environ,
+            stdout=log,
+            stderr=log,
+        )
+    gateway.wait_ready(timeout=60)
+    assert gateway.scgi("POST", "/message", GOOD).status == 200
+    gateway.wait_until_archived()
+    assert gateway.scgi("GET", "/metrics").status == 200
+    assert gateway.stop(timeout=60) == 0
+    lines = trace.read_text(errors="replace")
+    made = set(re.findall(r"^\d+ +(\w+)\(", lines, re.M))
+    assert {"execve", "epoll_wait", "fdatasync"} <= made
+    if os.geteuid() == 0:
+        made.discard("fchown")  # SQLite's for root alone
+    assert made <= allowed_calls(analyze, "habitat.service")
+    # MemoryDenyWriteExecute=
+    assert not re.search(r"(mmap|mprotect)\([^)]*PROT_WRITE\|PROT_EXEC", lines)
+    assert not re.search(r"mprotect\([^)]*PROT_EXEC", lines)

@@ -149,6 +149,23 @@ def test_requests_that_wait_for_slow_actions_count_as_connections(
     assert each(held) == [200] * 8
 
 
+def test_who_would_wait_too_long_for_a_slow_action_is_told_503_at_once(
+    habitat: HabitatFactory, connect: Connect
+) -> None:
+    gateway = habitat(own_actions("wait", timeout=0.8, workers=1), own=OWN)
+    go = gateway.directory / "go"
+    # The first one takes so long that it is answered before its end: now it is known how long.
+    assert gateway.scgi("POST", f"/wait?{go}").status == 503
+    go.touch()
+    eventually(lambda: gateway.scgi("POST", f"/wait?{go}").status == 200)
+    held = connect(gateway, 40)
+    send(held, scgi.encode("POST", f"/wait?{gateway.directory / 'later'}"))
+    replies = [answer(connection) for connection in held]
+    assert {reply.status for reply in replies} == {503}
+    at_once = [reply for reply in replies if "too many requests wait" in reply.text]
+    assert len(at_once) >= 30
+
+
 def test_out_of_descriptors_clients_wait_and_are_served_later(
     habitat: HabitatFactory, connect: Connect
 ) -> None:

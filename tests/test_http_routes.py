@@ -122,4 +122,6 @@ def test_no_gateway_behind_nginx_is_no_200(habitat: HabitatFactory, nginx: Nginx
     gateway = habitat()
     front = nginx(gateway)
     gateway.stop()
-    assert front.request("POST", "/message", GOOD).status == 502
+    reply = front.request("POST", "/message", GOOD)
+    assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+    assert "try again later" in one_line(reply)

@@ -107,7 +107,7 @@ def test_a_gateway_killed_twice_under_load_loses_and_doubles_nothing(
             gateway.restart(kill=True)
         outcome = load.join()
     print(outcome.report())
-    assert outcome.broken + outcome.statuses[502] > 0, "no upload was hit by the crash"
+    assert outcome.broken + outcome.statuses[503] > 0, "no upload was hit by the crash"
     check(archived(couch, database, gateway), bodies, outcome)
 
 

@@ -71,6 +71,7 @@ class Site:
         assert state["state"] == "waiting"
         assert says in state["problem"]
         assert state["backlog"] > 0
+        assert state["problem_since"] >= self.gateway.status()["started"]
         assert self.front.request("GET", "/readyz").status == 200
         assert self.front.request("GET", "/healthz").status == 200
         assert self.metric("sink_up") == 0
@@ -83,6 +84,7 @@ class Site:
         assert found == sorted(identity(json.loads(upload(n))) for n in range(self.uploaded))
         eventually(lambda: self.archive()["state"] == "ok")
         assert self.archive()["problem"] is None
+        assert self.archive()["problem_since"] is None
         assert self.archive()["dead_letters"] == 0
         assert self.metric("sink_up") == 1
         assert self.metric("sink_backlog") == 0

@@ -29,7 +29,7 @@ def full_disk() -> Iterator[tuple[Path, Callable[[Habitat], AbstractContextManag
     """A journal's directory on a file system of its own, and how to fill that one up."""
     directory = short_directory()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(directory)],
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)],
         capture_output=True,
         text=True,
         check=False,

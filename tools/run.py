@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import pwd
+import secrets
 import shlex
 import shutil
 import signal
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VAR = ROOT / "var"
 HABITAT = Path(sys.executable).parent / "habitat"
 FIRST_PORT = 8080
+CONSOLE_USER = "operator"
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
 #: The longest path that a UNIX socket can have (unix(7)).
@@ -103,10 +105,32 @@ def write_config(socket_path: Path) -> Path:
         "gateway": {"socket": str(socket_path)},
         "journal": {"path": str(VAR / "journal.sqlite")},
         "archive": {"uri": f"sqlite:{VAR / 'archive.sqlite'}"},
+        "console": {"password_file": str(VAR / "console-users")},
     }
     text = "".join(f"{name}: {json.dumps(keys)}\n" for name, keys in sections.items())
     path.write_text(f"# Written anew by every `make run`.\n{text}", encoding="utf-8")
     return path
+
+
+def console_password(config: Path) -> str:
+    """The password of the console's one user; the first run makes it and keeps it in a file."""
+    kept = VAR / "console-password"
+    if kept.exists() and (VAR / "console-users").exists():
+        return kept.read_text(encoding="utf-8").strip()
+    password = secrets.token_urlsafe(9)
+    made = subprocess.run(
+        [HABITAT, "console", "passwd", CONSOLE_USER, "--config", config],
+        cwd=ROOT,
+        input=password,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        raise RunError(f"`habitat console passwd` failed with exit code {made.returncode}")
+    kept.touch(mode=0o600)
+    kept.write_text(f"{password}\n", encoding="utf-8")
+    return password
 
 
 def start(command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
@@ -131,6 +155,7 @@ class Stack:
     def __init__(self, socket_path: Path, port: int) -> None:
         """Remember where things are; nothing starts yet."""
         self.config = write_config(socket_path)
+        self.password = console_password(self.config)
         self.port = port
         self.prefix = VAR / "nginx"
         self.running: dict[str, subprocess.Popen[bytes]] = {}
@@ -245,6 +270,8 @@ In another terminal, in this directory, upload a message:
 and find it in the archive:
 
   {command} query --config {config} --since 1h
+
+See what flows on {url}console/ (user {CONSOLE_USER}, password {stack.password}).
 
 Ctrl-C stops both.
 """

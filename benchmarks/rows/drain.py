@@ -31,10 +31,7 @@ def couch(context: Context) -> dict[str, Figure]:
     found: dict[str, list[float]] = {"bulk": [], "gateway": [], "save": []}
     for _ in range(context.rounds):
         for name, measure in (("bulk", _bulk), ("gateway", _gateway), ("save", _save)):
-            server.delete(DATABASE)
-            archive = open_archive(ArchiveConfig(uri=server.uri(DATABASE)))
-            archive.prepare()
-            archive.close()
+            prepare(server, DATABASE)
             found[name].append(measure(context, server, count))
             _check(server, count // SAVED if name == "save" else count)
     server.delete(DATABASE)
@@ -55,17 +52,29 @@ def couch(context: Context) -> dict[str, Figure]:
     }
 
 
-def _bulk(_: Context, server: CouchServer, count: int) -> float:
-    """The first batch isn't counted, as it isn't of the gateway's draining."""
-    bodies = [
+def prepare(server: CouchServer, database: str) -> None:
+    """Make a new database as the gateway has it: what a write costs depends on its design."""
+    server.delete(database)
+    archive = open_archive(ArchiveConfig(uri=server.uri(database)))
+    archive.prepare()
+    archive.close()
+
+
+def bulk_bodies(count: int, size: int, first: int = 0) -> list[bytes]:
+    """The ``_bulk_docs`` bodies of so many documents, ``size`` in each."""
+    return [
         b'{"docs":[' + b",".join(document for _, document in batch) + b"]}"
-        for batch in prepared.batches(prepared.rows(count), min(BATCH, count // 2))
+        for batch in prepared.batches(prepared.rows(count, first), size)
     ]
+
+
+def bulk_seconds(server: CouchServer, database: str, bodies: list[bytes]) -> float:
+    """How long the server takes for the bodies on one connection, but for the first of them."""
     connection = http.client.HTTPConnection(*server.address, timeout=60)
     begin = 0.0
     for body in bodies:
         connection.request(
-            "POST", f"/{DATABASE}/_bulk_docs", body, {"Content-Type": "application/json"}
+            "POST", f"/{database}/_bulk_docs", body, {"Content-Type": "application/json"}
         )
         reply = connection.getresponse()
         reply.read()
@@ -74,7 +83,13 @@ def _bulk(_: Context, server: CouchServer, count: int) -> float:
         begin = begin or time.perf_counter()
     took = time.perf_counter() - begin
     connection.close()
-    return (count - min(BATCH, count // 2)) / took
+    return took
+
+
+def _bulk(_: Context, server: CouchServer, count: int) -> float:
+    """The first batch isn't counted, as it isn't of the gateway's draining."""
+    size = min(BATCH, count // 2)
+    return (count - size) / bulk_seconds(server, DATABASE, bulk_bodies(count, size))
 
 
 def _gateway(context: Context, server: CouchServer, count: int) -> float:

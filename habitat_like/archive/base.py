@@ -47,6 +47,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     Times are UNIX seconds and compare with ``time_created``; ``since`` is inclusive, ``until``
     exclusive. ``limit`` is the largest number of documents, None for all of them. Documents marked
     as suspicious are left out unless ``suspicious`` asks for them too.
+
+    ``after`` is the ``time_created`` and the ``_id`` of a document, which need not exist: only
+    documents behind it in the query's order are wanted. The last document of a page so leads to
+    the next page, however far that is and whatever is archived meanwhile.
     """
 
     callsign: str | None = None
@@ -56,6 +60,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     order: Literal["asc", "desc"] = "desc"
     suspicious: bool = False
+    after: tuple[int, str] | None = None
 
 
 class Archive(Protocol):
@@ -88,10 +93,16 @@ class Archive(Protocol):
         """
 
     def query(self, query: Query) -> Iterator[Document]:
-        """Yield the documents that match, ordered by ``time_created`` then ``_id``, streamed."""
+        """Yield the documents that match, ordered by ``time_created`` then ``_id``, streamed.
+
+        Ids are in the order of their bytes in UTF-8.
+        """
 
     def lines(self, query: Query) -> Iterator[bytes]:
         """As ``query``, each document as one line of JSON in UTF-8, without the line's end."""
+
+    def get(self, identifier: str) -> Document | None:
+        """The document with this ``_id``, without ``_rev``; None if there is none."""
 
     def position(self) -> str:
         """The present end of the archive's feed of new documents, for ``follow``."""

@@ -10,6 +10,7 @@ about couchdb-python, is in ``couch_http``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -88,35 +89,41 @@ class CouchArchive:
 
         Uses the index on callsign and time where a callsign is given (a type beside it is looked
         at afterwards), else the one on type and time, else the one on time. Raises ArchiveError
-        when the index is missing. Each page begins at the time of the last document of the page
-        before: bookmarks would begin behind it, but they end when an index is built anew. Bounds
+        when the index is missing. Each page starts behind the last document of the page before, by
+        its time and id: a bookmark would do the same, but ends when an index is built anew. Bounds
         are inclusive, and times whole seconds, as the gateway makes them.
         """
-        left = query.limit
-        first, last = query.since, query.until - 1
-        at: int | None = None
-        seen: dict[str, None] = {}  # the ids at the time ``at``, in the order they were given
-        while first <= last and (left is None or left > 0):
+        left, after = query.limit, query.after
+        while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
-            fresh, more = self._page(query, first, last, size, seen)
-            for document in fresh[:left]:
-                if document["time_created"] != at:
-                    at = document["time_created"]
-                    seen.clear()
-                seen[document["_id"]] = None
+            documents, more = self._page(query, after, size)
+            for document in documents[:left]:
                 document.pop("_rev", None)
                 yield document
-            if at is None or not fresh or not more:
+            if not documents or not more:
                 return
-            left = None if left is None else left - len(fresh)
-            if query.order == "asc":
-                first = at
-            else:
-                last = at
+            left = None if left is None else left - len(documents)
+            after = documents[-1]["time_created"], documents[-1]["_id"]
 
     def lines(self, query: Query) -> Iterator[bytes]:
         """Yield them as JSON; see ``Archive.lines``."""
         return map(to_json, self.query(query))
+
+    def get(self, identifier: str) -> Document | None:
+        """The document with this ``_id``; see ``Archive.get``."""
+        if not identifier or identifier[0] == "_":  # CouchDB's own documents are no messages
+            return None
+        # Not GET: then a document that isn't there could not be told from a missing database.
+        body = msgspec.json.encode({"keys": [identifier]})
+        _, data = self._request("post", "_all_docs", body=body, include_docs=True)
+        for row in self._link.read(_Rows, data).rows:
+            if row.error not in (None, "not_found"):
+                raise self._link.unavailable(f"can't read a document ({one_line(row.error)})")
+            if row.doc is not None and row.doc.get("_id") == identifier:
+                document: Document = row.doc
+                document.pop("_rev", None)
+                return document
+        return None
 
     def position(self) -> str:
         """The database's update sequence, opaque."""
@@ -224,25 +231,43 @@ class CouchArchive:
     # -- reading
 
     def _page(
-        self, query: Query, first: int, last: int, size: int, seen: dict[str, None]
+        self, query: Query, after: tuple[Any, str] | None, size: int
     ) -> tuple[list[Document], bool]:
-        """About ``size`` documents behind those ``seen``, which all have the time it begins at.
+        """About ``size`` documents behind ``after``, and whether there can be more."""
+        while True:
+            found = self._find(query, after, size)
+            fresh = [one for one in found if after is None or _is_behind(one, after, query.order)]
+            if fresh or len(found) < size:
+                return fresh, len(found) == size
+            size *= 2
 
-        The server skips all of them but the last. That one must then lead the page; if it doesn't,
-        something was put in or lost before it since, and the whole second is read again. Also
-        returns whether there can be more.
+    def _find(self, query: Query, after: tuple[Any, str] | None, limit: int) -> list[Document]:
+        """Up to ``limit`` documents from the time of ``after`` on, in the query's order.
+
+        All that are behind ``after`` are among those from there on; some before it can be too.
         """
-        if seen:
-            found = self._find(query, first, last, size + 1, len(seen) - 1)
-            if found and found[0]["_id"] == next(reversed(seen)):
-                return found[1:], len(found) > size
-        limit = size + len(seen)
-        found = self._find(query, first, last, limit, 0)
-        known = [place for place, document in enumerate(found) if document["_id"] in seen]
-        return found[known[-1] + 1 :] if known else found, len(found) == limit
-
-    def _find(self, query: Query, first: int, last: int, limit: int, skip: int) -> list[Document]:
-        selector: dict[str, Any] = {"time_created": {"$gte": first, "$lte": last}}
+        first, last = query.since, query.until - 1
+        selector: dict[str, Any] = {}
+        if after is not None:
+            first, last = (
+                (max(first, after[0]), last)
+                if query.order == "asc"
+                else (first, min(last, after[0]))
+            )
+            if not _ODD.search(after[1]):
+                beyond = "$gt" if query.order == "asc" else "$lt"
+                selector["$or"] = [
+                    {"time_created": {beyond: after[0]}},
+                    {"_id": {beyond: after[1]}},
+                    # One in an $and of its own: servers with PouchDB can't read it otherwise.
+                    {"$and": [{"_id": {"$regex": _ODD.pattern}}]},
+                ]
+        if first > last:
+            return []
+        selector["time_created"] = {"$gte": first, "$lte": last}
+        if not query.suspicious:
+            # Looked at in each document that the index finds, so it needs no index of its own.
+            selector["suspicious"] = {"$exists": False}
         fields = ["time_created"]
         if not query.suspicious:
             # Looked at in each document that the index finds, so it needs no index of its own.
@@ -259,7 +284,6 @@ class CouchArchive:
             "sort": [{field: query.order} for field in fields],
             "use_index": [ddoc, couch_design.index_name(ddoc)],
             "limit": limit,
-            "skip": skip,
         }
         try:
             _, data = self._link.request("post", "_find", body=msgspec.json.encode(question))
@@ -293,6 +317,10 @@ class CouchArchive:
 
 _INDEXES = couch_design.indexes()
 
+#: A character that no id of the gateway's making has. CouchDB sorts ids of one time by their bytes,
+#: but a selector compares them as text (ICU). Without such a character both come to the same.
+_ODD = re.compile("[^0-9a-f-]")
+
 
 class _Row(msgspec.Struct):
     """One row of the answer to ``_bulk_docs``."""
@@ -308,6 +336,17 @@ class _Found(msgspec.Struct):
 
     docs: list[dict[str, Any]]
     warning: Any = None
+
+
+class _Document(msgspec.Struct):
+    """One row of the answer to ``_all_docs``; no ``doc`` where there is no such document."""
+
+    doc: dict[str, Any] | None = None
+    error: str | None = None
+
+
+class _Rows(msgspec.Struct):
+    rows: list[_Document]
 
 
 class _Change(msgspec.Struct):
@@ -328,6 +367,11 @@ class _Information(msgspec.Struct):
 def _position(sequence: Any) -> str:
     """A sequence as the text that ``since`` takes: strings as they are, all else as JSON."""
     return sequence if isinstance(sequence, str) else msgspec.json.encode(sequence).decode()
+
+
+def _is_behind(document: Document, after: tuple[Any, str], order: str) -> bool:
+    place = document["time_created"], document["_id"]
+    return place > after if order == "asc" else place < after
 
 
 def _runs(entries: list[Entry]) -> Iterator[list[Entry]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 from habitat_like.archive import ArchiveError, open_archive
+from habitat_like.archive.base import Rejected
 from habitat_like.journal import Entry
 from habitat_like.message_server.intake import Intake
 from habitat_like.message_server.sinks import JournalSink, Refusal, Retry
+from habitat_like.steering import steering_of
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +31,12 @@ class ArchiveSink(JournalSink):
         self.retry_max = config.retry_max
         self.archive = open_archive(config)
         self._prepared = False
+        self._steering = steering_of(server.program)
 
     def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
         """Store the batch; raises Retry while the archive can't be used."""
         try:
-            self._prepare()
-            rejected = self.archive.store([entry.document for entry in entries])
+            rejected = self._store([entry.document for entry in entries])
         except ArchiveError as error:
             raise Retry(str(error)) from error
         return [(entries[one.index], one.reason) for one in rejected]
@@ -52,6 +55,19 @@ class ArchiveSink(JournalSink):
     def shutdown(self) -> None:
         """Give back connections and files."""
         self.archive.close()
+
+    def _store(self, documents: list[bytes]) -> list[Rejected]:
+        begin = time.monotonic()
+        problem: str | None = None
+        try:
+            self._prepare()
+            return self.archive.store(documents)
+        except ArchiveError as error:
+            problem = str(error)
+            raise
+        finally:
+            if self._steering.archive_log:
+                self._steering.archive_batch(len(documents), time.monotonic() - begin, problem)
 
     def _prepare(self) -> None:
         if not self._prepared:

@@ -27,6 +27,7 @@ import msgspec
 
 from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
 from habitat_like.archive.batch import Entry, sort_out
+from habitat_like.files import DIRECTORY_MODE, make_file
 from habitat_like.sqlite_log import SYNC_ERRORS, rewrite_log
 
 #: Documents read in one statement by ``query`` and ``follow``.
@@ -167,10 +168,9 @@ class SqliteArchive:
         """
         left = query.limit
         pages, values = statements(query)
-        at: tuple[Any, str] | None = None
+        at = _start(query)
+        size = PAGE if left is None else min(PAGE, left)
         while left is None or left > 0:
-            # A first page that had too many suspicious ones is followed by whole ones.
-            size = PAGE if left is None or at is not None else min(PAGE, left)
             arguments = {**values, "size": size}
             if at is not None:
                 arguments |= {"time": at[0], "id": at[1]}
@@ -185,6 +185,12 @@ class SqliteArchive:
             if len(rows) < size:
                 return
             at = rows[-1][0], rows[-1][1]
+            size = PAGE  # what is still wanted lies behind suspicious ones: read on in whole pages
+
+    def get(self, identifier: str) -> Document | None:
+        """The document with this ``_id``; see ``Archive.get``."""
+        rows = self._read("SELECT document FROM document WHERE id = :id", {"id": identifier})
+        return self._document(rows[0][0]) if rows else None
 
     def position(self) -> str:
         """The number of the document that came last, as text."""
@@ -271,9 +277,10 @@ class SqliteArchive:
         if self._writer is not None and self._is_ours():
             return self._writer
         self.close()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
         if self._suspect:
             self._check_alone()
+        make_file(self._path)
         writer = self._connect("rwc")
         try:
             self._patiently(lambda: writer.execute("PRAGMA journal_mode = WAL"))
@@ -470,6 +477,14 @@ def _code(error: Exception) -> int:
 
 def _array(entries: Sequence[Entry]) -> str:
     return (b"[" + b",".join([entry.body for entry in entries]) + b"]").decode()
+
+
+def _start(query: Query) -> tuple[Any, str] | None:
+    """The place that the first page starts behind, None for the beginning of the query's times."""
+    if query.after is None:
+        return None
+    inside = query.after[0] >= query.since if query.order == "asc" else query.after[0] < query.until
+    return query.after if inside else None
 
 
 def statements(query: Query) -> tuple[tuple[str, str], dict[str, Any]]:

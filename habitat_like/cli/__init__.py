@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -13,14 +14,21 @@ import click
 from habitat_like import __version__
 from habitat_like.cli.text import printable
 
-#: Each command with its line in ``habitat --help``; the module of that name defines ``command``.
+#: Each command with its line in ``habitat --help``; the module of that name defines ``command``,
+#: with an underscore behind it where the name is a keyword of Python's.
 COMMANDS = {
     "check": "Check the configuration, the directories, the socket and the archive.",
+    "console": "Say who may use the console in the browser.",
+    "ctl": "Steer the running gateway: maintenance, logs, reload, drain.",
+    "export": "Write archived messages to a file, resumably.",
+    "import": "Bring exported messages into the archive.",
     "journal": "List, show, retry, export and drop what waits in the journal.",
     "nginx": "Print the nginx location block that fits the configuration.",
     "query": "Print archived messages.",
+    "report": "Print what happened on a day, for a mail.",
     "serve": "Run the gateway in the foreground.",
     "station": "Show what HiSPARC stations do; hash passwords; check a station list.",
+    "stations": "List every station that was heard, show one, name the silent ones.",
     "status": "Ask the running gateway how it is.",
     "tail": "Print the newest archived messages and follow the archive.",
 }
@@ -38,7 +46,8 @@ class LazyGroup(click.Group):
         """The subcommand of this name, None if there is none."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"habitat_like.cli.{cmd_name}")
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"habitat_like.cli.{name}")
         command: click.Command = module.command
         return command
 

@@ -15,12 +15,14 @@ import click
 import yaml
 
 from habitat_like import config as configuration
+from habitat_like import passwords
 from habitat_like.archive import open_archive
 from habitat_like.archive.base import ArchiveError
-from habitat_like.cli import options
+from habitat_like.cli import options, rights
 from habitat_like.cli.text import printable
 from habitat_like.config import Config, ConfigError
-from habitat_like.hisparc import passwords, stations
+from habitat_like.console import users
+from habitat_like.hisparc import stations
 from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import is_live
 from habitat_like.journal_file import JournalError, open_file
@@ -55,11 +57,12 @@ def command(config_path: str | None) -> int:
     gateway lives with), 2 if the configuration can't be used.
     """
     config = options.load_config(config_path)
-    configuration.make_importable(options.chosen_path(config_path))
+    chosen = options.chosen_path(config_path)
+    configuration.make_importable(chosen)
     text = yaml.safe_dump(configuration.effective(config), sort_keys=False, allow_unicode=True)
     click.echo(text)
     marks = set()
-    for finding in _findings(config):
+    for finding in _findings(config, configuration.find(chosen)):
         marks.add(finding.mark)
         mark = click.style(f"{finding.mark:12}", fg=COLOURS[finding.mark])
         line = " ".join(printable(finding.text).split())
@@ -69,8 +72,12 @@ def command(config_path: str | None) -> int:
     return 1 if ERROR in marks else 0
 
 
-def _findings(config: Config) -> Iterator[Finding]:
-    """What all checks find; one that can't look says so, and the others go on."""
+def _findings(config: Config, source: Path | None) -> Iterator[Finding]:
+    """What all checks find; one that can't look says so, and the others go on.
+
+    ``source`` is the file of the configuration, None where it is all defaults.
+    """
+    yield from check_source(source)
     for check in CHECKS:
         try:
             yield from check(config)
@@ -97,9 +104,8 @@ def check_environment(config: Config) -> Iterator[Finding]:
         if not path.is_file():
             hint = f"there is no file {path}; make it, or take the key out"
             yield Finding(CONFIG_ERROR, "archive.password_file", hint)
-        elif path.stat().st_mode & 0o007:
-            hint = f"everybody can read {path}; chmod o= {path}"
-            yield Finding(WARNING, "archive.password_file", hint)
+        elif open_to_all := rights.readable(path):
+            yield Finding(WARNING, "archive.password_file", open_to_all)
 
 
 def check_code(config: Config) -> Iterator[Finding]:
@@ -133,14 +139,39 @@ def check_stations(config: Config) -> Iterator[Finding]:
         return
     yield Finding(OK, "hisparc.station_list", f"{len(found)} stations in {path}")
     clear = any(not passwords.is_hash(station.password) for station in found.values())
-    if clear and Path(path).stat().st_mode & 0o007:
-        hint = f"it has passwords in clear, and everybody can read it; chmod o= {path}"
-        yield Finding(WARNING, "hisparc.station_list", hint)
+    if clear and (hint := rights.readable(path)):
+        yield Finding(WARNING, "hisparc.station_list", f"it has passwords in clear, and {hint}")
+
+
+def check_source(source: Path | None) -> Iterator[Finding]:
+    """Whether others can change the configuration: what it names is run."""
+    for path in () if source is None else (source, source.resolve().parent):
+        if hint := rights.writable(path):
+            yield Finding(WARNING, "configuration", f"what it names is run as code, and {hint}")
+
+
+def check_console(config: Config) -> Iterator[Finding]:
+    """The users of the console, where it has a file of them."""
+    path = config.console.password_file
+    if path is None:
+        return
+    try:
+        found = users.read(Path(path))
+    except ConfigError as error:
+        yield Finding(CONFIG_ERROR, "console.password_file", str(error))
+        return
+    yield Finding(OK, "console.password_file", f"{len(found)} users in {path}")
+    if Path(path).stat().st_mode & 0o007:
+        yield Finding(WARNING, "console.password_file", f"everybody can read it; chmod o= {path}")
 
 
 def check_directories(config: Config) -> Iterator[Finding]:
-    """The directories of the files that the gateway makes."""
-    paths = {"gateway.socket": config.gateway.socket, "journal.path": config.journal.path}
+    """The files that the gateway makes, and their directories."""
+    paths = {
+        "gateway.socket": config.gateway.socket,
+        "control.socket": config.control.socket,
+        "journal.path": config.journal.path,
+    }
     if config.log.file is not None:
         paths["log.file"] = config.log.file
     with contextlib.suppress(ConfigError):
@@ -148,7 +179,13 @@ def check_directories(config: Config) -> Iterator[Finding]:
         if parts.scheme == "sqlite":
             paths["archive.uri"] = parts.path
     for subject, path in paths.items():
-        yield _directory(subject, Path(path).absolute().parent)
+        directory = Path(path).absolute().parent
+        yield _directory(subject, directory)
+        if hint := rights.writable(directory):
+            yield Finding(WARNING, subject, hint)
+        # The socket has a key that says who may connect.
+        if subject != "gateway.socket" and (hint := rights.readable(path)):
+            yield Finding(WARNING, subject, f"stations' addresses are in it, and {hint}")
 
 
 def check_socket(config: Config) -> Iterator[Finding]:
@@ -209,6 +246,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_environment,
     check_code,
     check_stations,
+    check_console,
     check_directories,
     check_socket,
     check_journal,

@@ -1,6 +1,13 @@
-"""Asks the running gateway over its socket, as the web server would."""
+"""Asks the running gateway, at its socket as the web server would, and at the control socket."""
 
 from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
 
 from habitat_like import scgi
 from habitat_like.exchange import exchange
@@ -28,17 +35,45 @@ def get(path: str, name: str, timeout: float) -> tuple[int, bytes]:
             "REMOTE_ADDR": "127.0.0.1",
         }
     )
-    try:
+    with _explained(path, "gateway", timeout):
         answer = exchange(path, request, timeout)
         status, _, body = scgi.decode_response(answer)
+    return status, body
+
+
+def converse(path: str, request: Mapping[str, Any], timeout: float) -> Iterator[dict[str, Any]]:
+    """The answers to a ``request`` on the control socket at ``path``: any progress, then the last.
+
+    ``timeout`` is in seconds, for each of them. Raises GatewayError, also for what is refused.
+    """
+    with _explained(path, "control", timeout), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout)
+        connection.connect(path)
+        connection.sendall(msgspec.json.encode(request) + b"\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                answer = msgspec.json.decode(line, type=dict[str, Any])
+                if "error" in answer:
+                    raise GatewayError(str(answer["error"]))
+                yield answer
+                if "progress" not in answer:
+                    return
+        raise ConnectionAbortedError("it closed the connection")
+
+
+@contextlib.contextmanager
+def _explained(path: str, section: str, timeout: float) -> Iterator[None]:
+    """Makes a GatewayError of what goes wrong at the socket of this ``section``."""
+    try:
+        yield
     except (FileNotFoundError, ConnectionRefusedError):
         raise GatewayError(
-            f"no gateway runs at {path}; start it with 'habitat serve', or check gateway.socket"
+            f"no gateway runs at {path}; start it with 'habitat serve', or check {section}.socket"
         ) from None
     except PermissionError:
+        member = " or as a member of gateway.socket_group" if section == "gateway" else ""
         raise GatewayError(
-            f"no permission to connect to {path}; run this as the gateway's user or as a member"
-            " of gateway.socket_group"
+            f"no permission to connect to {path}; run this as the gateway's user{member}"
         ) from None
     except TimeoutError:
         raise GatewayError(
@@ -49,4 +84,3 @@ def get(path: str, name: str, timeout: float) -> tuple[int, bytes]:
         raise GatewayError(
             f"the gateway at {path} gave no answer ({reason}); see its log"
         ) from None
-    return status, body

@@ -6,29 +6,28 @@ Works on the journal's file, beside a running gateway and without one.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
-from habitat_like.cli import options, output, times
+from habitat_like import times
+from habitat_like.cli import options, output
 from habitat_like.cli.progress import with_progress
+from habitat_like.cli.target import whole_file
 from habitat_like.cli.text import printable
 from habitat_like.config import Config
-from habitat_like.dead_letters import DeadLetter, DeadLetters
+from habitat_like.dead_letters import MAX_ID, DeadLetters
 from habitat_like.journal_file import last_seq, open_file
 
 #: Messages that one statement of ``export`` reads, so that it never holds up the gateway.
 CHUNK = 1000
-#: A dead letter's id; SQLite's integers end there.
-NUMBER = click.IntRange(1, 2**63 - 1)
+#: A dead letter's id.
+NUMBER = click.IntRange(1, MAX_ID)
 
 
 @click.group(
@@ -130,7 +129,7 @@ def export(config_path: str | None, what: str, file: str) -> None:
             ]
             total = len(identifiers)
             documents = _documents(DeadLetters(connection), identifiers)
-        with _target(file) as out:
+        with whole_file(file) as out:
             count = 0
             for document in with_progress(documents, "exporting", total, shown=file != "-"):
                 # JSON has line breaks between its tokens only, so this keeps its meaning.
@@ -191,8 +190,6 @@ def _facts(connection: sqlite3.Connection, config: Config, limit: int) -> dict[s
     )
     cursors = dict(connection.execute("SELECT sink, seq FROM cursor ORDER BY sink"))
     letters = DeadLetters(connection)
-    newest = connection.execute("SELECT id FROM dead_letter ORDER BY id DESC LIMIT ?", (limit,))
-    found = (letters.get(number) for (number,) in newest.fetchall())
     facts = {
         "path": config.journal.path,
         "bytes": bytes_ + _size(f"{config.journal.path}-wal"),
@@ -210,22 +207,11 @@ def _facts(connection: sqlite3.Connection, config: Config, limit: int) -> dict[s
         ],
         "dead_letters": {
             "count": letters.count(),
-            "newest": [_summary(letter) for letter in found if letter is not None],
+            "newest": [letter.summary() for letter in letters.newest(limit)],
         },
     }
     connection.execute("COMMIT")
     return facts
-
-
-def _summary(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "id": letter.id,
-        "sink": letter.sink,
-        "seq": letter.seq,
-        "time": letter.time,
-        "retry": letter.retry,
-        "reason": letter.reason,
-    }
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
@@ -300,32 +286,6 @@ def _documents(letters: DeadLetters, identifiers: list[int]) -> Iterator[bytes]:
     found = map(letters.get, identifiers)
     # One that was dropped or archived in the meantime is no dead letter any more.
     return (letter.document for letter in found if letter is not None)
-
-
-@contextlib.contextmanager
-def _target(file: str) -> Iterator[BinaryIO]:
-    """The file to write to; a regular one appears when it is whole and on disk, or not at all."""
-    if file == "-":
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(file)
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        with path.open("wb") as out:
-            yield out
-        return
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as temporary:
-        try:
-            yield temporary  # type: ignore[misc]
-            temporary.flush()
-            os.fsync(temporary.fileno())
-            Path(temporary.name).replace(path)
-        except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
-            raise
 
 
 def _drop_sink(config: Config, sink: str, yes: bool) -> None:

@@ -11,6 +11,7 @@ import click
 
 from habitat_like.cli import options
 from habitat_like.config import Config
+from habitat_like.http.actions import RETRY_AFTER
 
 #: Room over gateway.max_body, so that the gateway itself can answer bodies a little too large.
 BODY_MARGIN = 65536
@@ -54,6 +55,9 @@ location / {
     # A station that hangs up doesn't stop its message from being taken.
     scgi_ignore_client_abort on;
 
+    # Where the gateway takes no connection: as many wait as may, or it is down.
+    error_page 502 = @habitat_unavailable;
+
     # For operators and monitoring on this machine alone; all else is inherited from above.
     location ~ ^/+(status|metrics|healthz|readyz)(/|$$) {
         allow 127.0.0.1;
@@ -61,6 +65,12 @@ location / {
         deny  all;
         scgi_pass $socket;
     }
+}
+location @habitat_unavailable {
+    # As the gateway itself says that it can't take a message now.
+    default_type text/plain;
+    add_header Retry-After $retry_after always;
+    return 503 "the gateway can't be reached; try again later\n";
 }
 """)
 
@@ -94,6 +104,7 @@ def location_block(config: Config) -> str:
         connect_timeout=f"{math.ceil(gateway.timeout + TIME_MARGIN)}s",
         send_timeout=f"{math.ceil(waiting)}s",
         read_timeout=f"{math.ceil(waiting)}s",
+        retry_after=RETRY_AFTER,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,8 +13,8 @@ from typing import Any, TypeVar
 import click
 
 from habitat_like import config as configuration
-from habitat_like.archive.base import ArchiveError
-from habitat_like.cli import times
+from habitat_like import times
+from habitat_like.archive.base import MAX_TIME, ArchiveError
 from habitat_like.config import Config, ConfigError
 from habitat_like.journal_file import JournalError
 from habitat_like.message import InvalidMessage, Listener, check_type_name
@@ -68,6 +70,22 @@ def load_config(config_path: str | None) -> Config:
     return configuration.load(chosen_path(config_path))
 
 
+def ask_password() -> str:
+    """A password: asked for on a terminal, elsewhere a line of standard input.
+
+    Raises click.UsageError for an empty one.
+    """
+    if sys.stdin.isatty():
+        password: str = click.prompt(
+            "Password", hide_input=True, confirmation_prompt=True, err=True
+        )
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.UsageError("The password is empty")
+    return password
+
+
 def callsign_option(function: Function) -> Function:
     """Add ``--callsign``, checked and in upper case, as the archive has it."""
     return click.option(
@@ -96,6 +114,46 @@ def suspicious_option(function: Function) -> Function:
         is_flag=True,
         help="Also messages marked as suspicious: their date can't be right.",
     )(function)
+
+
+def times_option(callback: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Add ``--since`` and ``--until``, each checked by ``callback``, None where not given."""
+
+    def add(function: Function) -> Function:
+        until = click.option(
+            "--until",
+            metavar="TIME",
+            callback=callback,
+            help="Only messages created before this time.",
+        )
+        since = click.option(
+            "--since",
+            metavar="TIME",
+            callback=callback,
+            help="Only messages created at this time or later.",
+        )
+        return since(until(function))
+
+    return add
+
+
+def check_times(since: int | None, until: int | None) -> tuple[int, int]:
+    """The bounds of a query in UNIX seconds, None being all of time. Raises click.UsageError."""
+    bounds = since or 0, MAX_TIME + 1 if until is None else until
+    if bounds[0] > bounds[1]:
+        raise click.BadOptionUsage("since", "--since is later than --until, nothing can match")
+    return bounds
+
+
+def explain_times(command: click.Command) -> None:
+    """Say in the command's help what a TIME can be."""
+    command.help = f"{inspect.cleandoc(command.help or '')}\n\nA TIME is {times.FORMS}."
+
+
+def check_time(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """An option's callback: as ``read_time``, but gives the text."""
+    read_time(ctx, param, value)
+    return value
 
 
 def read_time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

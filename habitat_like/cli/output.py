@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
+from habitat_like import times
 from habitat_like.archive.base import Document, to_json
-from habitat_like.cli import times
 from habitat_like.cli.text import printable
+from habitat_like.csv_form import MARK, csv_blocks, csv_header
 
-#: The columns of the CSV form; ``data`` holds JSON.
-CSV_COLUMNS = ("time_created", "time_uploaded", "callsign", "type", "ip", "gateway", "_id", "data")
-#: The column of why a message can't be right, for who asks for such messages.
-MARK = "suspicious"
 TABLE_HEADER = ("time_created", "callsign", "type", "ip", "data")
 #: Rows that a table looks at to choose its columns' widths; later rows keep these.
 TABLE_BLOCK = 200
@@ -54,7 +49,7 @@ def print_documents(documents: Iterable[Document], form: str, *, suspicious: boo
         columns = (*TABLE_HEADER[:-1], MARK, TABLE_HEADER[-1]) if suspicious else TABLE_HEADER
         print_table(columns, (_table_row(document, columns) for document in documents))
     else:
-        _print_csv(documents, (*CSV_COLUMNS, MARK) if suspicious else CSV_COLUMNS)
+        _print_csv(documents, suspicious)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -135,38 +130,10 @@ def _table_row(document: Document, columns: Sequence[str]) -> list[str]:
     return [cells[name] if name in cells else str(document.get(name) or "") for name in columns]
 
 
-def _print_csv(documents: Iterable[Document], columns: Sequence[str]) -> None:
+def _print_csv(documents: Iterable[Document], suspicious: bool) -> None:
     sys.stdout.flush()
-    terminal = sys.stdout.isatty()
-    block = io.StringIO()
-    writer = csv.writer(block, lineterminator="\n")
-    writer.writerow(columns)
-    for rows in _blocks(_csv_row(document, columns) for document in documents):
-        writer.writerows([map(printable, row) for row in rows] if terminal else rows)
-        _empty_into_stdout(block)
-    _empty_into_stdout(block)
-    sys.stdout.buffer.flush()
-
-
-def _csv_row(document: Document, columns: Sequence[str]) -> list[str]:
-    cells = []
-    for name in columns:
-        value = document.get(name)
-        if value is None:
-            cells.append("")
-        elif isinstance(value, str):
-            cells.append(value)
-        else:
-            cells.append(to_json(value).decode("utf-8"))
-    return cells
-
-
-def _blocks(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    while block := list(itertools.islice(rows, TABLE_BLOCK)):
-        yield block
-
-
-def _empty_into_stdout(block: io.StringIO) -> None:
-    sys.stdout.buffer.write(block.getvalue().encode("utf-8", "backslashreplace"))
-    block.seek(0)
-    block.truncate()
+    out = sys.stdout.buffer
+    clean = printable if sys.stdout.isatty() else None
+    out.write(csv_header(suspicious))
+    out.writelines(csv_blocks(documents, suspicious=suspicious, clean=clean))
+    out.flush()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -12,32 +12,77 @@ T = TypeVar("T")
 STEP = 500
 
 
+class Counted(Generic[T]):
+    """Items on their way through, counted."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = iter(items)
+        self.count = 0
+
+    def __iter__(self) -> Iterator[T]:
+        """Itself."""
+        return self
+
+    def __next__(self) -> T:
+        """The next item, which is counted."""
+        item = next(self._items)
+        self.count += 1
+        return item
+
+    def more(self) -> bool:
+        """Whether another item follows, which is then gone."""
+        return next(self._items, None) is not None
+
+
+def on_terminal() -> bool:
+    """Whether somebody looks: standard error is a terminal."""
+    return sys.stderr.isatty()
+
+
 def with_progress(
-    items: Iterable[T], what: str, total: int | None = None, *, shown: bool = True
+    items: Iterable[T],
+    what: str,
+    total: float | None = None,
+    *,
+    shown: bool = True,
+    way: Callable[[T], float] | None = None,
 ) -> Iterable[T]:
     """``items``, with a progress bar on standard error where that is a terminal.
 
-    ``what`` is the work's name, ``total`` the number of items, None if that isn't known.
+    ``what`` is the work's name, ``total`` the number of items, None if that isn't known. With
+    ``way``, which is asked for one item in ``STEP``, ``total`` is instead the length of the work in
+    any unit, and ``way`` tells how far along an item is.
     """
-    return _shown(items, what, total) if shown and sys.stderr.isatty() else items
+    return _shown(items, what, total, way) if shown and on_terminal() else items
 
 
-def _shown(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+def _shown(
+    items: Iterable[T], what: str, total: float | None, way: Callable[[T], float] | None
+) -> Iterator[T]:
     from rich.console import Console  # noqa: PLC0415 (slow to import, seldom used)
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
+        TimeRemainingColumn,
     )
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns: tuple[ProgressColumn, ...]
+    if way is None:
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    else:
+        number = TextColumn("{task.fields[number]:,}")
+        rest = (TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), number, *rest)
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(what, total=total, number=0)
         count = 0
         for count, item in enumerate(items, 1):
             yield item
             if count % STEP == 0:
-                progress.update(task, completed=count)
-        progress.update(task, completed=count)
+                progress.update(task, completed=way(item) if way else count, number=count)
+        progress.update(task, completed=total if way else count, number=count)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import click
 
 from habitat_like.archive import open_archive
-from habitat_like.archive.base import MAX_TIME, Document, Query
-from habitat_like.cli import options, output, times
-from habitat_like.cli.progress import with_progress
+from habitat_like.archive.base import Query
+from habitat_like.cli import options, output
+from habitat_like.cli.progress import Counted, with_progress
 
 #: Messages in a table when ``--limit`` doesn't say; the other forms are for programs and have all.
 TABLE_LIMIT = 100
@@ -32,18 +30,7 @@ TABLE_LIMIT = 100
 @options.callsign_option
 @options.type_option
 @options.suspicious_option
-@click.option(
-    "--since",
-    metavar="TIME",
-    callback=options.read_time,
-    help="Only messages created at this time or later.",
-)
-@click.option(
-    "--until",
-    metavar="TIME",
-    callback=options.read_time,
-    help="Only messages created before this time.",
-)
+@options.times_option(options.read_time)
 @click.option(
     "--limit",
     metavar="N|all",
@@ -82,10 +69,7 @@ def command(
 
     They come as they are read, so that any number of them needs no memory.
     """
-    since = 0 if since is None else since
-    until = MAX_TIME + 1 if until is None else until
-    if since > until:
-        raise click.BadOptionUsage("since", "--since is later than --until, nothing can match")
+    since, until = options.check_times(since, until)
     cut = TABLE_LIMIT if limit is None and form == "table" and sys.stdout.isatty() else None
     # One more than is shown by default tells whether there are more.
     wanted = cut + 1 if cut is not None else limit or None
@@ -106,7 +90,7 @@ def command(
             lines = with_progress(archive.lines(query), "messages", query.limit, shown=away)
             output.print_lines(lines, array=form == "json")
             return
-        counted = _Counted(archive.query(query))
+        counted = Counted(archive.query(query))
         documents = with_progress(
             itertools.islice(counted, cut), "messages", query.limit, shown=away
         )
@@ -117,24 +101,4 @@ def command(
             click.echo("no message matches", err=True)
 
 
-class _Counted:
-    """Documents on their way through, counted."""
-
-    def __init__(self, documents: Iterable[Document]) -> None:
-        self._documents = iter(documents)
-        self.count = 0
-
-    def __iter__(self) -> Iterator[Document]:
-        return self
-
-    def __next__(self) -> Document:
-        document = next(self._documents)
-        self.count += 1
-        return document
-
-    def more(self) -> bool:
-        """Whether another document follows, which is then gone."""
-        return next(self._documents, None) is not None
-
-
-command.help = f"{inspect.cleandoc(command.help or '')}\n\nA TIME is {times.FORMS}."
+options.explain_times(command)

@@ -9,9 +9,10 @@ from typing import Any
 import click
 import msgspec
 
-from habitat_like.cli import client, options, output, times
+from habitat_like import passwords, times
+from habitat_like.cli import client, options, output
 from habitat_like.cli.text import printable
-from habitat_like.hisparc import passwords, stations
+from habitat_like.hisparc import stations
 from habitat_like.hisparc.stations import Station, StationListError
 
 NEVER = "-"
@@ -67,13 +68,7 @@ def hash_(file: str | None) -> None:
                 stored = passwords.make_hash(stored)
             click.echo(f"{station.number},{_quoted(station.cluster)},{stored}")
         return
-    if sys.stdin.isatty():
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    else:
-        password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise click.UsageError("The password is empty")
-    click.echo(passwords.make_hash(password))
+    click.echo(passwords.make_hash(options.ask_password()))
 
 
 @command.command("check", cls=options.Command, epilog="Example: habitat station check stations.csv")

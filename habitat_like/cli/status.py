@@ -9,7 +9,8 @@ from typing import Any
 import click
 import msgspec
 
-from habitat_like.cli import client, options, output, times
+from habitat_like import times
+from habitat_like.cli import client, options, output
 from habitat_like.cli.text import printable
 from habitat_like.config import GatewayConfig
 
@@ -45,9 +46,14 @@ def command(config_path: str | None, as_json: bool, configs: tuple[str, ...]) ->
             continue
         if number:
             click.echo()
-        for name, value in _lines(facts):
-            click.echo(f"{name:14}{printable(value)}")
+        print_facts(facts)
     return int(failed)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Print what a gateway says of itself, a line for each thing."""
+    for name, value in _lines(facts):
+        click.echo(f"{name:14}{printable(value)}")
 
 
 def _ask(gateway: GatewayConfig) -> dict[str, Any]:
@@ -92,11 +98,19 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _uploads(facts.get("hisparc"))
     if "connections" in facts:
         yield "connections", str(facts["connections"])
-    if isinstance(journal := facts.get("journal"), dict):
-        size = f"{journal.get('bytes', 0) / 1e6:.1f} MB"
-        yield "journal", f"{journal.get('path')}, {size}, last message {journal.get('last_seq')}"
+    yield from _journal(facts.get("journal"))
     if isinstance(threads := facts.get("threads"), list):
         yield "threads", str(len(threads))
+
+
+def _journal(journal: Any) -> Iterator[tuple[str, str]]:
+    """The journal's file, and the disk that it is on."""
+    if isinstance(journal, dict):
+        size = f"{journal.get('bytes', 0) / 1e6:.1f} MB"
+        yield "journal", f"{journal.get('path')}, {size}, last message {journal.get('last_seq')}"
+        if journal.get("disk_size"):
+            free, whole = journal["disk_free"], journal["disk_size"]
+            yield "disk", f"{free / 1e9:.1f} GB free, {100 * free / whole:.0f} %"
 
 
 def _uploads(activity: Any) -> Iterator[tuple[str, str]]:

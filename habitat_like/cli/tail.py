@@ -10,9 +10,10 @@ from typing import Literal
 
 import click
 
+from habitat_like import times
 from habitat_like.archive import open_archive
 from habitat_like.archive.base import Archive, ArchiveUnavailable, Document, Query, to_json
-from habitat_like.cli import options, output, times
+from habitat_like.cli import options, output
 from habitat_like.cli.text import printable
 
 #: Seconds between two looks at the archive.

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from habitat_like.hisparc import passwords
+from habitat_like import passwords
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
@@ -95,5 +95,8 @@ def _station(row: list[str]) -> Station:
         raise ValueError("the cluster is empty or can't be printed")
     if not password:
         raise ValueError("the password is empty")
-    passwords.check(password)
+    try:
+        passwords.check(password)
+    except ValueError as error:
+        raise ValueError(f"{error}; make it with habitat station hash") from None
     return Station(int(number), cluster, password)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from habitat_like.hisparc import events, form, pickles, stations
 from habitat_like.hisparc.activity import Activity
-from habitat_like.hisparc.limiter import Limiter
-from habitat_like.hisparc.passwords import Verifier
 from habitat_like.http.actions import Args, InsertApplication, Response, action
+from habitat_like.limiter import Limiter
+from habitat_like.passwords import Verifier
 
 if TYPE_CHECKING:
     from habitat_like.config import HisparcConfig

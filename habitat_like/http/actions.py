@@ -14,16 +14,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from habitat_like import scgi
+from habitat_like.access import Denied, TooMany
 from habitat_like.message import InvalidMessage, Registry, import_path
 
 if TYPE_CHECKING:
     from habitat_like.config import Config
+    from habitat_like.http.mount import Mount
+    from habitat_like.maintenance import Closed
     from habitat_like.message_server import Server
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 #: Seconds after which a station that was told 503 may try again.
 RETRY_AFTER = 5
+#: The same while uploads are not taken on purpose.
+RETRY_AFTER_MAINTENANCE = 60
 #: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
 SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
@@ -86,6 +91,20 @@ def unavailable(reason: str) -> Response:
     return Response(503, f"{reason}; try again later\n".encode(), TEXT, headers)
 
 
+def closed_to_uploads(closed: Closed) -> Refused:
+    """What an upload is answered while none is taken: a redirect, or 503 as ``unavailable``."""
+    if closed.location is not None:
+        headers = {"Location": closed.location}
+    else:
+        headers = {"Retry-After": str(RETRY_AFTER_MAINTENANCE)}
+    return Refused(closed.status, closed.message, headers)
+
+
+def too_many(error: TooMany) -> Refused:
+    """429 with the seconds to wait."""
+    return Refused(429, str(error), {"Retry-After": str(error.retry_after)})
+
+
 class Args(NamedTuple):
     """What an action is given: the request's body, decoded, and where it came in.
 
@@ -112,7 +131,8 @@ class Action(NamedTuple):
     A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. A
     ``bulk`` one waits for nothing, but computes for milliseconds: it runs on the bulk thread. All
     others run on the slow lane's threads, where they can hold up nobody. With ``subpaths`` it is
-    also called for paths below its own, which it finds in ``Args.path``.
+    also called for paths below its own, which it finds in ``Args.path``. A ``mount`` takes whole
+    requests over, with their connections, and answers them by itself; ``call`` is then not used.
     """
 
     name: str
@@ -121,6 +141,7 @@ class Action(NamedTuple):
     fast: bool = False
     subpaths: bool = False
     bulk: bool = False
+    mount: Mount | None = None
 
 
 def action(
@@ -159,7 +180,7 @@ class InsertApplication:
         """Take one message: a JSON object.
 
         Returns 200 OK, to be sent once the message is committed. Raises InvalidMessage with field
-        and reason, and BacklogFull.
+        and reason, BacklogFull, Denied and TooMany.
         """
         registry: Registry = self.program.registry
         self.server.push_message(registry.parse(_body(args), ip, int(self.clock())))
@@ -169,13 +190,15 @@ class InsertApplication:
     def messages(self, ip: str | None, args: Args | bytes | str) -> Response:
         """Take many messages: a JSON array of objects, or one object a line (NDJSON).
 
-        Returns 200, 207 if some were refused, 400 if all were, with a result for each in order.
-        Raises InvalidMessage if the body is neither or has too many, and BacklogFull.
+        Returns 200, 207 if some were refused, and if all were 400 (403, 429), with a result for
+        each in order. Raises InvalidMessage if the body is neither or has too many, BacklogFull.
         """
         registry: Registry = self.program.registry
         now = int(self.clock())
-        results: list[dict[str, str]] = []
+        results: list[dict[str, Any]] = []
         accepted = 0
+        denied = 0
+        retry_after = 0
         body = _body(args)
         parts = _split(body)
         if len(parts) > max(MANY_MESSAGES, len(body) // SHORTEST_MESSAGE):
@@ -183,14 +206,26 @@ class InsertApplication:
         for part in parts:
             try:
                 message = registry.parse(part, ip, now)
+                results.append({"id": self.server.push_message(message)})
             except InvalidMessage as error:
                 results.append({"error": str(error)})
+            except Denied as error:
+                results.append({"error": str(error)})
+                denied += 1
+            except TooMany as error:
+                results.append({"error": str(error), "retry_after": error.retry_after})
+                retry_after = max(retry_after, error.retry_after)
             else:
-                results.append({"id": self.server.push_message(message)})
                 accepted += 1
-        status = 200 if accepted == len(results) else 207 if accepted else 400
         answer = msgspec.json.encode({"accepted": accepted, "results": results})
-        return Response(status, answer, JSON)
+        if accepted == len(results):
+            return Response(200, answer, JSON)
+        headers = {"Retry-After": str(retry_after)} if retry_after else None
+        if accepted:
+            return Response(207, answer, JSON, headers)
+        # What may succeed later is no reason to drop all.
+        status = 429 if retry_after else 403 if denied == len(results) else 400
+        return Response(status, answer, JSON, headers)
 
 
 def enabled_actions(config: Config) -> list[str]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from habitat_like import scgi
+
+if TYPE_CHECKING:
+    from habitat_like.http.handler import SCGIHandler
 
 
 class Connection:
     """One client's connection, owned by the gateway's thread.
 
     ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``parser`` has what
-    came of a request that is not whole; ``out`` is what is left of a reply. ``abandoned``: it
-    was answered while its action still ran, whose outcome is then dropped. It is set by the
-    gateway's thread and read by workers, which only spares them work.
+    came of a request that is not whole, ``handler`` a request that is on the slow lane; ``out`` is
+    what is left of a reply. ``abandoned``: it was answered while its action still ran, whose
+    outcome is then dropped. It is set by the gateway's thread and read by workers, which only
+    spares them work.
     """
 
-    __slots__ = ("abandoned", "deadline", "draining", "fd", "out", "parser", "started", "waiting")
+    __slots__ = ("abandoned", "deadline", "draining", "fd", "handler", "out", "parser", "started")
 
     def __init__(self, fd: int, started: float, deadline: float) -> None:
         self.fd = fd
@@ -26,9 +31,14 @@ class Connection:
         self.started = started
         self.deadline = deadline
         self.out: memoryview | None = None
-        self.waiting = False
+        self.handler: SCGIHandler | None = None
         self.draining = False
         self.abandoned = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether its request is on the slow lane."""
+        return self.handler is not None
 
 
 def finish_sending(fd: int) -> None:

@@ -19,6 +19,7 @@ from habitat_like.http.actions import Refused, Reply, to_reply, unavailable
 from habitat_like.http.connection import Connection, finish_sending, send
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import Listener
+from habitat_like.http.mount import Visit
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
 from habitat_like.journal import Row
@@ -36,6 +37,9 @@ TICK = 1.0
 STOP_GRACE = 1.0
 #: Seconds between two lines in the log about the same thing.
 LOG_EVERY = 60.0
+#: The share of ``gateway.timeout`` that a request may have to wait for a thread of the slow lane.
+#: Over it, it is told at once: it would hold a place, and hear the same when its time is up.
+PATIENCE = 0.5
 #: Threads for bulk actions, and for the big and the compressed bodies of fast ones: apart from the
 #: others, so that uploads never wait for a user's own slow actions. They compute, so more than one
 #: gains nothing.
@@ -48,6 +52,7 @@ class Answer(NamedTuple):
     fd: int
     started: float
     name: str
+    ip: str | None
     reply: Reply
     pushed: bool
 
@@ -228,18 +233,29 @@ class Gateway:
         before = len(rows)
         handler = SCGIHandler(request, None, self._site)
         reply = handler.handle()
-        if reply is None and self._is_crowded():
-            reply = _CROWDED
         if reply is None:
-            connection = Connection(fd, started, time.monotonic() + self._timeout)
-            connection.waiting = True
-            self._connections[fd] = connection
-            workers = self.bulk if handler.is_bulk() else self.workers
-            workers.put(connection, handler)
-            return
+            if not self._is_crowded() and self._give_away(fd, request, started, handler):
+                return
+            reply = _CROWDED
         if reply.status >= 400:
             del rows[before:]  # a refused request changes nothing
-        answers.append(Answer(fd, started, handler.name, reply, len(rows) > before))
+        answers.append(Answer(fd, started, handler.name, handler.ip, reply, len(rows) > before))
+
+    def _give_away(
+        self, fd: int, request: scgi.Request, started: float, handler: SCGIHandler
+    ) -> bool:
+        """Give a request to its mount, or to the slow lane; False where too much waits there."""
+        mount = handler.action and handler.action.mount
+        if mount is not None:
+            return mount.put(Visit(fd, request, handler.path))
+        workers = self.bulk if handler.is_bulk() else self.workers
+        if workers.delay >= self._timeout * PATIENCE:
+            return False
+        connection = Connection(fd, started, time.monotonic() + self._timeout)
+        connection.handler = handler
+        self._connections[fd] = connection
+        workers.put(connection, handler)
+        return True
 
     def _collect(self, answers: list[Answer], rows: list[Row]) -> None:
         """Take what the slow lane has finished into this batch."""
@@ -256,6 +272,7 @@ class Gateway:
                     connection.fd,
                     connection.started,
                     done.handler.name,
+                    done.handler.ip,
                     done.reply,
                     bool(done.rows),
                 )
@@ -265,7 +282,7 @@ class Gateway:
         """Commit the batch, then tell every client how it went."""
         durable = not rows or self._commit(rows)
         metrics = self._metrics
-        for fd, _, name, answer, pushed in answers:
+        for fd, _, name, _, answer, pushed in answers:
             stands = durable or not pushed
             status, data, _ = answer if stands else _NOT_DURABLE
             if answer.settled is not None:
@@ -273,10 +290,19 @@ class Gateway:
             metrics.requests[name, status] += 1
             self._send(fd, data)
         end = time.monotonic()
+        if self._site.steering.slow_log is not None:
+            for _, started, name, ip, answer, pushed in answers:
+                status = (answer if durable or not pushed else _NOT_DURABLE).status
+                self._log_slow(name, ip, status, end - started)
         metrics.batch_size.observe(len(answers))
         # Most of a batch came in together.
         for started, times in Counter([answer[1] for answer in answers]).items():
             metrics.latency.observe(end - started, times)
+
+    def _log_slow(self, name: str, ip: str | None, status: int, seconds: float) -> None:
+        slow = self._site.steering.slow_log
+        if slow is not None and seconds >= slow:
+            self._site.steering.slow_request(name, status, ip, seconds)
 
     def _settle(self, name: str, settled: Callable[[bool], None], stands: bool) -> None:
         """Tell an action what became of its messages; its own code may fail at that."""
@@ -380,6 +406,9 @@ class Gateway:
             status = 503 if connection.waiting else 408
             if connection.out is None and not connection.draining:
                 self._metrics.requests["unknown", status] += 1
+                handler = connection.handler
+                name, ip = (handler.name, handler.ip) if handler else ("unknown", None)
+                self._log_slow(name, ip, status, now - connection.started)
             self._drop(connection, _TOO_SLOW if connection.waiting else _TIMED_OUT)
         if not self._accepting and self._stop_at is None:
             self._epoll.register(self._listener.socket.fileno(), select.EPOLLIN)
@@ -449,7 +478,7 @@ class Gateway:
 
 
 _NOT_DURABLE = to_reply(unavailable("the message could not be stored"))
-_CROWDED = to_reply(unavailable("too many connections"))
+_CROWDED = to_reply(unavailable("too many requests wait already"))
 _TOO_SLOW = unavailable("the action took too long").encode()
 _STOPPING = unavailable("the gateway is shutting down").encode()
 _TIMED_OUT = Refused(408, "the request did not arrive in time").response().encode()

@@ -6,14 +6,17 @@ import logging
 import zlib
 
 from habitat_like import scgi
+from habitat_like.access import Admission, Denied, TooMany
 from habitat_like.http.actions import (
     Action,
     Args,
     Refused,
     Reply,
     Response,
+    closed_to_uploads,
     to_reply,
     to_response,
+    too_many,
     unavailable,
 )
 from habitat_like.http.site import Site
@@ -39,7 +42,17 @@ class SCGIHandler:
     Used by one thread at a time.
     """
 
-    __slots__ = ("action", "body", "ip", "method", "name", "path", "request", "server")
+    __slots__ = (
+        "action",
+        "admission",
+        "body",
+        "ip",
+        "method",
+        "name",
+        "path",
+        "request",
+        "server",
+    )
 
     def __init__(self, request: scgi.Request, client_address: str | None, server: Site) -> None:
         self.request = request
@@ -54,6 +67,7 @@ class SCGIHandler:
         self.method = ""
         self.path = ""
         self.body = b""
+        self.admission: Admission | None = None
 
     def handle(self) -> Reply | None:
         """The reply, or None for a request that belongs on the slow lane (``handle_slow``)."""
@@ -87,7 +101,10 @@ class SCGIHandler:
         self.body = self.request.body
 
     def check_scgi_environ(self) -> None:
-        """Find the action; raises Refused for an unknown path or method."""
+        """Find the action, and see whether it may be called now, and from there.
+
+        Raises Refused for an unknown path or method and in maintenance, Denied and TooMany.
+        """
         name, _, rest = self.path.removeprefix("/").partition("/")
         action = self.server.routes.get(name)
         if action is None or (rest and not action.subpaths):
@@ -97,6 +114,11 @@ class SCGIHandler:
         if self.method not in action.methods:
             allow = ", ".join(action.methods)
             raise Refused(405, f"/{name} takes {allow}, not {self.method[:32]!r}", {"Allow": allow})
+        closed = self.server.steering.closed
+        if closed is not None and name in self.server.actions:
+            raise closed_to_uploads(closed)
+        if self.server.access.active and name in self.server.actions:
+            self.admission = self.server.access.enter(self.ip)
         self.action = action
         self.path = rest
 
@@ -124,7 +146,11 @@ class SCGIHandler:
         if encoding is not None:
             self.body = decode_body(self.body, encoding, self.server.limits.max_body)
         args = Args(self.body, self.method, self.path, headers)
-        result = self.action.call(self.server.application, self.ip, args)
+        if self.admission is None:
+            result = self.action.call(self.server.application, self.ip, args)
+        else:
+            with self.server.server.admitted(self.admission):
+                result = self.action.call(self.server.application, self.ip, args)
         return to_reply(to_response(result))
 
     def _failed(self, error: Exception) -> Reply:
@@ -133,6 +159,10 @@ class SCGIHandler:
                 return to_reply(Refused(400, str(error)).response())
             if isinstance(error, Refused):
                 return to_reply(error.response())
+            if isinstance(error, Denied):
+                return to_reply(Refused(403, str(error)).response())
+            if isinstance(error, TooMany):
+                return to_reply(too_many(error).response())
             if isinstance(error, BacklogFull):
                 return to_reply(unavailable("the backlog is full"))
         except Exception as second:  # an action's own refusal that can't be encoded

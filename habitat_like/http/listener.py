@@ -1,4 +1,4 @@
-"""The listening socket: a path of our own, or one that systemd hands over."""
+"""A listening socket: at a path of our own, or one that systemd hands over."""
 
 from __future__ import annotations
 
@@ -50,23 +50,34 @@ class Listener:
 def open_listener(path: str | Path, mode: int, group: str | None) -> Listener:
     """Take over systemd's socket (LISTEN_FDS, sd_listen_fds(3)), or listen at ``path``.
 
-    A stale socket file is taken over; a live one is refused and left alone. ``mode`` are permission
-    bits, ``group`` the group's name. Raises ListenError, and ConfigError for an unknown group.
+    The arguments, and what is raised, are as for ``listen_at``.
     """
     try:
         inherited = systemd_socket.get_systemd_socket()
     except OSError as error:
         raise ListenError(f"LISTEN_FDS: {error}; the gateway takes exactly one socket") from None
-    path = Path(path)
     if inherited is not None:
-        return Listener(inherited, path, inherited=True)
+        return Listener(inherited, Path(path), inherited=True)
+    return listen_at(path, mode, group)
+
+
+def listen_at(
+    path: str | Path, mode: int, group: str | None = None, section: str = "gateway"
+) -> Listener:
+    """Listen at ``path``; a stale socket file is taken over, a live one is left alone.
+
+    ``mode`` are permission bits, ``group`` the group's name; ``section`` is that of the
+    configuration which says all that. Raises ListenError, and ConfigError for an unknown group.
+    """
+    path = Path(path)
+    key = f"{section}.socket"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        _clear(path)
+        _clear(path, key)
         return Listener(_bind(path, mode, group), path, inherited=False)
     except OSError as error:
         raise ListenError(
-            f"gateway.socket {path}: {error.strerror}; check the directory and its rights"
+            f"{key} {path}: {error.strerror}; check the directory and its rights"
         ) from None
 
 
@@ -83,17 +94,17 @@ def is_live(path: str | Path) -> bool:
         return True
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, key: str) -> None:
     """Remove a dead instance's socket. Raises ListenError for anything else."""
     try:
         kind = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(kind):
-        raise ListenError(f"gateway.socket {path}: this is no socket; choose another path")
+        raise ListenError(f"{key} {path}: this is no socket; choose another path")
     if is_live(path):
         raise ListenError(
-            f"gateway.socket {path}: another instance is listening; stop it, or choose another path"
+            f"{key} {path}: another instance is listening; stop it, or choose another path"
         )
     path.unlink(missing_ok=True)
 

@@ -26,7 +26,16 @@ def routes(site: Site) -> dict[str, Action]:
         "healthz": lambda *_: Response(),
         "readyz": lambda *_: readiness(site),
     }
-    return {name: Action(name, call, READ, fast=True) for name, call in pages.items()}
+    found = {name: Action(name, call, READ, fast=True) for name, call in pages.items()}
+    # Until a console is mounted in its place.
+    found["console"] = Action("console", no_console, READ, fast=True, subpaths=True)
+    return found
+
+
+def no_console(*_: object) -> Response:
+    """404, and how to get a console."""
+    text = "the console is off; make a user with 'habitat console passwd', and set"
+    return Response(404, f"{text} console.password_file\n".encode())
 
 
 def index(site: Site) -> Response:
@@ -62,6 +71,7 @@ def status(site: Site) -> dict[str, Any]:
         sinks[path] = {
             "state": "stopping" if sink.stopping else "waiting" if state.problem else "ok",
             "problem": state.problem,
+            "problem_since": state.problem_since,
             "backlog": journal.last_seq - cursor,
             "cursor": cursor,
             "messages": state.messages,
@@ -72,15 +82,19 @@ def status(site: Site) -> dict[str, Any]:
             "dead_letters": program.dead_letters.get(path, 0),
         }
     problem = site.problem()
+    disk_free, disk_size = journal.disk() or (None, None)
     uploads = getattr(program, "hisparc", None)
+    statistics = getattr(program, "statistics", None)
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
     return {
         "version": __version__,
         "instance": program.config.gateway.machine_code,
         "state": problem or "ready",
+        "maintenance": site.steering.describe_maintenance(),
         "started": program.started,
         "uptime": round(now - program.started, 3),
         "requests": site.metrics.by_action(),
+        "access_refused": site.access.refused,
         "messages": {
             "accepted": site.metrics.messages,
             "written": site.metrics.written,
@@ -92,10 +106,13 @@ def status(site: Site) -> dict[str, Any]:
             "path": str(journal.path),
             "last_seq": journal.last_seq,
             "bytes": journal.size(),
+            "disk_free": disk_free,
+            "disk_size": disk_size,
         },
         "archive": archive,
         "sinks": sinks,
         "dead_letters": sum(program.dead_letters.values()),
+        "statistics": statistics and statistics.status(),
         "hisparc": uploads and uploads.activity.snapshot(now),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from habitat_like.config import socket_mode
 from habitat_like.http import operator
+from habitat_like.http.actions import Action
 from habitat_like.http.gateway import Gateway
 from habitat_like.http.listener import open_listener
+from habitat_like.http.mount import Mount
 from habitat_like.http.site import Site
 from habitat_like.http.workers import alive
 from habitat_like.threads import start_thread
@@ -43,6 +45,12 @@ class SCGIApplication(Site):
         self._gateway: Gateway | None = None
         self._thread: threading.Thread | None = None
 
+    def mount(self, mount: Mount) -> None:
+        """Serve a WSGI application below its name, from the next ``start`` to ``shutdown``."""
+        methods = ("GET", "HEAD", "POST")
+        self.routes[mount.name] = Action(mount.name, mount.put, methods, subpaths=True, mount=mount)
+        self.mounts.append(mount)
+
     @property
     def beat(self) -> float:
         """Monotonic time of the gateway thread's last turn."""
@@ -62,6 +70,8 @@ class SCGIApplication(Site):
                 self._gateway = Gateway(self, listener, self.timeout)
                 self._gateway.workers.start()
                 self._gateway.bulk.start()
+                for mount in self.mounts:
+                    mount.start()
                 self.stopping = False
                 self._thread = start_thread("gateway", self._gateway.run)
             except BaseException:
@@ -83,9 +93,12 @@ class SCGIApplication(Site):
             if timeout is None:
                 timeout = self.program.config.gateway.shutdown_timeout
             deadline = time.monotonic() + timeout
+            for mount in self.mounts:
+                mount.stop()
             self._gateway.stop(timeout)
             self._thread.join(timeout + 1)
             left = alive([self._thread])
+            left += [name for mount in self.mounts for name in mount.join(deadline)]
             left += self._gateway.workers.stop(deadline) + self._gateway.bulk.stop(deadline)
             if not left:
                 self._gateway.close()

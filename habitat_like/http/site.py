@@ -5,28 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from habitat_like.config import GatewayConfig
+from habitat_like.access import Access
+from habitat_like.config import AccessConfig, GatewayConfig
 from habitat_like.http.actions import Action, InsertApplication, find_actions
+from habitat_like.http.mount import Mount
 from habitat_like.message_server import Server
 from habitat_like.metrics import GatewayMetrics
+from habitat_like.steering import steering_of
 
 
 class Site:
     """What handlers and pages know of the gateway that they serve in.
 
     ``server`` is the message server; ``program`` has ``config``, ``registry``, ``journal``,
-    ``started``, ``dead_letters`` and, where stations upload, ``hisparc`` (Uploads). Raises
-    ValueError for an action that doesn't exist.
+    ``started``, ``dead_letters`` and, where stations upload, ``hisparc`` (Uploads); ``steering``
+    and ``access`` where it can be steered, and access be restricted. Raises ValueError for an
+    action that doesn't exist.
     """
 
     def __init__(self, server: Server, program: Any) -> None:
         self.server = server
         self.program = program
+        self.steering = steering_of(program)
+        self.access: Access = getattr(program, "access", None) or Access(AccessConfig())
         self.application = InsertApplication(server, program)
         self.actions = find_actions(self.application.actions)
         #: Actions and pages by the first part of their path.
         self.routes: dict[str, Action] = dict(self.actions)
         self.metrics = GatewayMetrics()
+        #: WSGI applications below paths of their own.
+        self.mounts: list[Mount] = []
         #: The limits in force, replaced as a whole by a reload.
         self.limits: GatewayConfig = program.config.gateway
         #: How many connections are open beyond a single turn. Written by the gateway's thread.
@@ -46,6 +54,8 @@ class Site:
         """Why a station would be told 503 now, None when it would be served."""
         if self.stopping:
             return "the gateway is shutting down"
+        if self.steering.closed is not None:
+            return self.steering.closed.reason
         if self.journal_problem is not None:
             return self.journal_problem
         if self.server.room <= 0:

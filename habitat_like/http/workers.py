@@ -43,14 +43,22 @@ class Workers:
         self._queue: queue.SimpleQueue[tuple[Connection, SCGIHandler] | None] = queue.SimpleQueue()
         self._count = count
         self._threads: list[threading.Thread] = []
+        # Seconds that an action takes, on average of the last few. Written by all of the threads,
+        # read by the gateway's: an estimate, so it doesn't matter when one overwrites another's.
+        self._seconds = 0.0
 
     def start(self) -> None:
         """Start the threads."""
         self._threads = [start_thread(f"{self._name} {n}", self._run) for n in range(self._count)]
 
     def put(self, connection: Connection, handler: SCGIHandler) -> None:
-        """Queue a request. The number of connections bounds the queue."""
+        """Queue a request. The number of connections, and ``delay``, bound the queue."""
         self._queue.put((connection, handler))
+
+    @property
+    def delay(self) -> float:
+        """Seconds that a request which is queued now will wait for a thread, about."""
+        return self._queue.qsize() * self._seconds / self._count
 
     def stop(self, deadline: float) -> list[str]:
         """Join the threads by ``deadline`` (monotonic); returns the names of those still busy."""
@@ -65,10 +73,12 @@ class Workers:
             connection, handler = work
             if connection.abandoned:
                 continue  # answered 503 while it waited here
+            begin = time.monotonic()
             with self._server.transaction() as rows:
                 reply = handler.handle_slow()
             if reply.status >= 400:
                 rows.clear()  # a refused request changes nothing
+            self._seconds += (time.monotonic() - begin - self._seconds) / 8
             self._report(Done(connection, handler, reply, rows))
 
 

@@ -14,11 +14,22 @@ from habitat_like.journal import Journal, Row
 from habitat_like.message import Message
 
 if TYPE_CHECKING:
+    from habitat_like.access import Admission
     from habitat_like.config import Config
 
 
 class BacklogFull(Exception):
     """There are ``journal.max_backlog`` messages which the sinks have not taken yet."""
+
+
+class _Local(threading.local):
+    """What the running thread is at: ``rows`` are what its transaction collects."""
+
+    rows: list[Row] | None = None
+    #: How many rows the transaction may collect.
+    room = 0
+    #: Where access is restricted, the upload that is handled.
+    admission: Admission | None = None
 
 
 class Intake:
@@ -34,8 +45,7 @@ class Intake:
         config: Config = program.config
         self._machine_code = msgspec.json.encode(config.gateway.machine_code)
         self._max_backlog = config.journal.max_backlog
-        # The rows that the running thread's transaction collects, and how many it may.
-        self._local = threading.local()
+        self._local = _Local()
 
     def set_max_backlog(self, messages: int) -> None:
         """Refuse messages once the sinks are this far behind."""
@@ -51,23 +61,38 @@ class Intake:
 
         Inside a ``transaction`` of this thread (the gateway's batch, a sink's batch) it is
         committed with that transaction; elsewhere it is durable when this returns. Raises
-        BacklogFull, and JournalError when it could not be committed here.
+        BacklogFull, JournalError when it could not be committed here, and during an upload whose
+        access is restricted what ``Admission.admit`` raises.
         """
-        rows = getattr(self._local, "rows", None)
+        local = self._local
+        rows = local.rows
         if rows is None:
             with self.transaction() as rows:
                 identifier = self.push_message(message)
             self.journal.write(rows)
             return identifier
-        if len(rows) >= self._local.room:
+        if len(rows) >= local.room:
             raise BacklogFull(f"{self._max_backlog} messages wait for the archive")
+        if local.admission is not None:
+            local.admission.admit(message.listener.callsign)
         row = message.document(self._machine_code)
         rows.append(row)
         return row[0]
 
     def push_rows(self, rows: Iterable[Row]) -> None:
         """Put rows that another thread's transaction collected into this thread's transaction."""
-        self._local.rows.extend(rows)
+        collected = self._local.rows
+        assert collected is not None  # noqa: S101 (the caller is in a transaction)
+        collected.extend(rows)
+
+    @contextlib.contextmanager
+    def admitted(self, admission: Admission) -> Iterator[None]:
+        """What this thread pushes belongs to an upload whose access is restricted."""
+        self._local.admission = admission
+        try:
+            yield
+        finally:
+            self._local.admission = None
 
     @contextlib.contextmanager
     def transaction(self, *, bounded: bool = True) -> Iterator[list[Row]]:

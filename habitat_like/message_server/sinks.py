@@ -8,12 +8,12 @@ one, derive from SimpleSink and write ``message``.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from habitat_like.backoff import backoff
 from habitat_like.journal import Entry, Reader, Row
 from habitat_like.journal_file import JournalError
 from habitat_like.message import Message, from_document, type_of
@@ -79,12 +79,14 @@ class Sink:
 class SinkState:
     """How a sink fares, for the logs, ``/status`` and the metrics. Written by the sink's thread.
 
-    Each attribute is replaced as a whole, so other threads read it without a lock. ``problem`` is
-    None while all is well; ``last_success`` is UNIX seconds, None before the first.
+    Each attribute is replaced as a whole, so other threads read it without a lock. ``problem`` and
+    ``problem_since`` are None while all is well, ``last_success`` is None before the first; times
+    are in UNIX seconds.
     """
 
     def __init__(self) -> None:
         self.problem: str | None = None
+        self.problem_since: float | None = None
         self.last_success: float | None = None
         self.messages = 0
         self.batches = 0
@@ -226,12 +228,11 @@ class JournalSink(Sink):
 
     def backoff(self, tries: int) -> float:
         """Seconds to wait after this many failed tries: exponential, with jitter."""
-        ceiling = min(self.retry_max, self.retry_min * 2.0 ** min(tries - 1, 32))
-        return random.uniform(ceiling / 2, ceiling)  # noqa: S311 (jitter needs no secrecy)
+        return backoff(tries, self.retry_min, self.retry_max)
 
     def _is_well(self) -> None:
         if self.state.problem is not None:
-            self.state.problem = None
+            self.state.problem = self.state.problem_since = None
             log.info("sink works again", extra={"sink": self.name})
 
     def _is_unwell(self, error: Exception) -> None:
@@ -239,6 +240,7 @@ class JournalSink(Sink):
         if not isinstance(error, Retry | JournalError):
             problem = f"{type(error).__name__}: {problem}"
         before, self.state.problem = self.state.problem, problem
+        self.state.problem_since = self.state.problem_since or time.time()
         if before is None:
             # One line for the change of state, not one for each try.
             expected = isinstance(error, Retry | JournalError)

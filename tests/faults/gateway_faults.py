@@ -132,6 +132,7 @@ def kill_prune(run: Run) -> None:
             stations.wait_for(3000)
         if number % 2:
             rig.drain()
+            rig.count()
         rig.crash()
         skip = run.rng.randint(0, 40)
         rig.shim.arm(0, Op.WRITE | Op.SYNC, Act.KILL, WAL, skip=skip, times=1)

@@ -86,6 +86,7 @@ def loss_after_prune(run: Run) -> None:
         with run.stations(rig, 4, mix=Mix(bulk=1, size=100, bad=0)) as stations:
             stations.wait_for(1500)
         rig.drain()
+        rig.count()
         run.pause(1.1, 1.5)
         rig.crash()
         # A start brings the log to the disk, moves it all, and prunes: that is to fail.

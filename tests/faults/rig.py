@@ -162,6 +162,16 @@ class Rig:
             assert shown is not None
             (left,) = shown
 
+    def count(self) -> None:
+        """Wait until the statistics have counted all that is in the journal: it can be pruned."""
+
+        def is_counted() -> bool:
+            self.up()
+            behind: int = self.habitat.status()["statistics"]["behind"]
+            return behind == 0
+
+        eventually(is_counted, "all is counted", timeout=STUCK)
+
     def documents(self) -> Iterator[dict[str, Any]]:
         """Everything in the archive."""
         if self.archive != "sqlite":

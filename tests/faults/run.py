@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from habitat_like.statistics import Reader
 from tests.faults.judge import Verdict, judge
 from tests.faults.ledger import Ledger
 from tests.faults.messages import Messages
@@ -152,12 +153,21 @@ class Run:
             self.ledger, self.messages, rig.documents(), rig.dead_letters(), forbidden, strangers
         )
         self.verdicts.append(verdict)
+        self.check_statistics(rig)
         self.check_log(rig)
         return verdict
 
     def check_nothing_sent(self) -> None:
         """The verdict of a scenario without stations."""
         self.verdicts.append(Verdict())
+
+    def check_statistics(self, rig: Rig) -> None:
+        """Each message that was written is counted once: their numbers have no gaps."""
+        rig.count()
+        written = rig.habitat.status()["journal"]["last_seq"]
+        with Reader(rig.journal) as reader:
+            counted = sum(reader.totals().values())
+        assert counted == written, f"{counted} messages are counted, {written} were written"
 
     def check_log(self, rig: Rig) -> None:
         """No traceback may be in any log: an error is a line."""

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habitat_like.hisparc import events, form, gps, passwords, pickles, stations
+from habitat_like import passwords
+from habitat_like.hisparc import events, form, gps, pickles, stations
 from habitat_like.hisparc.activity import Activity
-from habitat_like.hisparc.limiter import MAX_PAIRS, REFILL, TRIES, Limiter
-from habitat_like.hisparc.passwords import Verifier
 from habitat_like.hisparc.stations import Station, StationListError
+from habitat_like.limiter import MAX_PAIRS, REFILL, TRIES, Limiter
 from habitat_like.message import from_document
+from habitat_like.passwords import Verifier
 from tests.hisparc.support import MOMENT, as_utf8, event, fields
 
 # -- GPS time

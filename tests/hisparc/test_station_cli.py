@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from habitat_like.hisparc import stations
-from habitat_like.hisparc.passwords import Verifier
+from habitat_like.passwords import Verifier
 from tests.conftest import HabitatFactory
 from tests.hisparc.support import Network, event, fields
 from tests.support.cli import environment, fails, run

@@ -16,6 +16,7 @@ import pytest
 
 from habitat_like import wsgi
 from habitat_like.config import ConfigError
+from habitat_like.statistics import Reader
 from tests.conftest import HabitatFactory
 from tests.hisparc.support import FORM, LIST, Network, as_utf8, event, fields
 from tests.support.net import ROOT, free_port, short_directory
@@ -124,6 +125,29 @@ def test_it_answers_the_codes_and_archives_what_it_took(server: Callable[..., Se
     assert '"archive ready"' in (ours.directory / "log").read_text()
     assert ours.stop() == 0
     assert ours.errors() == ""
+    with Reader(ours.directory / "data" / "journal.sqlite") as statistics:
+        assert statistics.totals() == {"HISPARC_EVENT": 100}
+        station = statistics.station("501")
+    assert station is not None
+    assert (station.messages, station.clock_offset) == (100, None)
+
+
+def test_maintenance_and_access_rules_hold_here_too(server: Callable[..., Server]) -> None:
+    directory = short_directory()
+    config = directory / "habitat.yml"
+    config.write_text(
+        f"journal: {{path: {directory}/journal.sqlite}}\n"
+        f"archive: {{uri: 'sqlite:{directory}/archive.sqlite'}}\n"
+        "access: {blocked_callsigns: ['502']}\n"
+    )
+    (directory / "maintenance").write_text("back at noon")
+    ours = server(more=f"[Habitat]\nconfig={config}")
+    upload = as_utf8(fields([event()]))
+    reply = ours.request("POST", "/upload", upload)
+    assert (reply.status, reply.text) == (503, "back at noon\n")
+    (directory / "maintenance").unlink()
+    eventually(lambda: ours.request("POST", "/upload", upload).text == "100")
+    assert ours.request("POST", "/upload", as_utf8(fields([event()], 502, "geheim"))).status == 403
 
 
 def test_it_has_the_other_actions_and_limits_too(server: Callable[..., Server]) -> None:

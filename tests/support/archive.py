@@ -4,14 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from habitat_like.archive import Archive, ArchiveError, ArchiveUnavailable, Query
+from habitat_like.archive import (
+    Archive,
+    ArchiveError,
+    ArchiveUnavailable,
+    Query,
+    open_archive,
+)
+from habitat_like.config import ArchiveConfig
+from tests.support.couch import CouchServer
 
 Order = Literal["asc", "desc"]
 ORDERS: tuple[Order, ...] = ("asc", "desc")
+
+
+@dataclass
+class Place:
+    """An archive's address, and how to make another object for it or to take it away."""
+
+    config: ArchiveConfig
+    opened: list[Archive]
+    couch: CouchServer | None = None
+    database: str = ""
+    path: Path = Path()
+
+    def open(self) -> Archive:
+        archive = open_archive(self.config)
+        self.opened.append(archive)
+        return archive
+
+    def lose(self) -> None:
+        """Delete the database behind the archive's back."""
+        if self.couch is not None:
+            self.couch.delete(self.database)
+        else:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self.path}{suffix}").unlink()
 
 
 def document(number: int, time: int = 1000, **more: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ ETC = ROOT / "etc"
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in DOCS.glob("*.md"))
 
-TEXTS = ["README.md", "CHANGES.md", *PAGES]
+TEXTS = ["README.md", "CHANGES.md", "SECURITY.md", *PAGES]
 
 KEYS = dict(configuration.keys())
 

@@ -16,7 +16,7 @@ import msgspec
 from habitat_like.http import Args, InsertApplication, Response, action
 from habitat_like.http.actions import Refused
 from habitat_like.journal import Entry
-from habitat_like.message import Message
+from habitat_like.message import Listener, Message
 from habitat_like.message_server import JournalSink, SimpleSink
 from tests.support.wait import eventually
 
@@ -65,6 +65,11 @@ def wait(application: InsertApplication, ip: str, args: Args) -> None:
 def wait_and_push(application: InsertApplication, ip: str, args: Args) -> None:
     wait(application, ip, args)
     application.message(ip, args)
+
+
+def wait_and_push_all(application: InsertApplication, ip: str, args: Args) -> Any:
+    wait(application, ip, args)
+    return application.messages(ip, args)
 
 
 def push_and_wait(application: InsertApplication, ip: str, args: Args) -> None:
@@ -169,6 +174,16 @@ class Counting(SimpleSink):
     def message(self, message: Message) -> None:
         with Path("counted").open("a") as file:
             file.write(f"{message.data['number']}\n")
+
+
+class Echo(SimpleSink):
+    """Answers each message with another one, of the callsign ECHO."""
+
+    def message(self, message: Message) -> None:
+        if message.listener.callsign != "ECHO":
+            data = {"number": message.data["number"] + 1}
+            times = message.time_created, message.time_uploaded
+            self.server.push_message(Message(Listener("ECHO"), "TELEM", *times, data))
 
 
 class Falling(SimpleSink):

@@ -54,9 +54,21 @@ def parse(text: str, now: float) -> int:
             raise ValueError(f"{text!r} is too large for UNIX seconds; are these milliseconds?")
         return _clamp(float(word))
     if _AGO.fullmatch(word):
-        seconds = sum(float(number) * UNITS[unit] for number, unit in _PART.findall(word))
-        return _clamp(now - seconds)
+        return _clamp(now - parse_length(word.removesuffix("ago")))
     return _clamp(_iso(text))
+
+
+def parse_length(text: str) -> float:
+    """A length of time such as ``2h``, ``7d`` or ``1h30m`` in seconds; a bare number is seconds.
+
+    Raises ValueError with a line for people.
+    """
+    word = text.strip().lower()
+    if _UNIX.fullmatch(word):
+        return float(word)
+    if _AGO.fullmatch(word) and not word.endswith("ago"):
+        return sum(float(number) * UNITS[unit] for number, unit in _PART.findall(word))
+    raise ValueError(f"{text!r} is no length of time; write 90s, 15m, 2h, 7d, 2w or 1h30m")
 
 
 def show(seconds: object) -> str:

@@ -1,4 +1,7 @@
-"""Passwords of stations: in clear, or as a hash by scrypt (RFC 7914). No I/O."""
+"""Passwords of stations and of the console's users: hashes by scrypt (RFC 7914). No I/O.
+
+A station's may also stand in clear in the station list.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,11 @@ class _Hash(NamedTuple):
     digest: bytes
 
 
-def make_hash(password: str) -> str:
-    """A new hash of ``password``, as it goes into the station list."""
+def make_hash(password: str, cost: int = COST) -> str:
+    """A new hash of ``password``, as it goes into the station list or the console's file."""
     salt = os.urandom(16)
-    digest = _scrypt(password.encode(), _Hash(COST, BLOCK, PARALLEL, salt, b""))
-    return f"{PREFIX}{COST}${BLOCK}${PARALLEL}${_base64(salt)}${_base64(digest)}"
+    digest = _scrypt(password.encode(), _Hash(cost, BLOCK, PARALLEL, salt, b""))
+    return f"{PREFIX}{cost}${BLOCK}${PARALLEL}${_base64(salt)}${_base64(digest)}"
 
 
 def is_hash(stored: str) -> bool:
@@ -88,7 +91,7 @@ class Verifier:
 def _parse(stored: str) -> _Hash:
     match = _HASH.fullmatch(stored)
     if match is None:
-        raise ValueError("the password's hash is broken; make it with habitat station hash")
+        raise ValueError("the password's hash is broken")
     cost, block, parallel = (int(number) for number in match.groups()[:3])
     try:
         salt, digest = (base64.b64decode(part, validate=True) for part in match.groups()[3:])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habitat_like.cli import times
+from habitat_like import times
 from habitat_like.message import MAX_TIME
 
 NOW = 1795272462.5  # 2026-11-21T14:47:42.5Z
@@ -145,3 +145,17 @@ def test_shows_a_length_of_time(seconds: float, text: str) -> None:
 @pytest.mark.parametrize("value", ["x", None, 1.5, True, 10**30])
 def test_shows_what_is_no_time_as_it_is(value: object) -> None:
     assert times.show(value) == str(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("2h", 7200), (" 1h30m ", 5400), ("7d", 604800), ("0.5 hours", 1800)],
+)
+def test_a_length_of_time(text: str, seconds: float) -> None:
+    assert times.parse_length(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "2h ago", "-2h", "2x", "now", "2026-11-21", "inf"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    with pytest.raises(ValueError, match="no length of time"):
+        times.parse_length(text)

@@ -1,0 +1,57 @@
+"""``habitat console``: the console's users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from habitat_like.cli import options
+from habitat_like.cli.text import printable
+from habitat_like.console import users
+
+
+@click.group(epilog="Example: habitat console passwd alice")
+@options.config_option
+def command(config_path: str | None) -> None:
+    """Say who may use the console in the browser."""
+
+
+@command.command(
+    "passwd",
+    cls=options.Command,
+    epilog=(
+        "Examples: habitat console passwd alice\n"
+        "          sudo -u habitat habitat console passwd --remove alice"
+    ),
+)
+@options.config_option
+@click.option("--remove", is_flag=True, help="Take the user out of the file.")
+@click.argument("name", metavar="NAME")
+def passwd(config_path: str | None, remove: bool, name: str) -> int:
+    """Set a user's password in console.password_file, which is made if it is missing.
+
+    Asks for the password, or takes it from a line of standard input. It is in force at once, and
+    ends every session of the console. Run it as the gateway's user, who must be able to read the
+    file.
+    """
+    named = options.load_config(config_path).console.password_file
+    if named is None:
+        raise options.ConfigurationFailure(
+            "console.password_file is not set; set it, such as to /etc/habitat/console-users"
+        )
+    try:
+        users.check_name(name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    password = None if remove else options.ask_password()
+    try:
+        known = users.write(Path(named), name, password)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise click.ClickException(f"{named}: {reason}") from None
+    if remove and not known:
+        raise click.ClickException(f"there is no user {name!r} in {named}")
+    done = "removed from" if remove else "changed in" if known else "added to"
+    click.echo(printable(f"{name} {done} {named}"))
+    return 0

@@ -1,0 +1,214 @@
+"""The console's Flask application: its parts, its headers, what it does with errors."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, current_app, g, redirect, render_template, request, url_for
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from werkzeug.exceptions import HTTPException
+
+from habitat_like import __version__, times
+from habitat_like.console import (
+    dead_letters,
+    exports,
+    messages,
+    overview,
+    packets,
+    plots,
+    sessions,
+    settings,
+    stations,
+    statistics,
+)
+from habitat_like.console.archives import Archives
+from habitat_like.console.kept import Kept
+from habitat_like.console.pages import (
+    Problem,
+    close_statistics,
+    json_response,
+    this_program,
+)
+from habitat_like.console.troubles import show_days, size
+from habitat_like.console.users import UsersError
+from habitat_like.http.mount import Mount
+
+if TYPE_CHECKING:
+    from habitat_like.main import Program
+
+log = logging.getLogger(__name__)
+
+#: No script or style but our own files, nothing from or to another host, in nobody's frame.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+#: Threads that make pages; each may use an archive of its own.
+THREADS = 4
+#: The parts, each a module with a blueprint.
+PARTS = (
+    sessions,
+    overview,
+    stations,
+    messages,
+    exports,
+    packets,
+    dead_letters,
+    statistics,
+    settings,
+)
+#: The pages in the navigation.
+PAGES = (
+    ("overview.overview", "Overview"),
+    ("stations.stations", "Stations"),
+    ("messages.messages", "Messages"),
+    ("packets.packets", "Packets"),
+    ("dead_letters.dead_letters", "Dead letters"),
+    ("statistics.totals", "Statistics"),
+    ("settings.settings", "Settings"),
+)
+
+
+def mount(program: Program) -> Mount:
+    """The console over a ``program``, ready to be mounted. Raises UsersError."""
+    app = create_app(program)
+    count = program.gateway.metrics.count_mounted
+    interrupt = app.extensions["archives"].interrupt
+    return Mount("console", app, THREADS, program.config.gateway.timeout, count, interrupt)
+
+
+def create_app(program: Program) -> Flask:
+    """The application over a running ``program``. Raises UsersError."""
+    config = program.config.console
+    app = Flask("habitat_like.console")
+    app.config.update(
+        MAX_CONTENT_LENGTH=program.config.gateway.max_body,
+        PERMANENT_SESSION_LIFETIME=datetime.timedelta(seconds=config.session_lifetime),
+        SESSION_COOKIE_NAME="habitat_console",
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        SEND_FILE_MAX_AGE_DEFAULT=3600,
+        TEMPLATES_AUTO_RELOAD=False,
+        WTF_CSRF_TIME_LIMIT=None,  # a token lasts as long as its session
+    )
+    keeper = sessions.Gatekeeper(config)
+    _ = keeper.secret  # a password file that can't be used is told at start
+    app.session_interface = sessions.CookieSessions(keeper)
+    app.extensions["gatekeeper"] = keeper
+    app.extensions["program"] = program
+    app.extensions["archives"] = Archives(program.config.archive, THREADS)
+    app.extensions["kept"] = Kept()
+    CSRFProtect(app)
+    app.before_request(sessions.guard)
+    app.after_request(_finish)
+    app.teardown_appcontext(close_statistics)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(UsersError, _users_error)
+    for part in PARTS:
+        app.register_blueprint(part.blueprint)
+    app.add_url_rule("/", "start", lambda: redirect(url_for("overview.overview"), 303))
+    app.context_processor(_context)
+    app.template_filter("age")(_age)
+    app.template_filter("moment")(times.show)
+    app.template_filter("count")(_count)
+    app.template_filter("size")(size)
+    app.template_filter("rows")(plots.rows)
+    app.template_filter("length_of_time")(times.show_age)
+    app.template_filter("days")(show_days)
+    app.template_filter("milliseconds")(_milliseconds)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    return app
+
+
+def _context() -> dict[str, Any]:
+    """What every template may use."""
+    return {
+        "pages": PAGES,
+        "json_here": _json_here(),
+        "instance": this_program().config.gateway.machine_code,
+        "user": g.get("user"),
+        "version": __version__,
+        "now": time.time(),
+        "may_leave": not (request.environ.get("REMOTE_USER") and g.get("user")),
+    }
+
+
+def _json_here() -> str | None:
+    """The address of the present page's data, None where it has none."""
+    endpoint = f"{request.endpoint}_json"
+    if endpoint not in current_app.view_functions:
+        return None
+    return url_for(endpoint, **{**request.args.to_dict(), **(request.view_args or {})})
+
+
+def _finish(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    if response.mimetype == "image/svg+xml":
+        # An image has its style inside itself, and no script.
+        response.headers["Content-Security-Policy"] = (
+            "default-src 'none'; style-src 'unsafe-inline'"
+        )
+    return response
+
+
+def _error(status: int, text: str, headers: Any = None) -> tuple[Any, int, Any]:
+    if request.path.endswith(".json"):
+        return json_response({"error": text}, status), status, headers or {}
+    page = render_template("error.html", status=status, text=text)
+    return page, status, headers or {}
+
+
+def _problem(problem: Problem) -> Any:
+    wait = problem.retry_after
+    return _error(problem.status, str(problem), {"Retry-After": str(wait)} if wait else None)
+
+
+def _users_error(error: UsersError) -> Any:
+    log.error(str(error))
+    return Response(f"the console can't tell who you are: {error}\n", 503, mimetype="text/plain")
+
+
+def _http_error(error: HTTPException) -> Any:
+    if isinstance(error, CSRFError):
+        return _error(
+            400, "This form is too old, or did not come from here. Go back and try again."
+        )
+    status = error.code or 500
+    text = {404: "There is no such page.", 405: "That can't be done with this page."}
+    headers = [item for item in error.get_headers() if item[0] == "Allow"]
+    return _error(status, text.get(status, error.description or error.name), headers)
+
+
+def _age(seconds: float | None) -> str:
+    """How long ago a UNIX time was."""
+    if seconds is None:
+        return "never"
+    ago = time.time() - seconds
+    return "just now" if -1 < ago < 1 else f"{times.show_age(ago)} ago" if ago > 0 else "ahead"
+
+
+def _count(number: float | None) -> str:
+    """A number with its thousands apart, by a narrow space that doesn't break."""
+    if number is None:
+        return "-"
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _milliseconds(seconds: float | None) -> str:
+    """A short time, such as ``1.2 ms``."""
+    return "-" if seconds is None else f"{seconds * 1000:.3g} ms"

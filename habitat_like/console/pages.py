@@ -1,0 +1,119 @@
+"""Pages: each is made of plain data, which is also the JSON at the same address with ``.json``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from flask import (
+    Blueprint,
+    Response,
+    after_this_request,
+    current_app,
+    g,
+    render_template,
+    url_for,
+)
+
+from habitat_like.archive import ArchiveError
+from habitat_like.journal_file import JournalError
+from habitat_like.statistics import Reader
+
+if TYPE_CHECKING:
+    from habitat_like.main import Program
+
+View = Callable[..., dict[str, Any]]
+
+
+def page(blueprint: Blueprint, path: str, template: str) -> Callable[[View], View]:
+    """Serve the data that a view returns at ``path`` as HTML and at ``path``.json as JSON.
+
+    ``path`` may have Flask's placeholders. The endpoints are the view's name, and that with
+    ``_json`` behind it. The view raises Problem, and may raise ArchiveError and JournalError.
+    """
+
+    def declare(view: View) -> View:
+        @functools.wraps(view)
+        def as_html(**arguments: Any) -> str:
+            return render_template(template, **_data(view, arguments))
+
+        @functools.wraps(view)
+        def as_json(**arguments: Any) -> Response:
+            return json_response(_data(view, arguments))
+
+        name = view.__name__
+        # The longer rule first: a placeholder that takes any path must not take the suffix.
+        blueprint.add_url_rule(f"{path}.json", f"{name}_json", as_json)
+        blueprint.add_url_rule(path, name, as_html)
+        return view
+
+    return declare
+
+
+def this_program() -> Program:
+    """The program that the present request is about."""
+    program: Program = current_app.extensions["program"]
+    return program
+
+
+def statistics() -> Reader:
+    """The statistics, opened once for the present request. Raises JournalError."""
+    if "statistics" not in g:
+        g.statistics = Reader(this_program().journal.path)
+    reader: Reader = g.statistics
+    return reader
+
+
+def close_statistics(_: object = None) -> None:
+    """After each request: close what it opened."""
+    if (reader := g.pop("statistics", None)) is not None:
+        reader.close()
+
+
+def link(endpoint: str, **arguments: Any) -> str | None:
+    """The address of a page, None where this console has no such page."""
+    if endpoint not in current_app.view_functions:
+        return None
+    return url_for(endpoint, **arguments)
+
+
+def json_response(data: Any, status: int = 200) -> Response:
+    """``data`` as JSON; Structs of msgspec are objects."""
+    body = msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n"
+    return Response(body, status, mimetype="application/json")
+
+
+class Problem(Exception):
+    """A request that can't be answered as asked; the text is one line for people."""
+
+    def __init__(self, status: int, text: str, retry_after: int | None = None) -> None:
+        """``retry_after`` is in seconds."""
+        super().__init__(text)
+        self.status = status
+        self.retry_after = retry_after
+
+
+@contextlib.contextmanager
+def page_errors() -> Iterator[None]:
+    """What the archive and the journal raise inside becomes a page with 503."""
+    try:
+        yield
+    except (ArchiveError, JournalError) as error:
+        raise Problem(503, str(error)) from error
+
+
+def answer_with(status: int) -> None:
+    """Have the present page sent with this status, although it can be shown."""
+
+    @after_this_request
+    def change(response: Response) -> Response:
+        response.status_code = status
+        return response
+
+
+def _data(view: View, arguments: dict[str, Any]) -> dict[str, Any]:
+    with page_errors():
+        return view(**arguments)

@@ -1,0 +1,165 @@
+"""Sessions: who is at the browser, by a signed cookie, a password or what the web server says."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    flash,
+    g,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
+from flask.sessions import SecureCookieSessionInterface
+
+from habitat_like.config import ConsoleConfig
+from habitat_like.console.users import Users
+from habitat_like.limiter import Limiter
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from werkzeug.wrappers import Response as Answer
+
+log = logging.getLogger(__name__)
+blueprint = Blueprint("sessions", __name__)
+
+#: What can be seen without being signed in.
+OPEN = frozenset({"sessions.login", "static"})
+
+
+class Gatekeeper:
+    """Knows the users, and how often a password may be tried. Thread-safe."""
+
+    def __init__(self, config: ConsoleConfig) -> None:
+        self.config = config
+        self.users = Users(config.password_file) if config.password_file else None
+        self._limiter = Limiter()
+        self._own_secret = os.urandom(32)
+
+    @property
+    def secret(self) -> bytes:
+        """The key that signs cookies. Raises UsersError."""
+        return self.users.secret if self.users else self._own_secret
+
+    def admit(self, name: str, password: str, ip: str | None) -> bool:
+        """Whether the password is right, and may be looked at. Raises UsersError."""
+        if self.users is None:
+            return False
+        # Names that don't exist share one account: else each would have tries of its own.
+        account = name if self.users.is_known(name) else ""
+        now = time.monotonic()
+        if not self._limiter.may_try(ip, account, now):
+            log.warning("too many wrong passwords for the console", extra={"ip": ip})
+            return False
+        if self.users.is_right(name, password):
+            return True
+        self._limiter.wrong(ip, account, now)
+        log.warning("wrong password for the console", extra={"ip": ip, "user": name[:64]})
+        return False
+
+    def visitor(self) -> str | None:
+        """The user who makes the present request, None if nobody is signed in.
+
+        Raises UsersError.
+        """
+        if self.config.trust_proxy_auth and (name := request.environ.get("REMOTE_USER")):
+            return str(name)
+        name = session.get("user")
+        if name and session.get("expires", 0) > time.time():
+            return str(name) if self.users and self.users.is_known(name) else None
+        # For scripts, and for looking alone: a browser may send such a password by itself.
+        given = request.authorization
+        if given and given.type == "basic" and request.method in ("GET", "HEAD"):
+            name, password = given.username or "", given.password or ""
+            if self.admit(name, password, request.remote_addr):
+                return name
+        return None
+
+
+class CookieSessions(SecureCookieSessionInterface):
+    """Flask's signed cookies, with a key that can change and the path that we are mounted at."""
+
+    def __init__(self, gatekeeper: Gatekeeper) -> None:
+        self._gatekeeper = gatekeeper
+
+    def get_signing_serializer(self, app: Flask) -> Any:
+        """The serializer with the present key."""
+        app.secret_key = self._gatekeeper.secret
+        return super().get_signing_serializer(app)
+
+    def get_cookie_path(self, app: Flask) -> str:
+        """Only the console is sent the cookie."""
+        return request.script_root or "/"
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        """Under HTTPS the cookie never goes out in clear."""
+        return request.is_secure
+
+
+def gatekeeper() -> Gatekeeper:
+    """The application's one."""
+    keeper: Gatekeeper = current_app.extensions["gatekeeper"]
+    return keeper
+
+
+def guard() -> Answer | None:
+    """Before each request: let in who is known, send all others to sign in."""
+    g.user = gatekeeper().visitor()
+    if g.user is not None or request.endpoint in OPEN:
+        return None
+    # A browser names HTML; scripts, which take anything, are told what they lack.
+    asks = request.method in ("GET", "HEAD") and "text/html" in request.accept_mimetypes.values()
+    if asks and not request.path.endswith(".json"):
+        here = request.full_path.rstrip("?")
+        return redirect(url_for("sessions.login", next=here), 303)
+    headers = {"WWW-Authenticate": 'Basic realm="habitat"'}
+    return Response("sign in first\n", 401, headers, mimetype="text/plain")
+
+
+@blueprint.route("/login", methods=["GET", "POST"])
+def login() -> Any:
+    """The page to sign in on."""
+    if g.user is not None:
+        return redirect(_safe(request.values.get("next")), 303)
+    status = 200
+    name = request.form.get("name", "")
+    if request.method == "POST":
+        if gatekeeper().admit(name, request.form.get("password", ""), request.remote_addr):
+            lifetime = gatekeeper().config.session_lifetime
+            session.clear()  # also a CSRF token that somebody else may have brought in
+            session.permanent = True
+            session["user"] = name
+            session["expires"] = time.time() + lifetime
+            log.info("signed in to the console", extra={"user": name, "ip": request.remote_addr})
+            return redirect(_safe(request.form.get("next")), 303)
+        status = 403
+        flash("Wrong name or password, or too many tries. Wait a minute before the next.", "error")
+    return render_template("login.html", next=request.values.get("next", ""), name=name), status
+
+
+@blueprint.post("/logout")
+def logout() -> Any:
+    """Forget who is there."""
+    session.clear()
+    flash("You are signed out.", "done")
+    return redirect(url_for("sessions.login"), 303)
+
+
+def _safe(target: str | None) -> str:
+    """Where to go after signing in: a page of ours, whatever the address says."""
+    parts = urlsplit(target or "")
+    if not target or parts.scheme or parts.netloc or not target.startswith("/"):
+        return url_for("overview.overview")
+    if target.startswith("//") or "\\" in target:
+        return url_for("overview.overview")
+    return request.script_root + target

@@ -1,0 +1,117 @@
+"""Settings: the configuration in force, and the switches that act at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, flash, g, redirect, request, url_for
+
+from habitat_like.config import effective
+from habitat_like.console.pages import page, this_program
+from habitat_like.steering import LOG_LEVELS, MAX_SLOW, Steering, SteeringError
+
+blueprint = Blueprint("settings", __name__)
+
+#: Seconds that a reload may take; unloading a sink takes up to 10.
+RELOAD_TIMEOUT = 15.0
+
+
+@blueprint.app_template_filter("setting")
+def show(value: Any) -> str:
+    """A configuration value as it stands in the file."""
+    if isinstance(value, list | tuple):
+        return ", ".join(value) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
+
+
+@page(blueprint, "/settings", "settings.html")
+def settings() -> dict[str, Any]:
+    """The switches as they stand, and the configuration with secrets masked."""
+    return {
+        "switches": this_program().steering.snapshot(),
+        "log_levels": LOG_LEVELS,
+        "max_slow": MAX_SLOW,
+        "configuration": effective(this_program().config),
+        "configuration_file": this_program().config_path,
+    }
+
+
+@blueprint.post("/settings/maintenance")
+def maintenance() -> Any:
+    """Begin or end maintenance."""
+    on = request.form.get("on") == "1"
+    message = request.form.get("message", "").strip()
+    this_steering().set_maintenance(on, message if on else "", by=who())
+    return done("Maintenance begins: no upload is taken." if on else "Maintenance is over.")
+
+
+@blueprint.post("/settings/log-level")
+def log_level() -> Any:
+    """Set the log's level."""
+    level = request.form.get("level", "")
+    this_steering().set_log_level(level, by=who())
+    return done(f"The log's level is {level}.")
+
+
+@blueprint.post("/settings/slow-log")
+def slow_log() -> Any:
+    """Log requests that took so many seconds, or none."""
+    given = request.form.get("seconds", "").strip()
+    try:
+        seconds = float(given) if given else None
+    except ValueError:
+        raise SteeringError(f"slow log: {given[:32]!r} is no number of seconds") from None
+    this_steering().set_slow_log(seconds, by=who())
+    if seconds is None:
+        return done("Slow requests are not logged.")
+    return done(f"Requests that take {seconds:g} s or longer are logged.")
+
+
+@blueprint.post("/settings/archive-log")
+def archive_log() -> Any:
+    """Log each batch that goes to the archive, or none."""
+    on = request.form.get("on") == "1"
+    this_steering().set_archive_log(on, by=who())
+    return done(f"Batches of the archive are {'logged' if on else 'not logged'}.")
+
+
+@blueprint.post("/settings/reload")
+def reload() -> Any:
+    """Read the configuration file again."""
+    asked = this_program().ask_reload(who())
+    try:
+        outcome = asked.result(RELOAD_TIMEOUT)
+    except TimeoutError:
+        return done("The reload takes long; the log will say how it went.")
+    if outcome.refused is not None:
+        raise SteeringError(f"reload refused, the old configuration stays: {outcome.refused}")
+    for problem in outcome.problems:
+        flash(problem, "error")
+    if outcome.restart:
+        flash(f"These keys wait for a restart: {', '.join(outcome.restart)}.", "warning")
+    return done(f"Reloaded; what changed: {', '.join(outcome.changed) or 'nothing'}.")
+
+
+@blueprint.errorhandler(SteeringError)
+def refused(error: SteeringError) -> Any:
+    """Say on the page itself what can't be."""
+    flash(str(error), "error")
+    return redirect(url_for("settings.settings"), 303)
+
+
+def this_steering() -> Steering:
+    """The switches of the present request's program."""
+    return this_program().steering
+
+
+def who() -> str:
+    """Who asks, for the log."""
+    return f"console {g.user}"
+
+
+def done(text: str) -> Any:
+    """Back to the page, with ``text`` on it."""
+    flash(text, "done")
+    return redirect(url_for("settings.settings"), 303)

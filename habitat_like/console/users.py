@@ -1,0 +1,138 @@
+"""Users: who may use the console, from ``console.password_file``.
+
+A line is ``name:hash``, the hash made by ``habitat console passwd``. Empty lines and those that
+begin with # are skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import tempfile
+import threading
+from pathlib import Path
+
+from habitat_like import passwords
+from habitat_like.config import ConfigError
+
+#: The cost of a user's hash: 32 MB and some 80 ms.
+COST = 2**15
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+
+
+class UsersError(ConfigError):
+    """The password file can't be used; one line that says why."""
+
+
+class Users:
+    """The users in the file ``path``, which is read again whenever it has changed. Thread-safe."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._verifier = passwords.Verifier()
+        # Guards the three below.
+        self._lock = threading.Lock()
+        self._seen: tuple[int, int, int] | None = None
+        self._hashes: dict[str, str] = {}
+        self._secret = b""
+        # As costly to look at as a right one, for names that don't exist.
+        self._nobody = passwords.make_hash(os.urandom(16).hex(), COST)
+
+    def is_right(self, name: str, password: str) -> bool:
+        """Whether this is the user's password. Raises UsersError."""
+        stored = self._present()[0].get(name)
+        right = self._verifier.is_right(stored or self._nobody, password.encode())
+        return right and stored is not None
+
+    def is_known(self, name: str) -> bool:
+        """Whether there is such a user. Raises UsersError."""
+        return name in self._present()[0]
+
+    @property
+    def secret(self) -> bytes:
+        """A key for signing sessions: with any change of the file all sessions end.
+
+        It is derived from the hashes and their salts, so sessions outlive a restart, and several
+        gateways with the same file share them. Raises UsersError.
+        """
+        return self._present()[1]
+
+    def _present(self) -> tuple[dict[str, str], bytes]:
+        with self._lock:
+            try:
+                state = self._path.stat()
+                seen = (state.st_mtime_ns, state.st_size, state.st_ino)
+                if seen != self._seen:
+                    self._hashes = read(self._path)
+                    self._secret = hmac.digest(
+                        b"habitat console sessions", self._path.read_bytes(), hashlib.sha256
+                    )
+                    self._seen = seen
+            except OSError as error:
+                raise UsersError(f"console.password_file: {self._path}: {error.strerror}") from None
+            return self._hashes, self._secret
+
+
+def read(path: Path) -> dict[str, str]:
+    """The hash of each user. Raises UsersError, and OSError if the file can't be read."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UsersError(f"console.password_file: {path}: not UTF-8 text") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, stored = line.strip().partition(":")
+        try:
+            check_name(name)
+            if not passwords.is_hash(stored):
+                raise ValueError("no hash behind the name")
+            passwords.check(stored)
+        except ValueError as error:
+            raise UsersError(
+                f"console.password_file: {path} line {number}: {error};"
+                " make it with habitat console passwd"
+            ) from None
+        found[name] = stored
+    if not found:
+        raise UsersError(
+            f"console.password_file: {path}: no user in it; make one with habitat console passwd"
+        )
+    return found
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for what can't be a user's name."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name[:64]!r} is no user name (1 to 64 of A-Z a-z 0-9 . _ @ -)")
+
+
+def write(path: Path, name: str, password: str | None) -> bool:
+    """Set the user's password in the file, or take the user out of it (None).
+
+    Everything else in the file stays. The file is replaced as a whole, readable by its owner
+    alone where it is new. Returns whether the user was there before. Raises OSError.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if line.strip().partition(":")[0] != name]
+    known = len(kept) < len(lines)
+    if password is not None:
+        kept.append(f"{name}:{passwords.make_hash(password, COST)}")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in kept))
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            before = path.stat()
+            os.chown(temporary, before.st_uid, before.st_gid)
+            Path(temporary).chmod(before.st_mode & 0o7777)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return known

@@ -1,0 +1,120 @@
+"""Maintenance: what uploads are answered while an operator lets none in.
+
+The file ``maintenance`` beside the journal is the switch: where it is, there is maintenance, also
+after a restart. Its text is the message. A first line such as ``503 back at noon`` or
+``307 https://other.example/message`` sets the status and, for a redirect, the Location.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+#: The file's name; it lies beside the journal.
+FILE_NAME = "maintenance"
+#: Bytes of the file that are looked at.
+MAX_FILE = 4096
+#: What stations are told where the operator wrote nothing.
+DEFAULT_MESSAGE = "down for maintenance"
+#: Redirects by which a client may send the same request elsewhere (RFC 9110 section 15.4). With
+#: any other status but 503 stations would drop what they have.
+REDIRECTS = (301, 302, 307, 308)
+
+
+class MaintenanceError(Exception):
+    """Maintenance can't be set so; one line that says why."""
+
+
+class Closed(NamedTuple):
+    """Why uploads are not taken, and what they are answered: ``reason`` is for operators."""
+
+    reason: str
+    message: str
+    status: int = 503
+    location: str | None = None
+
+
+def parse(text: str) -> Closed:
+    """What the file's ``text`` asks for. Raises MaintenanceError for a bad first line."""
+    first, _, rest = text.strip().partition("\n")
+    match = re.fullmatch(r"(\d{3})(?:\s+(.*))?", first.strip())
+    if match is None:
+        return _closed(text)
+    status, value = int(match[1]), match[2] or ""
+    if status == 503:
+        return _closed(f"{value}\n{rest}")
+    if status not in REDIRECTS:
+        known = ", ".join(map(str, REDIRECTS))
+        raise MaintenanceError(f"the status {status} is neither 503 nor a redirect ({known})")
+    _check_address(value, status)
+    return _closed(rest or f"moved to {value}", status, value)
+
+
+def parse_leniently(text: str) -> tuple[Closed, str | None]:
+    """As ``parse``, but a bad first line is part of the message; why it is bad comes second."""
+    try:
+        return parse(text), None
+    except MaintenanceError as error:
+        return _closed(text), str(error)
+
+
+def _closed(message: str, status: int = 503, location: str | None = None) -> Closed:
+    """Its message in one line without control characters."""
+    printable = "".join(char if char.isprintable() else " " for char in message)
+    line = " ".join(printable.split()) or DEFAULT_MESSAGE
+    return Closed(f"maintenance: {line}", line, status, location)
+
+
+def _check_address(address: str, status: int) -> None:
+    """Raises MaintenanceError for what can't be a Location."""
+    # A header field's value: no control characters, no spaces, and nothing beyond ASCII (RFC 3986).
+    if re.fullmatch(r"[!-~]+", address):
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(address)
+            if parts.scheme in ("http", "https") and parts.hostname:
+                return
+    raise MaintenanceError(f"after {status} comes an address such as https://other.example/message")
+
+
+class MaintenanceFile:
+    """The file beside the journal at ``journal_path``. It has no state of its own."""
+
+    def __init__(self, journal_path: str | Path) -> None:
+        self.path = Path(journal_path).with_name(FILE_NAME)
+
+    def read(self) -> tuple[str, float] | None:
+        """Its text and when it was written (UNIX seconds); None where there is no such file.
+
+        A file that may not be read is there all the same, without a text. Raises OSError when it
+        can't be known whether there is one.
+        """
+        try:
+            # Somebody's FIFO must not hold up the caller.
+            fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            return "", self.path.stat().st_mtime
+        try:
+            text = os.read(fd, MAX_FILE).decode("utf-8", "replace")
+            return text, os.fstat(fd).st_mtime
+        finally:
+            os.close(fd)
+
+    def write(self, text: bytes) -> None:
+        """Make it, in one step. Raises OSError."""
+        beside = self.path.with_name(f".{FILE_NAME}.{os.getpid()}")
+        try:
+            beside.write_bytes(text)
+            beside.replace(self.path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+
+    def remove(self) -> None:
+        """Take it away, if it is there. Raises OSError."""
+        self.path.unlink(missing_ok=True)

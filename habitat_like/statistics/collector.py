@@ -1,0 +1,284 @@
+"""Collector: the thread that counts what was written to the journal.
+
+It reads behind a cursor of its own and commits sums and cursor in one transaction, so each message
+counts once, whatever crashes. What failed is read and summed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from habitat_like.journal import Journal, Reader
+from habitat_like.journal_file import JournalError
+from habitat_like.metrics import GatewayMetrics
+from habitat_like.statistics import reader as questions
+from habitat_like.statistics import tables
+from habitat_like.statistics.sums import Admission, Sums, read_joined, read_one
+from habitat_like.statistics.tables import DAY, HOUR, MINUTE, UNBOUNDED, Statement
+from habitat_like.threads import start_thread
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two rounds.
+EVERY = 2.0
+#: Messages that are read at once, and the seconds after them that are the gateway's own.
+CHUNK = 250
+PAUSE = 0.005
+#: Messages, and rows of the tables, in one transaction: the gateway's commits wait for it.
+MAX_MESSAGES = 50_000
+MAX_ROWS = 1500
+#: Messages behind which all stations go into one transaction, as that is the faster way.
+FAR_BEHIND = 100_000
+MAX_ROWS_BEHIND = 30_000
+#: Seconds that it has to end even where no time is left.
+LEAST_STOP = 0.5
+#: How many stations are kept; the least recently heard go, a hundredth at a time.
+STATIONS = 100_000
+#: Rows that one transaction deletes.
+EXPIRE_CHUNK = 1000
+#: Seconds after which a station is silent, and for how long it is known, for the metrics.
+SILENT_AFTER = 2 * HOUR
+KNOWN_FOR = 7 * DAY
+
+THREAD = "statistics"
+
+
+class Collector:
+    """Counts the journal's messages, and the requests and times in ``metrics``.
+
+    ``places`` are directories on whose disks there must be room, by what is in them. ``clock``
+    gives UNIX seconds. Raises JournalError. Other threads may read every attribute.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        metrics: GatewayMetrics,
+        places: Mapping[str, Path],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._metrics = metrics
+        self._places = places
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._deadline = float("inf")
+        self._thread: threading.Thread | None = None
+        #: Why nothing can be counted now, None while all is well.
+        self.problem: str | None = None
+        #: Stations heard within SILENT_AFTER seconds, and silent ones; None until they are known.
+        self.stations: dict[str, int] | None = None
+        # From here on the collector's thread alone.
+        self._messages: Reader | None = None
+        self._questions: questions.Reader | None = None
+        self._cursor: int | None = None
+        self._has_committed = False
+        self._hours = self._days = Admission(lambda _: set())
+        self._requests: dict[tuple[str, int], int] = {}
+        self._latency = [0] * len(metrics.latency.counts)
+        self._backlog: dict[int, tuple[int, int]] = {}
+        self._minute = 0
+        self._unchecked = 0
+        with questions.Reader(journal.path) as reader:
+            journal.counted = min(reader.counted(), journal.last_seq)
+
+    @property
+    def counted(self) -> int:
+        """The sequence number of the last message that is counted."""
+        return self._journal.counted or 0
+
+    def status(self) -> dict[str, Any]:
+        """How it fares, as ``/status`` shows it."""
+        return {
+            "counted": self.counted,
+            "behind": self._journal.last_seq - self.counted,
+            "problem": self.problem,
+            "stations": self.stations,
+        }
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = start_thread(THREAD, self._run)
+
+    def stop(self, timeout: float) -> list[str]:
+        """Count what there is, as far as ``timeout`` seconds allow, and end the thread.
+
+        What is left is counted after the next start. Returns the thread's name if it did not end.
+        """
+        if self._thread is None:
+            return []
+        self._deadline = time.monotonic() + timeout * 0.8
+        self._stopping.set()
+        self._thread.join(max(timeout, LEAST_STOP))
+        return [THREAD] if self._thread.is_alive() else []
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(EVERY):
+                self._try_round()
+            self._try_round()
+        finally:
+            self._close()
+
+    def _try_round(self) -> None:
+        try:
+            self._round()
+        except (JournalError, OSError) as error:
+            if self.problem is None:
+                log.error("statistics wait", extra={"why": str(error)})
+            self.problem = str(error)
+            # What was summed is thrown away: the file alone knows what is in it.
+            self._close()
+        else:
+            if self.problem is not None:
+                log.info("statistics go on")
+            self.problem = None
+
+    def _close(self) -> None:
+        """Forget what was read; another round begins at the cursor in the file."""
+        self._cursor = None
+        if self._messages is not None:
+            self._messages.close()
+        if self._questions is not None:
+            self._questions.close()
+        self._messages = self._questions = None
+
+    def _round(self) -> None:
+        """Count what is new; once a minute, and at the end, note the rest."""
+        now = int(self._clock())
+        minute = now - now % MINUTE
+        self._note_backlog(minute)
+        is_due = minute != self._minute or self._stopping.is_set()
+        if self._journal.last_seq == self._cursor and not is_due:
+            return
+        reader, ask, cursor = self._prepare()
+        more = True
+        while more and time.monotonic() < self._deadline:
+            sums, cursor, more = self._gather(reader, cursor)
+            self._commit(sums, cursor, minute, is_due)
+            is_due = False
+            self._unchecked += sums.stations
+            if self._unchecked >= STATIONS // 100:
+                self._bound_stations(ask)
+        if minute != self._minute and not self._stopping.is_set():
+            self._expire(ask, now)
+            heard = ask.heard_since(now - SILENT_AFTER)
+            silent = ask.heard_since(now - KNOWN_FOR) - heard
+            self.stations = {"heard": heard, "silent": silent}
+        self._minute = minute
+
+    def _prepare(self) -> tuple[Reader, questions.Reader, int]:
+        """What a round needs: it is made at the first, and after a failure."""
+        if self._messages is None:
+            self._messages = self._journal.reader()
+        if self._questions is None:
+            self._questions = questions.Reader(self._journal.path)
+        if self._cursor is None:
+            self._journal.update([(statement, ()) for statement in tables.SCHEMA])
+            ask = self._questions
+            # In a journal that was emptied numbers began anew: the file's cursor is wrong then.
+            self._cursor = ask.counted() if self._has_committed else self.counted
+            self._hours = Admission(ask.callsigns_of_hour)
+            self._days = Admission(ask.callsigns_of_day)
+        return self._messages, self._questions, self._cursor
+
+    def _gather(self, reader: Reader, cursor: int) -> tuple[Sums, int, bool]:
+        """The sums of one transaction, the last message in them, and whether there are more."""
+        sums = Sums(self._hours, self._days)
+        behind = self._journal.last_seq - cursor > FAR_BEHIND
+        max_rows = MAX_ROWS_BEHIND if behind else MAX_ROWS
+        while sums.messages < MAX_MESSAGES and sums.rows < max_rows:
+            joined = reader.read_joined(cursor, CHUNK)
+            if joined is None:
+                return sums, cursor, False
+            documents = read_joined(joined.documents, len(joined.times))
+            if documents is None:
+                entries = reader.read_timed(cursor, len(joined.times))
+                documents = [read_one(entry.document) for entry in entries]
+            sums.add(joined.times, documents)
+            cursor = joined.seq
+            if len(joined.times) < CHUNK:
+                return sums, cursor, False
+            self._stopping.wait(PAUSE)
+        return sums, cursor, True
+
+    def _commit(self, sums: Sums, cursor: int, minute: int, samples: bool) -> None:
+        """Make sums and cursor durable, together; ``samples``: those of the minute as well."""
+        statements = sums.statements() if sums.messages else []
+        requests, latency = self._deltas(statements, minute)
+        if samples:
+            backlogs = [(when, *values) for when, values in self._backlog.items()]
+            statements.append(tables.insert("sample_backlog", backlogs))
+            statements.append(tables.insert("sample_disk", self._disks(minute)))
+        self._journal.update([*statements, tables.move_cursor(cursor)])
+        self._cursor = self._journal.counted = cursor
+        self._has_committed = True
+        self._requests, self._latency = requests, latency
+        if samples:
+            self._backlog = {}
+
+    def _deltas(
+        self, statements: list[Statement], minute: int
+    ) -> tuple[dict[tuple[str, int], int], list[int]]:
+        """Add what the gateway counted since the last commit; returns its counters."""
+        requests = self._metrics.answered()
+        histogram = self._metrics.latency
+        latency = list(histogram.counts)
+        day = minute - minute % DAY
+        rows = [
+            (day, action, status, count - self._requests.get((action, status), 0))
+            for (action, status), count in sorted(requests.items())
+        ]
+        if rows := [row for row in rows if row[-1]]:
+            statements.append(tables.insert("sum_requests", rows))
+        bounds = (*histogram.bounds, UNBOUNDED)
+        times = [
+            (minute, bound, count - before)
+            for bound, count, before in zip(bounds, latency, self._latency, strict=True)
+            if count != before
+        ]
+        if times:
+            statements.append(tables.insert("sum_latency", times))
+        return requests, latency
+
+    def _note_backlog(self, minute: int) -> None:
+        """Keep the last and the largest backlog of each minute until they are committed."""
+        backlog = self._journal.backlog
+        _, largest = self._backlog.get(minute, (0, 0))
+        self._backlog[minute] = (backlog, max(largest, backlog))
+        if len(self._backlog) > HOUR // MINUTE:  # nothing could be written for an hour
+            del self._backlog[min(self._backlog)]
+
+    def _disks(self, minute: int) -> list[tuple[object, ...]]:
+        rows: list[tuple[object, ...]] = []
+        for place, path in self._places.items():
+            with contextlib.suppress(OSError):  # not there (yet): no sample
+                usage = shutil.disk_usage(path)
+                rows.append((minute, place, usage.free, usage.total))
+        return rows
+
+    def _bound_stations(self, ask: questions.Reader) -> None:
+        """Let the least recently heard stations go where there are too many."""
+        self._unchecked = 0
+        count = ask.count_stations()
+        if count <= STATIONS:
+            return
+        oldest = ask.least_recently_heard(count - STATIONS + STATIONS // 100)
+        for at in range(0, len(oldest), EXPIRE_CHUNK):
+            self._journal.update([tables.forget(oldest[at : at + EXPIRE_CHUNK])])
+            self._stopping.wait(PAUSE)
+
+    def _expire(self, ask: questions.Reader, now: int) -> None:
+        """Delete what is too old."""
+        for retention in tables.RETENTIONS:
+            while ask.oldest(retention.table, retention.column) < now - retention.seconds:
+                self._journal.update([tables.expire(retention, now, EXPIRE_CHUNK)])
+                if self._stopping.wait(PAUSE):
+                    return

@@ -1,0 +1,73 @@
+"""A journal with its statistics, without a gateway, at a time that a test sets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from habitat_like.journal import Journal
+from habitat_like.message import Listener, Message, Registry
+from habitat_like.metrics import GatewayMetrics
+from habitat_like.statistics import Collector, Reader
+
+#: A midnight, UTC.
+MIDNIGHT = 1_795_219_200
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = float(MIDNIGHT)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Site:
+    """A journal with a collector, and what a gateway would do to them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clock = Clock()
+        self.metrics = GatewayMetrics()
+        self._number = 0
+        self.open()
+
+    def open(self) -> None:
+        """Start anew with the file as it is."""
+        self.journal = Journal(self.path, clock=self.clock)
+        self.collector = Collector(
+            self.journal, self.metrics, {"journal": self.path.parent}, self.clock
+        )
+
+    def write(self, callsign: str = "M0ZDR", type: str = "RECEIVED_TELEM", **more: Any) -> None:
+        """Write a message unlike any other; ``more`` is its data."""
+        self._number += 1
+        data = {"number": self._number, **more}
+        now = int(self.clock.now)
+        message = Message(Listener(callsign, "203.0.113.7"), type, now, now, data)
+        assert self.journal.write([message.document(b'"a1"')]) == 1
+
+    def upload(self, message: dict[str, Any]) -> None:
+        """Take a station's message in, as an action does."""
+        parsed = Registry().parse(json.dumps(message).encode(), "203.0.113.7", int(self.clock.now))
+        assert self.journal.write([parsed.document(b'"a1"')]) == 1
+
+    def count(self) -> None:
+        """Have all counted: the last round of a stop, and the next start."""
+        self.collector.start()
+        assert self.collector.stop(20) == []
+        self.close()
+        self.metrics = GatewayMetrics()
+        self.open()
+
+    def close(self) -> None:
+        """End it; what is not counted stays so."""
+        self.collector.stop(20)
+        self.journal.close()
+
+    def ask(self) -> Reader:
+        """A reader by the site's clock."""
+        return Reader(self.path, self.clock)

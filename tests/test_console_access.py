@@ -1,0 +1,314 @@
+"""Who may use the console, and how it keeps others out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import HabitatFactory
+from tests.support.console import PASSWORD, USER, Visitor, make_users
+from tests.support.gateway import Habitat
+from tests.support.reply import one_line
+from tests.support.wait import eventually
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Habitat]:
+    """A gateway with a console, and one user."""
+    made = Habitat()
+    made.config["console"] = {"password_file": make_users(made.directory / "users")}
+    try:
+        yield made.start()
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def visitor(gateway: Habitat) -> Visitor:
+    """Somebody who is not signed in."""
+    return Visitor(gateway)
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+# -- off
+
+
+def test_without_users_there_is_no_console(habitat: HabitatFactory) -> None:
+    reply = habitat().scgi("GET", "/console/")
+    assert reply.status == 404
+    assert "console.password_file" in one_line(reply)
+
+
+def test_a_password_file_that_can_not_be_used_is_told_at_the_start(
+    habitat: HabitatFactory, tmp_path: Path
+) -> None:
+    path = tmp_path / "users"
+    path.write_text("alice:secret\n")
+    gateway = habitat({"console": {"password_file": str(path)}}, start=False).start(ready=False)
+    assert gateway.wait() == 2
+    assert f"console.password_file: {path} line 1: no hash behind the name" in gateway.log
+    assert "Traceback" not in gateway.log
+
+
+def test_check_looks_at_the_password_file(gateway: Habitat) -> None:
+    path = gateway.directory / "users"
+    assert f"ok           console.password_file: 1 users in {path}" in gateway.cli("check").stdout
+    path.chmod(0o644)
+    assert "console.password_file: everybody can read it" in gateway.cli("check").stdout
+    path.chmod(0o600)
+
+
+# -- the users
+
+
+def test_passwd_makes_a_file_for_its_owner_alone(habitat: HabitatFactory, tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    gateway = habitat({"console": {"password_file": str(path)}}, start=False)
+    done = gateway.cli("console", "passwd", "alice", stdin="one\n")
+    assert (done.returncode, done.stdout) == (0, f"alice added to {path}\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "one" not in path.read_text()
+    path.write_text(f"# ours\n{path.read_text()}")
+    path.chmod(0o640)
+    assert gateway.cli("console", "passwd", "alice", stdin="two\n").stdout.startswith("alice chan")
+    assert path.read_text().startswith("# ours\nalice:scrypt$")
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "why"),
+    [
+        (["a:b"], "x\n", 2, "'a:b' is no user name"),
+        (["alice"], "\n", 2, "The password is empty"),
+        (["--remove", "bob"], "", 1, "there is no user 'bob' in"),
+    ],
+)
+def test_passwd_says_what_is_wrong(
+    gateway: Habitat, arguments: list[str], stdin: str, code: int, why: str
+) -> None:
+    done = gateway.cli("console", "passwd", *arguments, stdin=stdin)
+    assert done.returncode == code
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_passwd_needs_to_know_the_file(habitat: HabitatFactory) -> None:
+    done = habitat(start=False).cli("console", "passwd", "alice", stdin="x\n")
+    assert done.returncode == 2
+    assert "console.password_file is not set" in done.stderr
+
+
+# -- signing in and out
+
+
+def test_a_browser_is_sent_to_sign_in_and_then_where_it_wanted_to_go(visitor: Visitor) -> None:
+    sent = visitor.get("/console/overview?a=b")
+    assert (sent.status, sent.headers["location"]) == (303, "/console/login?next=/overview?a%3Db")
+    reply = visitor.sign_in(next="/overview?a=b")
+    assert (reply.status, reply.headers["location"]) == (303, "/console/overview?a=b")
+    assert USER in visitor.page("/console/overview")
+
+
+def test_the_console_begins_with_the_overview(visitor: Visitor) -> None:
+    visitor.sign_in()
+    for path in ("/console", "/console/"):
+        assert visitor.get(path).headers["location"] == "/console/overview"
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.example/", "//evil.example/", "/\\evil.example", "x:y", "evil"]
+)
+def test_signing_in_leads_to_no_other_host(visitor: Visitor, target: str) -> None:
+    assert visitor.sign_in(next=target).headers["location"] == "/console/overview"
+
+
+def test_after_signing_out_nothing_is_shown(visitor: Visitor) -> None:
+    visitor.sign_in()
+    assert visitor.post("/console/logout").status == 303
+    assert visitor.get("/console/overview").status == 303
+
+
+@pytest.mark.parametrize(("name", "password"), [(USER, "wrong"), ("bob", PASSWORD), ("", "")])
+def test_a_wrong_name_or_password_is_refused_alike(
+    visitor: Visitor, name: str, password: str
+) -> None:
+    reply = visitor.sign_in(name, password)
+    assert reply.status == 403
+    assert "Wrong name or password" in reply.text
+    assert visitor.get("/console/overview").status == 303
+
+
+def test_who_guesses_is_not_looked_at_any_more(gateway: Habitat) -> None:
+    guesser = Visitor(gateway, ip="203.0.113.66")
+    for _ in range(10):
+        assert guesser.sign_in(password="wrong").status == 403
+    assert guesser.sign_in().status == 403
+    assert Visitor(gateway).sign_in().status == 303, "others are"
+    assert "too many wrong passwords" in gateway.log
+
+
+# -- sessions
+
+
+def test_the_cookie_is_for_the_console_alone(gateway: Habitat) -> None:
+    plain, secure = Visitor(gateway), Visitor(gateway, https=True)
+    plain.sign_in()
+    secure.sign_in()
+    assert {"httponly", "samesite=lax", "path=/console"} <= plain.attributes
+    assert "secure" in secure.attributes
+
+
+def test_a_cookie_that_was_changed_is_none(visitor: Visitor) -> None:
+    visitor.sign_in()
+    assert visitor.cookie is not None
+    name, _, value = visitor.cookie.partition("=")
+    visitor.cookie = f"{name}={value[:-3]}abc"
+    assert visitor.get("/console/overview").status == 303
+
+
+def test_a_session_ends_in_time(habitat: HabitatFactory, tmp_path: Path) -> None:
+    users = make_users(tmp_path / "users")
+    visitor = Visitor(habitat({"console": {"password_file": users, "session_lifetime": 0.4}}))
+    assert visitor.sign_in().status == 303
+    eventually(lambda: visitor.get("/console/overview").status == 303, "the session ends")
+
+
+def test_a_session_outlives_a_restart_and_ends_with_a_new_password(
+    habitat: HabitatFactory, tmp_path: Path
+) -> None:
+    users = make_users(tmp_path / "users")
+    gateway = habitat({"console": {"password_file": users}})
+    visitor = Visitor(gateway)
+    visitor.sign_in()
+    gateway.restart()
+    assert visitor.get("/console/overview").status == 200
+    done = gateway.cli("console", "passwd", USER, stdin="another\n")
+    assert done.returncode == 0, done.stderr
+    assert visitor.get("/console/overview").status == 303
+    assert visitor.sign_in(password="another").status == 303
+
+
+def test_a_user_who_was_removed_is_out(habitat: HabitatFactory, tmp_path: Path) -> None:
+    users = make_users(tmp_path / "users", alice=PASSWORD, bob=PASSWORD)
+    gateway = habitat({"console": {"password_file": users}})
+    visitor = Visitor(gateway)
+    visitor.sign_in("bob")
+    assert gateway.cli("console", "passwd", "--remove", "bob").returncode == 0
+    assert visitor.get("/console/overview").status == 303
+    assert visitor.sign_in("bob").status == 403
+
+
+# -- forms
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "IjEyMyI.aaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbb"])
+def test_a_form_without_its_token_changes_nothing(visitor: Visitor, token: str) -> None:
+    visitor.sign_in()
+    assert visitor.post("/console/logout", token=token).status == 400
+    assert visitor.get("/console/overview").status == 200
+
+
+def test_the_token_of_another_session_is_none(gateway: Habitat) -> None:
+    alice, mallory = Visitor(gateway), Visitor(gateway)
+    alice.sign_in()
+    mallory.sign_in()
+    assert alice.post("/console/logout", token=mallory.token()).status == 400
+
+
+def test_a_form_from_another_site_is_refused_under_https(gateway: Habitat) -> None:
+    visitor = Visitor(gateway, https=True)
+    visitor.sign_in()
+    token = visitor.token()
+    assert visitor.cookie is not None
+    reply = gateway.scgi(
+        "POST",
+        "/console/logout",
+        f"csrf_token={token}",
+        {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Cookie": visitor.cookie,
+            "Host": "gateway.example",
+            "Referer": "https://evil.example/",
+        },
+        params={"HTTPS": "on"},
+    )
+    assert reply.status == 400
+
+
+# -- scripts
+
+
+def test_a_script_sends_its_password_and_looks(visitor: Visitor) -> None:
+    reply = visitor.get("/console/overview.json", basic(USER, PASSWORD))
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.json()
+
+
+def test_a_script_without_a_password_is_told_so(visitor: Visitor) -> None:
+    reply = visitor.get("/console/overview.json")
+    assert reply.status == 401
+    assert reply.headers["www-authenticate"].startswith("Basic")
+    assert one_line(reply) == "sign in first"
+    assert visitor.get("/console/overview.json", basic(USER, "wrong")).status == 401
+    assert visitor.get("/console/overview.json", {"Authorization": "Basic !"}).status == 401
+
+
+# -- the web server's users
+
+
+def test_the_web_server_may_say_who_is_there(habitat: HabitatFactory) -> None:
+    gateway = habitat({"console": {"trust_proxy_auth": True}})
+    seen = gateway.scgi("GET", "/console/overview", params={"REMOTE_USER": "carol"})
+    assert seen.status == 200
+    assert "carol" in seen.text
+    assert "Sign out" not in seen.text
+    forged = {"Remote-User": "carol", "Accept": "text/html"}
+    assert gateway.scgi("GET", "/console/overview", headers=forged).status == 303
+    assert Visitor(gateway).sign_in().status == 403, "there are no passwords"
+
+
+def test_nobody_is_believed_without_that(gateway: Habitat) -> None:
+    reply = gateway.scgi("GET", "/console/overview.json", params={"REMOTE_USER": USER})
+    assert reply.status == 401
+
+
+# -- every answer
+
+
+@pytest.mark.parametrize("path", ["login", "overview", "nothing", "static/console.css"])
+def test_every_answer_has_the_headers_that_keep_it_apart(visitor: Visitor, path: str) -> None:
+    headers = visitor.get(f"/console/{path}").headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "same-origin"
+
+
+def test_pages_are_not_kept_by_browsers_and_proxies(visitor: Visitor) -> None:
+    visitor.sign_in()
+    assert visitor.get("/console/overview").headers["cache-control"] == "no-store"
+    assert "max-age" in visitor.get("/console/static/console.css").headers["cache-control"]
+
+
+def test_an_error_is_a_page_or_json(visitor: Visitor) -> None:
+    visitor.sign_in()
+    page = visitor.get("/console/nothing")
+    assert (page.status, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    data = visitor.get("/console/nothing.json")
+    assert (data.status, data.json()) == (404, {"error": "There is no such page."})
+
+
+def test_the_console_counts_as_an_action(gateway: Habitat, visitor: Visitor) -> None:
+    visitor.sign_in()
+    visitor.get("/console/overview")
+    assert gateway.status()["requests"]["console"]["200"] > 0

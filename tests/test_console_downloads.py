@@ -1,0 +1,258 @@
+"""Downloads from the console: whole, few at a time, watched, and never whole to the eye if cut."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from habitat_like.console import downloads
+from habitat_like.console.downloads import Download, Downloads, Part
+from tests.support import scgi
+from tests.support.console import PASSWORD, Visitor, console_over
+from tests.support.couch import CouchServer
+from tests.support.gateway import read_all
+from tests.support.wait import eventually
+
+START = 1_700_000_000
+TOKEN = "0123456789abcdef" * 2
+#: More than sockets hold, and more than an archive reads at once.
+MANY = 1500
+FORMS = ["csv", "ndjson", "json"]
+
+
+def document(number: int, callsign: str, **data: Any) -> dict[str, Any]:
+    created = START + number
+    return {
+        "_id": f"{created:010d}-{callsign.encode().hex():0>24}",
+        "type": "LISTENER_INFO",
+        "callsign": callsign,
+        "ip": None,
+        "time_created": created,
+        "time_uploaded": created + 2,
+        "data": data,
+        "gateway": "a1",
+    }
+
+
+FEW = [document(n, "FEW/1", name='é "=1+1",\n\u2028', n=n) for n in range(230)]
+LARGE = [document(n, "LARGE", text="x" * 3000, n=n) for n in range(MANY)]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "couch"])
+def shared(request: pytest.FixtureRequest) -> Iterator[tuple[Visitor, CouchServer | None]]:
+    couch: CouchServer | None = None
+    if request.param == "couch":
+        couch = request.getfixturevalue("couch_server")
+        assert couch is not None
+        if not couch.running():
+            couch.start()
+    with console_over(FEW + LARGE, couch and couch.uri("console-downloads")) as made:
+        yield made, couch
+
+
+@pytest.fixture
+def visitor(shared: tuple[Visitor, CouchServer | None]) -> Visitor:
+    return shared[0]
+
+
+class Slow:
+    """A download whose client takes what it is told to, and no more."""
+
+    def __init__(self, visitor: Visitor, form: str, query: str = "") -> None:
+        self._socket = visitor.gateway.connect(timeout=30)
+        # So that the sender soon notices that nothing is taken.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        assert visitor.cookie
+        path = f"/console/messages/download?callsign=LARGE&order=asc&format={form}{query}"
+        self._socket.sendall(scgi.encode("GET", path, b"", {"Cookie": visitor.cookie}))
+        self.head = self._socket.recv(1000)
+        assert self.head.startswith(b"Status: 200"), self.head
+
+    def rest(self) -> bytes:
+        """Take all that comes."""
+        with self._socket:
+            return (self.head + read_all(self._socket)).partition(b"\r\n\r\n")[2]
+
+    def leave(self) -> None:
+        """Take nothing more."""
+        self._socket.close()
+
+
+@pytest.mark.parametrize(("form", "order"), [("csv", "desc"), ("ndjson", "asc"), ("json", "desc")])
+def test_a_file_is_what_the_command_line_prints(visitor: Visitor, form: str, order: str) -> None:
+    reply = visitor.get(f"/console/messages/download?callsign=few/1&order={order}&format={form}")
+    assert reply.status == 200
+    words = ("--callsign", "FEW/1", "--order", order, "--format", form)
+    assert reply.body.decode() == visitor.gateway.cli("query", *words).stdout
+    assert len(reply.body.splitlines()) >= len(FEW)
+
+
+def test_a_file_of_nothing(visitor: Visitor) -> None:
+    path = "/console/messages/download?callsign=nobody&format="
+    header = b"time_created,time_uploaded,callsign,type,ip,gateway,_id,data\n"
+    for form, body in (("csv", header), ("ndjson", b""), ("json", b"[]\n")):
+        assert visitor.get(path + form).body == body
+
+
+def test_the_file_has_a_name_that_tells_what_is_in_it(visitor: Visitor) -> None:
+    path = "/console/messages/download?format=csv&callsign=few/1&type=LISTENER_INFO"
+    reply = visitor.get(f"{path}&since={START}&until=2023-11-15T00:00:00Z")
+    name = "messages-FEW_1-LISTENER_INFO-from-20231114T221320Z-to-20231115T000000Z.csv"
+    assert reply.headers["content-disposition"] == f'attachment; filename="{name}"'
+    assert reply.headers["content-type"] == "text/csv; charset=utf-8"
+
+
+def test_what_can_not_be_downloaded_is_told(visitor: Visitor) -> None:
+    for query, said in (
+        ("", "format: must be one of csv, ndjson, json"),
+        ("?format=xls", "format: must be one of"),
+        ("?format=csv&since=soonish", "since: &#39;soonish&#39; is no time"),
+    ):
+        reply = visitor.get(f"/console/messages/download{query}")
+        assert (reply.status, said in reply.text) == (400, True), reply.text
+
+
+def test_two_at_a_time_and_the_place_of_one_that_is_left_is_free_again(visitor: Visitor) -> None:
+    one, other = Slow(visitor, "json"), Slow(visitor, "ndjson")
+    reply = visitor.get("/console/messages/download?format=csv")
+    assert reply.status == 503
+    assert int(reply.headers["retry-after"]) > 0
+    assert "2 downloads are running already" in reply.text
+    assert visitor.get("/console/messages").status == 200  # pages have threads of their own
+    one.leave()
+    small = "/console/messages/download?callsign=few/1&format=csv"
+    eventually(lambda: visitor.get(small).status == 200, "the place is free again")
+    assert len(other.rest().splitlines()) == MANY
+
+
+def test_a_download_can_be_watched_by_who_began_it(visitor: Visitor) -> None:
+    def progress() -> dict[str, Any]:
+        found: dict[str, Any] = visitor.json(f"/console/downloads/{TOKEN}.json")
+        return found
+
+    assert progress() == {"state": "unknown"}
+    slow = Slow(visitor, "ndjson", f"&token={TOKEN}")
+    running = eventually(lambda: progress() if progress()["bytes"] else None)
+    assert running["state"] == "running"
+    assert 0 < running["messages"] < MANY
+    assert (running["first"], running["last"]) == (START, START + MANY - 1)
+    assert running["at"] == START + running["messages"] - 1
+    body = slow.rest()
+    whole = eventually(lambda: progress() if progress()["state"] != "running" else None)
+    assert (whole["state"], whole["problem"]) == ("whole", None)
+    assert (whole["messages"], whole["bytes"]) == (MANY, len(body))
+    assert "TOKEN" in visitor.page("/console/messages")  # where the page's script looks
+
+    slow = Slow(visitor, "ndjson", f"&token={TOKEN}")
+    slow.leave()
+    left = eventually(lambda: progress() if progress()["state"] == "broken off" else None)
+    assert "not taken" in left["problem"]
+
+
+def check_cut(form: str, body: bytes, reason: str) -> None:
+    """See that a file tells by itself that it is not whole."""
+    assert body.count(b"LARGE") < MANY
+    if form == "json":
+        with pytest.raises(ValueError, match="line "):
+            json.loads(body)
+        return
+    last = body.decode().splitlines()[-1]
+    said = json.loads(last)["error"] if form == "ndjson" else next(csv.reader(io.StringIO(last)))[0]
+    assert said.startswith("this file is not whole: ")
+    assert reason in said
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_that_the_archive_cut_does_not_look_whole(
+    shared: tuple[Visitor, CouchServer | None], form: str
+) -> None:
+    visitor, couch = shared
+    slow = Slow(visitor, form, f"&token={TOKEN}")
+    path = visitor.gateway.directory / "archive.sqlite"
+    away = path.with_name("away")
+    if couch is not None:
+        couch.kill()
+    else:
+        path.rename(away)
+    try:
+        check_cut(form, slow.rest(), "CouchDB at" if couch else "no archive at")
+        watched = visitor.json(f"/console/downloads/{TOKEN}.json")
+        assert watched["state"] == "broken off"
+        assert ("CouchDB at" if couch else "no archive at") in watched["problem"]
+    finally:
+        if couch is not None:
+            couch.start()
+        else:
+            away.rename(path)
+    assert '"message":"download ended","user":"alice"' in visitor.gateway.log
+    assert "Traceback" not in visitor.gateway.log
+
+
+def test_a_file_that_a_stop_cut_does_not_look_whole() -> None:
+    with console_over(LARGE) as visitor:
+        slow = Slow(visitor, "ndjson")
+        visitor.gateway.signal(15)
+        eventually(lambda: '"stopping"' in visitor.gateway.log)
+        check_cut("ndjson", slow.rest(), "the gateway stopped")
+        assert visitor.gateway.wait() == 0
+
+
+def test_a_script_downloads_with_its_password(visitor: Visitor) -> None:
+    word = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+    script = Visitor(visitor.gateway)
+    path = "/console/messages/download?callsign=few/1&format=ndjson"
+    assert script.get(path, {"Accept": "*/*"}).status == 401
+    reply = script.get(path, {"Accept": "*/*", "Authorization": f"Basic {word}"})
+    assert len(reply.body.splitlines()) == len(FEW)
+
+
+# -- giving way
+
+
+@pytest.mark.parametrize("uploads", [0, 1, 10**9])
+def test_downloads_pause_for_uploads_alone(monkeypatch: pytest.MonkeyPatch, uploads: int) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(downloads.time, "sleep", slept.append)
+    written = 0
+
+    def parts() -> Iterator[Part]:
+        nonlocal written
+        for _ in range(20):
+            end = time.thread_time() + 0.0005
+            while time.thread_time() < end:
+                pass
+            written += uploads
+            yield Part(b"x", 1)
+
+    began = time.thread_time()
+    made = Downloads(lambda: written, lambda: False)
+    started = Download(user="alice", name="x", begun=0.0)
+    body = made._run(started, parts(), str.encode)  # type: ignore[arg-type]
+    assert b"".join(body) == b"x" * 20
+    worked = time.thread_time() - began
+    if not uploads:
+        assert slept == []
+    else:
+        assert len(slept) == 20
+        assert max(slept) <= uploads * downloads.PAUSE
+        assert sum(slept) <= worked / downloads.SHARE
+    if uploads == 10**9:
+        assert sum(slept) > 0.01 * (1 / downloads.SHARE - 1) * 0.9
+
+
+def test_only_so_many_ended_downloads_are_remembered() -> None:
+    made = Downloads(lambda: 0, lambda: False)
+    for number in range(downloads.REMEMBERED + 1):
+        made._begin(Download(user="alice", name="x", begun=0.0), f"{number:032x}")
+        made._running = 0
+    assert made.find(f"{0:032x}", "alice") is None
+    assert made.find(f"{1:032x}", "alice") is not None
+    assert made.find(f"{1:032x}", "bob") is None
