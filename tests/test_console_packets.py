@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from habitat_like.console.packets import SIZE
@@ -68,6 +68,7 @@ received = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(received, st.integers(1, 5))
 def test_pages_have_each_packet_once_and_whole(receptions: list[dict[str, Any]], size: int) -> None:
     found: list[list[str]] = []
@@ -88,6 +89,7 @@ def test_pages_have_each_packet_once_and_whole(receptions: list[dict[str, Any]],
     assert sorted(found) == sorted(together(receptions))
 
 
+@settings(deadline=None, max_examples=60)
 @given(received, st.data())
 def test_the_packet_of_any_reception_is_the_same(
     receptions: list[dict[str, Any]], data: st.DataObject
