@@ -75,8 +75,11 @@ def test_pages_have_each_packet_once_and_whole(receptions: list[dict[str, Any]],
     after = None
     while True:
         behind = [one for one in receptions if after is None or _place(one) < after]
-        before = [] if after is None else [one for one in receptions if _place(one) >= after]
-        newer = [one for one in before if after and one["time_created"] <= after[0] + GAP]
+        newer = [
+            one
+            for one in receptions
+            if after and after <= _place(one) and one["time_created"] <= after[0] + GAP
+        ]
         grouping = Grouping(size, newer)
         more = not all(grouping.take(one) for one in behind)
         page = grouping.page(more=more)
