@@ -90,16 +90,18 @@ def loss_after_prune(run: Run) -> None:
         run.pause(1.1, 1.5)
         rig.crash()
         # A start brings the log to the disk, moves it all, and prunes: that is to fail.
-        skip = run.rng.randint(1, 6)
+        skip = run.rng.randint(1, 4)
         rig.shim.arm(0, Op.SYNC, Act.FAIL, WAL, error=errno.EIO, skip=skip)
         rig.habitat.start(ready=False)
-        run.pause(0.4, 0.6)
+        eventually(lambda: rig.shim.fired(0) > 0, "the prune fails", timeout=30)
+        run.pause(0, 0.1)
         rig.crash()
         rig.shim.disarm()
         starts.append(rig.shim.recorded())
         rig.up()
-        run.pause(0, 1.2)
-    lose(run, rig, starts)
+        with run.stations(rig, 4, mix=ALONE) as stations:
+            stations.wait_for(BETWEEN)
+    lose(run, rig, starts, 5 * START)
 
 
 @scenario("power.loss.checkpoint", "the same after checkpoints whose fsync failed", 300)
