@@ -12,7 +12,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     in the archive and the journal that count as large, ``backlog`` messages to drain, ``couch``
     messages into the CouchDB-protocol server, ``times`` repetitions of what is short. For the
     console: ``stations``, so many ``days`` of statistics, and ``pairs`` of loads with and without
-    its users.
+    its users, each of ``clicking`` seconds.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     stations: int
     days: int
     pairs: int
+    clicking: float
 
 
 FULL = Size(
@@ -43,7 +44,8 @@ FULL = Size(
     times=20,
     stations=5000,
     days=400,
-    pairs=8,
+    pairs=6,
+    clicking=5,
 )
 QUICK = Size(
     name="quick",
@@ -59,6 +61,7 @@ QUICK = Size(
     stations=500,
     days=30,
     pairs=2,
+    clicking=3,
 )
 SMOKE = Size(
     name="smoke",
@@ -74,5 +77,6 @@ SMOKE = Size(
     stations=150,
     days=3,
     pairs=1,
+    clicking=1,
 )
 SIZES = {size.name: size for size in (FULL, QUICK, SMOKE)}

@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from benchmarks import consoles, load, place, visitors
-from benchmarks.consoles import Console
+from benchmarks import load, place, visitors
 from benchmarks.place import BenchError
 from benchmarks.process import busy, children, cpu
 from benchmarks.results import Figure
+from benchmarks.rows import consoles
+from benchmarks.rows.consoles import Console
 from benchmarks.rows.context import Context
 from benchmarks.visitors import Crowd, Visitor, beside
 
 USERS = 10
-#: Connections of the load that takes all it can get, and its seconds.
+#: Connections of the load that takes all it can get.
 CONNECTIONS = (32, 128)
-SECONDS = 4.0
 #: The even load of which the latency is told: uploads a second.
 RATE = 2000
 #: Pages that wait for an archive which doesn't answer, as many as there are threads for pages.
@@ -64,9 +64,9 @@ def _clicked(
             yield
         took.extend(now)
 
-    pairs = _pairs(context, console, clicking, lambda: _full(console, connections))
+    pairs = _pairs(context, console, clicking, lambda: _full(context, console, connections))
     name = f"console users: @{connections}"
-    rate = len(took) / SECONDS / len(pairs)
+    rate = len(took) / context.size.clicking / len(pairs)
     figures = _compared(name, f"{USERS} people, {rate:.1f} pages a second", pairs)
     figures[f"{name}, page"] = Figure(
         values=[one * 1000 for one in took],
@@ -89,7 +89,7 @@ def stuck(context: Context) -> dict[str, Figure]:
                         visitor.status("/console/messages")
 
             return _beside(
-                context, console, "console stuck:", f"{STUCK} pages that hang", look, STUCK
+                context, console, "console stuck", f"{STUCK} pages that hang", look, STUCK
             )
 
 
@@ -104,7 +104,7 @@ def download(context: Context) -> dict[str, Figure]:
                         if ending.is_set():
                             break
 
-        return _beside(context, console, "console download:", "a download of everything", take, 1)
+        return _beside(context, console, "console download", "a download of everything", take, 1)
 
 
 def _beside(
@@ -121,10 +121,10 @@ def _beside(
         return beside(work, count)
 
     middle = CONNECTIONS[0]
-    pairs = _pairs(context, console, working, lambda: _full(console, middle))
-    figures = _compared(f"{name} @{middle}", what, pairs)
-    pairs = _pairs(context, console, working, lambda: _even(console))
-    return figures | _compared(f"{name}, {RATE}/s", what, pairs)
+    pairs = _pairs(context, console, working, lambda: _full(context, console, middle))
+    figures = _compared(f"{name}: @{middle}", what, pairs)
+    pairs = _pairs(context, console, working, lambda: _even(context, console))
+    return figures | _compared(f"{name}: {RATE}/s", what, pairs)
 
 
 _Pair = tuple[Loaded, Loaded]
@@ -165,6 +165,9 @@ def _compared(name: str, what: str, pairs: list[_Pair]) -> dict[str, Figure]:
         f"{name}, p50": figure([a.p50 for a, _ in pairs], "ms", what),
         f"{name}, p50 without": figure([b.p50 for _, b in pairs], "ms", ""),
         f"{name}, p99": figure([a.p99 for a, _ in pairs], "ms", what),
+        f"{name}, p99 ratio": Figure(
+            values=[a.p99 / b.p99 for a, b in pairs], unit="", better="lower", what="with / without"
+        ),
         f"{name}, p99 without": figure([b.p99 for _, b in pairs], "ms", ""),
         f"{name}, longest": figure([a.most for a, _ in pairs], "ms", what),
         f"{name}, longest without": figure([b.most for _, b in pairs], "ms", ""),
@@ -174,18 +177,19 @@ def _compared(name: str, what: str, pairs: list[_Pair]) -> dict[str, Figure]:
     }
 
 
-def _full(console: Console, connections: int) -> Loaded:
+def _full(context: Context, console: Console, connections: int) -> Loaded:
     """Uploads as fast as they are taken."""
     return _measured(
-        console, lambda: load.through_nginx(console.port, "/message", connections, SECONDS)
+        console,
+        lambda: load.through_nginx(console.port, "/message", connections, context.size.clicking),
     )
 
 
-def _even(console: Console) -> Loaded:
+def _even(context: Context, console: Console) -> Loaded:
     """So many uploads a second, whatever becomes of them."""
     return _measured(
         console,
-        lambda: load.at_rate(console.port, "/message", RATE, SECONDS, connections=64),
+        lambda: load.at_rate(console.port, "/message", RATE, context.size.clicking, connections=64),
     )
 
 

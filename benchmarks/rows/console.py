@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import consoles, place, visitors
-from benchmarks.consoles import Make
+from benchmarks import place, visitors
 from benchmarks.place import BenchError
 from benchmarks.process import rss
 from benchmarks.results import Figure
+from benchmarks.rows import consoles
+from benchmarks.rows.consoles import Make
 from benchmarks.rows.context import Context
 from benchmarks.rows.start import HABITAT
 from benchmarks.visitors import Visitor
