@@ -172,7 +172,8 @@ def _join_repeated(names: list[bytes], values: list[bytes]) -> dict[bytes, bytes
         elif name.startswith(b"HTTP_"):
             headers[name] += b", " + value
         else:
-            raise ScgiError(f"SCGI: the header {name[:64].decode(ENCODING)} stands twice")
+            shown = "".join(c if c.isprintable() else "?" for c in name[:64].decode(ENCODING))
+            raise ScgiError(f"SCGI: the header {shown} stands twice")
     return headers
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from habitat_like.console.packets import SIZE
@@ -68,14 +68,18 @@ received = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(received, st.integers(1, 5))
 def test_pages_have_each_packet_once_and_whole(receptions: list[dict[str, Any]], size: int) -> None:
     found: list[list[str]] = []
     after = None
     while True:
         behind = [one for one in receptions if after is None or _place(one) < after]
-        before = [] if after is None else [one for one in receptions if _place(one) >= after]
-        newer = [one for one in before if after and one["time_created"] <= after[0] + GAP]
+        newer = [
+            one
+            for one in receptions
+            if after and after <= _place(one) and one["time_created"] <= after[0] + GAP
+        ]
         grouping = Grouping(size, newer)
         more = not all(grouping.take(one) for one in behind)
         page = grouping.page(more=more)
@@ -88,6 +92,7 @@ def test_pages_have_each_packet_once_and_whole(receptions: list[dict[str, Any]],
     assert sorted(found) == sorted(together(receptions))
 
 
+@settings(deadline=None, max_examples=60)
 @given(received, st.data())
 def test_the_packet_of_any_reception_is_the_same(
     receptions: list[dict[str, Any]], data: st.DataObject

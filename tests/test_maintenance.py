@@ -158,7 +158,7 @@ def test_a_redirect_reaches_the_station_through_nginx(
     gateway = habitat()
     front = nginx(gateway)
     address = "https://other.example/message?from=a"
-    for status in REDIRECTS:
+    for status in (301, 308):
         done = gateway.cli("ctl", "maintenance", "on", "--message", f"{status} {address}")
         assert done.returncode == 0, done.stderr
         reply = front.request("POST", "/message", body(1))

@@ -109,6 +109,10 @@ def netstring(block: bytes) -> bytes:
             netstring(b"CONTENT_LENGTH\x000\0SCGI\x001\0CONTENT_LENGTH\x009\0"),
             "CONTENT_LENGTH stands twice",
         ),
+        (
+            netstring(b"CONTENT_LENGTH\x000\0SCGI\x001\0\x1b[2J\0a\0\x1b[2J\0b\0"),
+            r"the header \?\[2J stands twice",
+        ),
     ],
 )
 def test_what_breaks_the_specification_is_refused(data: bytes, says: str) -> None:

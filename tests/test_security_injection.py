@@ -18,6 +18,7 @@ from tests.support.gateway import own_actions
 from tests.support.messages import GOOD, TELEM
 from tests.support.reply import one_line
 from tests.support.site import Site
+from tests.support.wait import eventually
 
 #: Ends a line, begins a header, colours a terminal (in 7 and in 8 bits), turns the text around.
 EVIL = "x\r\nSet-Cookie: a=b\n\x1b[31m\x9b31m\u202e\u2028\x00<script>"
@@ -160,6 +161,7 @@ def test_a_traceback_holds_nothing_that_looks_like_another_record(raised: str) -
 
 def test_what_a_client_sends_adds_no_line_to_the_log(habitat: HabitatFactory) -> None:
     gateway = habitat({"log": {"format": "text"}})
+    eventually(lambda: "archive ready" in gateway.log)  # the last line of a start
     before = gateway.log.splitlines()
     assert gateway.scgi("POST", "/message", GOOD.replace(b"M0ZDR", b"\\nM0ZDR")).status == 400
     name = b"A\n\x1b[31mB"

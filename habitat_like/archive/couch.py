@@ -10,7 +10,6 @@ about couchdb-python, is in ``couch_http``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -89,21 +88,29 @@ class CouchArchive:
 
         Uses the index on callsign and time where a callsign is given (a type beside it is looked
         at afterwards), else the one on type and time, else the one on time. Raises ArchiveError
-        when the index is missing. Each page starts behind the last document of the page before, by
-        its time and id: a bookmark would do the same, but ends when an index is built anew. Bounds
-        are inclusive, and times whole seconds, as the gateway makes them.
+        when the index is missing. Nothing else is asked of the server: with a condition that no
+        index answers, some servers look at every document in the range before they heed the limit.
+        So what is suspicious is left out here, and each page begins at the time of the last
+        document of the page before, from which on all that came with it are passed over: a
+        bookmark would spare that, but ends when an index is built anew. Bounds are inclusive, and
+        times whole seconds, as the gateway makes them.
         """
         left, after = query.limit, query.after
+        size = PAGE if left is None else min(PAGE, left)
         while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
             documents, more = self._page(query, after, size)
-            for document in documents[:left]:
+            for document in documents:
+                if "suspicious" in document and not query.suspicious:
+                    continue
                 document.pop("_rev", None)
                 yield document
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
             if not documents or not more:
                 return
-            left = None if left is None else left - len(documents)
             after = documents[-1]["time_created"], documents[-1]["_id"]
+            size = PAGE  # what is still wanted lies behind suspicious ones: read on in whole pages
 
     def lines(self, query: Query) -> Iterator[bytes]:
         """Yield them as JSON; see ``Archive.lines``."""
@@ -234,6 +241,8 @@ class CouchArchive:
         self, query: Query, after: tuple[Any, str] | None, size: int
     ) -> tuple[list[Document], bool]:
         """About ``size`` documents behind ``after``, and whether there can be more."""
+        if after is not None:
+            size += 1  # the last one of the page before
         while True:
             found = self._find(query, after, size)
             fresh = [one for one in found if after is None or _is_behind(one, after, query.order)]
@@ -247,31 +256,14 @@ class CouchArchive:
         All that are behind ``after`` are among those from there on; some before it can be too.
         """
         first, last = query.since, query.until - 1
-        selector: dict[str, Any] = {}
-        if after is not None:
-            first, last = (
-                (max(first, after[0]), last)
-                if query.order == "asc"
-                else (first, min(last, after[0]))
-            )
-            if not _ODD.search(after[1]):
-                beyond = "$gt" if query.order == "asc" else "$lt"
-                selector["$or"] = [
-                    {"time_created": {beyond: after[0]}},
-                    {"_id": {beyond: after[1]}},
-                    # One in an $and of its own: servers with PouchDB can't read it otherwise.
-                    {"$and": [{"_id": {"$regex": _ODD.pattern}}]},
-                ]
+        if after is not None and query.order == "asc":
+            first = max(first, after[0])
+        elif after is not None:
+            last = min(last, after[0])
         if first > last:
             return []
-        selector["time_created"] = {"$gte": first, "$lte": last}
-        if not query.suspicious:
-            # Looked at in each document that the index finds, so it needs no index of its own.
-            selector["suspicious"] = {"$exists": False}
+        selector: dict[str, Any] = {"time_created": {"$gte": first, "$lte": last}}
         fields = ["time_created"]
-        if not query.suspicious:
-            # Looked at in each document that the index finds, so it needs no index of its own.
-            selector["suspicious"] = {"$exists": False}
         if query.type is not None:
             selector["type"] = query.type
             fields = ["type", "time_created"]
@@ -316,10 +308,6 @@ class CouchArchive:
 
 
 _INDEXES = couch_design.indexes()
-
-#: A character that no id of the gateway's making has. CouchDB sorts ids of one time by their bytes,
-#: but a selector compares them as text (ICU). Without such a character both come to the same.
-_ODD = re.compile("[^0-9a-f-]")
 
 
 class _Row(msgspec.Struct):

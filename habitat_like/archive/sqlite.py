@@ -36,7 +36,7 @@ PAGE = 500
 #: Seconds between two checkpoints, and pages in the log over which one follows each batch: SQLite
 #: starts the log over when all of it is moved and nobody reads it.
 CHECKPOINT_EVERY = 1.0
-LOG_PAGES = 1000
+LOG_PAGES = 16_000
 
 #: The byte of the shared memory's file that every connection keeps locked
 #: (https://www.sqlite.org/walformat.html#the_wal_index_file_format).

@@ -55,6 +55,8 @@ def overview() -> dict[str, Any]:
     }
     try:
         facts = _facts(now, state)
+        # Plots have whole minutes alone; who has just sent a message wants to see it counted.
+        present = _sum(statistics().series("minute", last_minute(), int(now) + 1))
     except JournalError as error:
         # What doesn't come from there is shown all the same.
         return {**answer, **_without_statistics(now, state, error)}
@@ -65,8 +67,8 @@ def overview() -> dict[str, Any]:
         **answer,
         "troubles": [_trouble(one) for one in found],
         "messages": {
-            "last_hour": sum(map(sum, hour.types.values())),
-            "last_day": sum(map(sum, facts.minutes.types.values())),
+            "last_hour": _sum(hour) + present,
+            "last_day": _sum(facts.minutes) + present,
             "ever": facts.ever,
             "last_heard": facts.last_heard,
         },
@@ -279,6 +281,11 @@ def _last(series: Series, seconds: int) -> Series:
     types = {name: counts[-steps:] for name, counts in series.types.items()}
     kept = {name: counts for name, counts in types.items() if any(counts)}
     return Series(series.step, series.times[-steps:], kept)
+
+
+def _sum(series: Series) -> int:
+    """All messages in a series."""
+    return sum(map(sum, series.types.values()))
 
 
 def _milliseconds(seconds: float | None) -> float | None:

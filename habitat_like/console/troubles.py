@@ -229,11 +229,14 @@ def _disks(facts: Facts) -> Iterator[Trouble]:
 def _dead_letters(facts: Facts) -> Iterator[Trouble]:
     count = facts.status["dead_letters"]
     if count:
-        verb = "was" if count == 1 else "were"
+        what = (
+            "was refused for good and waits as a dead letter"
+            if count == 1
+            else ("were refused for good and wait as dead letters")
+        )
         yield Trouble(
             "warning",
-            f"{_many(count, 'message')} {verb} refused for good and wait as dead letters: see why,"
-            " then have them tried again or drop them.",
+            f"{_many(count, 'message')} {what}: see why, then try again or drop.",
             "dead_letters.dead_letters",
         )
 

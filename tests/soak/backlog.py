@@ -49,7 +49,7 @@ def backlog(run: Run) -> None:
 
 
 def _fill(run: Run, habitat: Habitat, traffic: Traffic) -> None:
-    wanted = run.number(MESSAGES, 2000)
+    wanted = run.number(MESSAGES, 1000)
     rates: list[float] = []
     taken = 0
     while taken < wanted:
@@ -90,7 +90,7 @@ def _compare_rates(run: Run, habitat: Habitat, traffic: Traffic) -> None:
 
 def _restart(run: Run, habitat: Habitat) -> None:
     took, used = [], []
-    for how in ("SIGTERM", "SIGTERM", "SIGKILL"):
+    for how in ("SIGKILL", "SIGTERM", "SIGTERM")[: run.number(3, 1)]:
         habitat.signal(signal.Signals[how])
         habitat.wait()
         begin = time.monotonic()
@@ -108,24 +108,35 @@ def _drain(run: Run, habitat: Habitat, couch: CouchServer) -> None:
     eventually(lambda: habitat.status()["archive"]["state"] == "ok", "the archive is found")
     drained: list[float] = []
     bulk: list[float] = []
+    costs: dict[str, list[float]] = {"gateway": [], "archive": [], "archive, bulk": []}
+    requests = run.number(20, 1)
+    assert couch.process is not None
+    pids = habitat.pid, couch.process.pid
     left = habitat.status()["backlog"]
     while left:
-        begin, at_first = time.monotonic(), left
-        end = begin + run.seconds(15, 0.1)
+        begin, at_first, used = time.monotonic(), left, [cpu(pid) for pid in pids]
+        end = begin + run.seconds(15, 0.3)
         while left and time.monotonic() < end:
-            run.pause(0.05)
+            run.pause(run.seconds(0.5, 0.05))
             left = habitat.status()["backlog"]
         assert left < at_first or time.monotonic() - begin < STUCK, "nothing is archived"
         drained.append((at_first - left) / (time.monotonic() - begin))
+        for name, pid, before in zip(costs, pids, used, strict=False):
+            costs[name].append((cpu(pid) - before) / max(at_first - left, 1))
         habitat.signal(signal.SIGSTOP)
         try:
-            bulk.append(_bulk(couch, run.number(20, 1), len(bulk)))
+            before = cpu(couch.process.pid)
+            bulk.append(_bulk(couch, requests, len(bulk)))
+            documents = (requests + 1) * BATCH
+            costs["archive, bulk"].append((cpu(couch.process.pid) - before) / documents)
         finally:
             habitat.signal(signal.SIGCONT)
         left = habitat.status()["backlog"]
     ratio = statistics.fmean(drained) / statistics.fmean(bulk)
     run.figure("drained, messages/s", [round(rate) for rate in drained])
     run.figure("prebuilt _bulk_docs, documents/s, by turns", [round(rate) for rate in bulk])
+    median = {name: round(statistics.median(values), 1) for name, values in costs.items()}
+    run.figure("CPU, µs for a document", median)
     run.demand("drained by the archive's own rate", "at least 0.8", f"{ratio:.2f}", ratio >= 0.8)
 
 
