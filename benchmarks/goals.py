@@ -30,7 +30,7 @@ class Limit(msgspec.Struct, frozen=True):
     at_most: bool = False
 
 
-_ARCHIVES = (("embedded", "embedded archive"), ("couch", "CouchDB-protocol server"))
+_ARCHIVES = (("", "embedded archive"), (" couch", "CouchDB-protocol server"))
 LIMITS = (
     Limit("couch: draining vs _bulk_docs", "draining vs prebuilt _bulk_docs bodies", 0.9),
     Limit("couch: draining vs save", "draining vs one save per message", 10),
@@ -52,7 +52,7 @@ LIMITS = (
     Limit("memory: growth", "RSS, last quarter vs first", 1.05, at_most=True),
     *(
         Limit(
-            f"console pages: {archive}, slowest",
+            f"console pages{archive}: slowest",
             f"the console's slowest page, p50, {name}",
             300,
             "ms",
@@ -62,7 +62,7 @@ LIMITS = (
     ),
     *(
         Limit(
-            f"console memory: {archive}, {what}, growth",
+            f"console memory{archive}: {what}, growth",
             f"RSS, second half vs first fifth, {what}, {name}",
             1.05,
             at_most=True,

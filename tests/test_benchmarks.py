@@ -17,7 +17,7 @@ from tests.support.net import ROOT
 
 #: One cell of each kind that needs nothing but what `make test` installs, and all rows.
 CELLS = r"^(message|messages|classic)( \(socket\))? @8$"
-ROWS = r"^[a-z]+$|^console (pages|users)$"
+ROWS = r"^[a-z]+$|^console (pages|pages couch|users)$"
 
 
 def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -21,11 +21,13 @@ from benchmarks.visitors import Visitor
 
 
 def pages(context: Context) -> dict[str, Figure]:
-    """Every page alone, over and over: with the embedded archive, and with CouchDB."""
-    figures = _pages(context, "embedded", consoles.embedded)
-    if context.couch is not None:
-        figures |= _pages(context, "couch", consoles.couch)
-    return figures
+    """Every page alone, over and over, with the embedded archive."""
+    return _pages(context, "console pages", consoles.embedded)
+
+
+def pages_couch(context: Context) -> dict[str, Figure]:
+    """The same with the CouchDB-protocol server."""
+    return _pages(context, "console pages couch", consoles.couch)
 
 
 def _pages(context: Context, name: str, make: Make) -> dict[str, Figure]:
@@ -55,24 +57,24 @@ def _pages(context: Context, name: str, make: Make) -> dict[str, Figure]:
     html = {page: value for page, value in medians.items() if page in first}
     slowest = max(html, key=lambda page: html[page])
     figures = {
-        f"console pages: {name}, slowest": Figure(
+        f"{name}: slowest": Figure(
             values=took[slowest], unit="ms", better="lower", what=f"{slowest}; {what}"
         ),
-        f"console pages: {name}, the median one": Figure(
+        f"{name}: the median one": Figure(
             values=list(html.values()), unit="ms", better="lower", what=f"of {len(html)} pages"
         ),
     }
     for kind, chosen in (("JSON", data), ("table", visitors.tables()), ("picture", pictures)):
         last = max(chosen, key=lambda page: medians[page])
-        figures[f"console pages: {name}, slowest {kind}"] = Figure(
+        figures[f"{name}: slowest {kind}"] = Figure(
             values=took[last], unit="ms", better="lower", what=last
         )
     slowest = max(first, key=lambda page: first[page])
-    figures[f"console pages: {name}, slowest when first seen"] = Figure(
+    figures[f"{name}: slowest when first seen"] = Figure(
         values=[first[slowest]], unit="ms", better="lower", what=f"{slowest}, gateway just started"
     )
-    for page, values in took.items():
-        figures[f"console pages: {name}, {page}"] = Figure(values=values, unit="ms", better="lower")
+    for page in first:
+        figures[f"{name}: {page}"] = Figure(values=took[page], unit="ms", better="lower")
     return figures
 
 
@@ -82,11 +84,13 @@ def _as_json(path: str) -> str:
 
 
 def memory(context: Context) -> dict[str, Figure]:
-    """Resident memory during downloads, and exports, of everything."""
-    figures = _memory(context, "embedded", consoles.embedded)
-    if context.couch is not None:
-        figures |= _memory(context, "couch", consoles.couch)
-    return figures
+    """Resident memory during downloads, and exports, of everything; the embedded archive."""
+    return _memory(context, "console memory", consoles.embedded)
+
+
+def memory_couch(context: Context) -> dict[str, Figure]:
+    """The same with the CouchDB-protocol server."""
+    return _memory(context, "console memory couch", consoles.couch)
 
 
 def _memory(context: Context, name: str, make: Make) -> dict[str, Figure]:
@@ -100,13 +104,13 @@ def _memory(context: Context, name: str, make: Make) -> dict[str, Figure]:
                 begin = time.perf_counter()
                 sizes = _sampled(console.child.pid, visitor.download(path))
                 took = time.perf_counter() - begin
-            figures |= _flat(f"console memory: {name}, {form} download", what, sizes)
-            figures[f"console memory: {name}, {form} download, rate"] = Figure(
+            figures |= _flat(f"{name}: {form} download", what, sizes)
+            figures[f"{name}: {form} download, rate"] = Figure(
                 values=[console.documents / took], unit="/s", better="higher", what=what
             )
         with place.data("export") as directory:
             sizes = _export(directory, console.config)
-        figures |= _flat(f"console memory: {name}, habitat export", what, sizes)
+        figures |= _flat(f"{name}: habitat export", what, sizes)
     return figures
 
 

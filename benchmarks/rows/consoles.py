@@ -45,19 +45,30 @@ def embedded(context: Context) -> Iterator[Console]:
 
 @contextlib.contextmanager
 def couch(context: Context) -> Iterator[Console]:
-    """One whose archive is a large database of the CouchDB-protocol server."""
+    """One whose archive is a large database of the CouchDB-protocol server.
+
+    No sink: at its start that would ask for the database's size, for which this server reads all
+    of it.
+    """
     context.couch_server()
     size = context.size
     with (
         traffic.couch(size.documents, size.stations) as (server, count),
         place.data(NAME) as directory,
-        console(context, directory, server.uri(traffic.DATABASE), count) as made,
+        console(context, directory, server.uri(traffic.DATABASE), count, sinks=False) as made,
     ):
         yield made
 
 
 @contextlib.contextmanager
-def console(context: Context, directory: Path, archive: str, count: int) -> Iterator[Console]:
+def console(
+    context: Context,
+    directory: Path,
+    archive: str,
+    count: int,
+    *,
+    sinks: bool = True,
+) -> Iterator[Console]:
     """One with ``archive``, in which ``count`` documents are, and with statistics."""
     size = context.size
     shutil.copyfile(traffic.journal(size.stations, size.days), directory / "journal.sqlite")
@@ -65,6 +76,7 @@ def console(context: Context, directory: Path, archive: str, count: int) -> Iter
         NAME,
         lambda _: archive,
         configuration={"console": {"password_file": visitors.make_users(directory)}},
+        sinks=sinks,
     )
     sockets = context.sockets / NAME
     sockets.mkdir(exist_ok=True)
