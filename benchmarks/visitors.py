@@ -92,14 +92,14 @@ class Visitor:
         reply.read()
         return reply.status
 
-    def download(self, path: str) -> Iterator[int]:
-        """The sizes of the pieces of a long answer, as they come. Raises BenchError."""
+    def download(self, path: str) -> Iterator[bytes]:
+        """The pieces of a long answer, as they come. Raises BenchError."""
         self._request("GET", path, None)
         reply = self._connection.getresponse()
         if reply.status != 200:
             raise BenchError(f"GET {path} answered {reply.status}")
         while piece := reply.read1(1 << 16):
-            yield len(piece)
+            yield piece
 
     def _ask(self, method: str, path: str, body: bytes | None, wanted: int) -> bytes:
         self._request(method, path, body)

@@ -102,8 +102,10 @@ def _memory(context: Context, name: str, make: Make) -> dict[str, Figure]:
                 visitor.page("/console/overview")
                 path = f"/console/messages/download?format={form}"
                 begin = time.perf_counter()
-                sizes = _sampled(console.child.pid, visitor.download(path))
+                lines, sizes = _sampled(console.child.pid, visitor.download(path))
                 took = time.perf_counter() - begin
+            if lines < console.documents:
+                raise BenchError(f"a download of {console.documents} messages has {lines} lines")
             figures |= _flat(f"{name}: {form} download", what, sizes)
             figures[f"{name}: {form} download, rate"] = Figure(
                 values=[console.documents / took], unit="/s", better="higher", what=what
@@ -114,14 +116,16 @@ def _memory(context: Context, name: str, make: Make) -> dict[str, Figure]:
     return figures
 
 
-def _sampled(pid: int, pieces: Iterator[int]) -> list[float]:
-    """The memory of a process at moments evenly spread over the pieces' bytes."""
+def _sampled(pid: int, pieces: Iterator[bytes]) -> tuple[int, list[float]]:
+    """How many lines they have, and a process's memory at moments evenly spread over them."""
+    lines = 0
     found = []
-    for number, _ in enumerate(pieces):
+    for number, piece in enumerate(pieces):
+        lines += piece.count(b"\n")
         if number % 50 == 0:
             found.append(rss(pid))
     found.append(rss(pid))
-    return found
+    return lines, found
 
 
 def _export(directory: Path, config: Path) -> list[float]:
