@@ -30,6 +30,7 @@ class Limit(msgspec.Struct, frozen=True):
     at_most: bool = False
 
 
+_ARCHIVES = (("", "embedded archive"), (" couch", "CouchDB-protocol server"))
 LIMITS = (
     Limit("couch: draining vs _bulk_docs", "draining vs prebuilt _bulk_docs bodies", 0.9),
     Limit("couch: draining vs save", "draining vs one save per message", 10),
@@ -49,6 +50,43 @@ LIMITS = (
     Limit("start: habitat serve", "habitat serve to ready", 0.5, "s", at_most=True),
     Limit("memory: RSS", "RSS after many messages", 80, "MB", at_most=True),
     Limit("memory: growth", "RSS, last quarter vs first", 1.05, at_most=True),
+    *(
+        Limit(
+            f"console pages{archive}: slowest",
+            f"the console's slowest page, p50, {name}",
+            300,
+            "ms",
+            at_most=True,
+        )
+        for archive, name in _ARCHIVES
+    ),
+    *(
+        Limit(
+            f"console memory{archive}: {what}, growth",
+            f"RSS, second half vs first fifth, {what}, {name}",
+            1.05,
+            at_most=True,
+        )
+        for archive, name in _ARCHIVES
+        for what in ("ndjson download", "csv download", "habitat export")
+    ),
+    *(
+        Limit(
+            f"console users: @{count}, rate",
+            f"/message beside ten console users vs without, at {count}",
+            0.9,
+        )
+        for count in (32, 128)
+    ),
+    *(
+        Limit(
+            f"console {what}: 2000/s, p99 ratio",
+            f"p99 of 2,000 uploads a second beside {beside} vs without",
+            2,
+            at_most=True,
+        )
+        for what, beside in (("stuck", "pages that hang"), ("download", "a full download"))
+    ),
 )
 
 

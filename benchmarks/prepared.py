@@ -52,7 +52,7 @@ def journal(path: Path, count: int) -> None:
     """Put a journal of ``count`` messages at ``path``; no sink has seen any of them."""
     kept = DATA / "prepared" / f"journal-{count}.sqlite"
     if not kept.exists():
-        with _making(kept) as unfinished:
+        with making(kept) as unfinished:
             made = Journal(unfinished, sync="normal")
             for batch in batches(rows(count), _BATCH):
                 made.write(batch)
@@ -66,7 +66,7 @@ def archive(count: int) -> Path:
     """The path of an embedded archive of ``count`` documents, for reading."""
     kept = DATA / "prepared" / f"archive-{count}.sqlite"
     if not kept.exists():
-        with _making(kept) as unfinished:
+        with making(kept) as unfinished:
             made = open_archive(ArchiveConfig(uri=f"sqlite:{unfinished}"))
             made.prepare()
             for batch in batches(rows(count), _BATCH):
@@ -76,7 +76,7 @@ def archive(count: int) -> Path:
 
 
 @contextlib.contextmanager
-def _making(path: Path) -> Iterator[Path]:
+def making(path: Path) -> Iterator[Path]:
     """A name that becomes ``path`` when what stands there is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")

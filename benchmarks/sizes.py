@@ -10,7 +10,9 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
     ``connections`` are those of most cells. The other numbers are those of the rows: ``documents``
     in the archive and the journal that count as large, ``backlog`` messages to drain, ``couch``
-    messages into the CouchDB-protocol server, ``times`` repetitions of what is short.
+    messages into the CouchDB-protocol server, ``times`` repetitions of what is short. For the
+    console: ``stations``, so many ``days`` of statistics, and ``pairs`` of loads with and without
+    its users, each of ``clicking`` seconds.
     """
 
     name: str
@@ -23,6 +25,10 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     backlog: int
     couch: int
     times: int
+    stations: int
+    days: int
+    pairs: int
+    clicking: float
 
 
 FULL = Size(
@@ -36,6 +42,10 @@ FULL = Size(
     backlog=300_000,
     couch=5_000,
     times=20,
+    stations=5000,
+    days=400,
+    pairs=6,
+    clicking=5,
 )
 QUICK = Size(
     name="quick",
@@ -48,6 +58,10 @@ QUICK = Size(
     backlog=150_000,
     couch=1_000,
     times=5,
+    stations=500,
+    days=30,
+    pairs=2,
+    clicking=3,
 )
 SMOKE = Size(
     name="smoke",
@@ -60,5 +74,9 @@ SMOKE = Size(
     backlog=0,
     couch=200,
     times=2,
+    stations=150,
+    days=3,
+    pairs=1,
+    clicking=1,
 )
 SIZES = {size.name: size for size in (FULL, QUICK, SMOKE)}

@@ -133,10 +133,12 @@ def gateway(
     idle: int = 0,
     backlog: int = 0,
     configuration: Mapping[str, Mapping[str, object]] | None = None,
+    sinks: bool = True,
 ) -> System:
     """The gateway as shipped: full sync, metrics, its log in a file, the archive of ``archive``.
 
-    ``backlog`` messages are in its journal when it starts, and must not run out.
+    ``backlog`` messages are in its journal when it starts, and must not run out. Without ``sinks``
+    the archive is there to be read alone.
     """
 
     def command(where: Place) -> tuple[list[str], dict[str, str]]:
@@ -149,7 +151,8 @@ def gateway(
         for section, keys in (configuration or {}).items():
             sections.setdefault(section, {}).update(keys)
         config = where.directory / "config.yml"
-        config.write_text(json.dumps(sections), encoding="utf-8")  # JSON is YAML too
+        whole = sections if sinks else {**sections, "sinks": []}
+        config.write_text(json.dumps(whole), encoding="utf-8")  # JSON is YAML too
         if backlog:
             prepared.journal(where.directory / "journal.sqlite", backlog)
         return [PYTHON, "-m", "habitat_like.cli", "serve", "--config", str(config)], {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.results import Figure
-from benchmarks.rows import archive, disk, drain, journal, memory, start, visible
+from benchmarks.rows import archive, beside, console, disk, drain, journal, memory, start, visible
 from benchmarks.rows.context import Context
 
 ROWS: dict[str, Callable[[Context], dict[str, Figure]]] = {
@@ -17,6 +17,13 @@ ROWS: dict[str, Callable[[Context], dict[str, Figure]]] = {
     "stream": archive.stream,
     "start": start.start,
     "memory": memory.memory,
+    "console pages": console.pages,
+    "console pages couch": console.pages_couch,
+    "console memory": console.memory,
+    "console memory couch": console.memory_couch,
+    "console users": beside.users,
+    "console stuck": beside.stuck,
+    "console download": beside.download,
 }
 
 __all__ = ["ROWS", "Context"]

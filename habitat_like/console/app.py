@@ -124,7 +124,7 @@ def create_app(program: Program) -> Flask:
     app.template_filter("moment")(times.show)
     app.template_filter("count")(_count)
     app.template_filter("size")(size)
-    app.template_filter("rows")(plots.rows)
+    app.template_filter("numbers")(plots.numbers)
     app.template_filter("length_of_time")(times.show_age)
     app.template_filter("days")(show_days)
     app.template_filter("milliseconds")(_milliseconds)

@@ -12,7 +12,7 @@ from flask import current_app
 
 #: Seconds that something is kept, where nothing else is said.
 FRESH = 10.0
-#: How much is kept at most, and bytes of all images together.
+#: How much is kept at most, and bytes (or characters) of all images and tables together.
 MAX_KEPT = 256
 MAX_BYTES = 4_000_000
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Kept:
-    """What is made once for all users: images, and numbers that take a while. Thread-safe."""
+    """What is made once for all users: images, tables, numbers that take a while. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -76,4 +76,4 @@ def kept() -> Kept:
 
 
 def _weight(made: Any) -> int:
-    return len(made) if isinstance(made, bytes) else 0
+    return len(made) if isinstance(made, (bytes, str)) else 0

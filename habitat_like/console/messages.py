@@ -15,7 +15,7 @@ from habitat_like.archive.base import Document, to_json
 from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
 from habitat_like.console.filters import Place, read_filter, read_place, show_place
-from habitat_like.console.pages import Problem, answer_with, link, page, this_program
+from habitat_like.console.pages import Problem, answer_with, page, station_page, this_program
 from habitat_like.message import SERVER_TYPES
 
 blueprint = Blueprint("messages", __name__)
@@ -134,4 +134,4 @@ def _zone() -> str:
 @blueprint.app_template_global("station_address")
 def _station_address(callsign: Any) -> str | None:
     """The address of a station's page, None where there is none."""
-    return link("stations.station", callsign=callsign) if isinstance(callsign, str) else None
+    return station_page(callsign) if isinstance(callsign, str) else None

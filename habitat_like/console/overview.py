@@ -14,7 +14,7 @@ from habitat_like.config import disk_places
 from habitat_like.console import plots, troubles
 from habitat_like.console.drawing import Plot, in_order, of_series
 from habitat_like.console.kept import kept
-from habitat_like.console.pages import link, page, statistics, this_program
+from habitat_like.console.pages import link, page, station_page, statistics, this_program
 from habitat_like.console.plots import last_minute, plot
 from habitat_like.http.operator import status
 from habitat_like.journal_file import JournalError
@@ -84,7 +84,7 @@ def overview() -> dict[str, Any]:
         "disks": facts.disks,
         "requests_today": _requests_today(now),
         "plots": {
-            view.__name__: plots.figure(f"overview.{view.__name__}", view())
+            view.__name__: plots.figure(f"overview.{view.__name__}", view)
             for view in (messages_hour, messages_day, backlog, latency)
         },
     }
@@ -238,7 +238,7 @@ def _stations(now: float) -> dict[str, Any]:
             {
                 "callsign": one.callsign,
                 "last_heard": one.last_heard,
-                "page": link("stations.station", callsign=one.callsign),
+                "page": station_page(one.callsign),
             }
             for one in silent.stations
         ],

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, current_app, request, url_for
+from markupsafe import Markup
 
 from habitat_like.console.drawing import Plot, draw, moments, number, zone
 from habitat_like.console.kept import kept
@@ -42,16 +43,30 @@ def plot(blueprint: Blueprint, path: str) -> Callable[[Callable[[], Plot]], Call
     return declare
 
 
-def figure(endpoint: str, plot: Plot, **arguments: Any) -> dict[str, Any]:
-    """A plot as a page and its JSON have it: the numbers, and the image's address in ``src``."""
-    at = last_minute()
-    return {"src": url_for(endpoint, **arguments, at=at), **msgspec.structs.asdict(plot)}
+def figure(endpoint: str, view: Callable[[], Plot], **arguments: Any) -> dict[str, Any]:
+    """A plot as a page and its JSON have it: the numbers, and the image's address in ``src``.
+
+    ``view`` makes it, of which ``endpoint`` and ``arguments`` are the image.
+    """
+    src = url_for(endpoint, **arguments, at=last_minute())
+    return {"src": src, **kept().get(("figure", src), lambda: msgspec.structs.asdict(view()))}
 
 
 def last_minute() -> int:
     """The end of the last minute whose messages are counted, in UNIX seconds."""
     now = int(time.time()) - LATE
     return now - now % MINUTE
+
+
+def numbers(figure: dict[str, Any]) -> Markup:
+    """The numbers of a ``figure`` as a table in HTML: hundreds of cells, so it is made once."""
+
+    def make() -> Markup:
+        macros: Any = current_app.jinja_env.get_template("macros.html").module
+        table: Markup = macros.table(rows(figure), numbers=True)
+        return table
+
+    return kept().get(("numbers", figure["src"]), make)
 
 
 def rows(figure: dict[str, Any]) -> list[list[str]]:

@@ -14,7 +14,7 @@ from habitat_like.config import ConfigError
 from habitat_like.console import plots
 from habitat_like.console.archives import this_archives
 from habitat_like.console.drawing import Plot, of_series
-from habitat_like.console.pages import Problem, link, page, statistics
+from habitat_like.console.pages import Problem, link, page, station_page, statistics
 from habitat_like.console.plots import plot
 from habitat_like.message import MAX_TIME
 from habitat_like.statistics import Station
@@ -104,7 +104,7 @@ def station() -> dict[str, Any]:
         "archive_problem": problem,
         "all_messages": link("messages.messages", callsign=callsign),
         "plots": {
-            view.__name__: plots.figure(f"stations.{view.__name__}", view(), callsign=callsign)
+            view.__name__: plots.figure(f"stations.{view.__name__}", view, callsign=callsign)
             for view in (station_day, station_week)
         }
         if known
@@ -162,7 +162,7 @@ def _described(station: Station, now: float, silent_after: float) -> dict[str, A
         "clock": clock_words(station.clock_offset),
         "clock_is_wrong": abs(station.clock_offset or 0) > TOLERATED,
         "position": position,
-        "page": url_for("stations.station", callsign=station.callsign),
+        "page": station_page(station.callsign),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import http
 import io
 import time
@@ -16,7 +17,14 @@ from flask import Blueprint, Response, request, url_for
 from habitat_like.console import plots
 from habitat_like.console.drawing import MONDAY, WEEK, Plot, of_series
 from habitat_like.console.kept import kept
-from habitat_like.console.pages import Problem, page, page_errors, statistics, this_program
+from habitat_like.console.pages import (
+    Problem,
+    page,
+    page_errors,
+    station_page,
+    statistics,
+    this_program,
+)
 from habitat_like.console.plots import plot
 from habitat_like.http.operator import status
 from habitat_like.statistics import Backlog, Disk, Latency, Requests, Series, Top
@@ -62,7 +70,7 @@ def totals() -> dict[str, Any]:
     name, chosen = _range()
     since, until = _times(chosen)
     state = status(this_program().gateway)
-    within = statistics().totals(since, until)
+    within = kept().get(("totals", since, until), lambda: statistics().totals(since, until))
     ever = statistics().totals()
     requests = _requests(chosen)
     top = _top(RANGES[chosen.top])
@@ -89,7 +97,7 @@ def totals() -> dict[str, Any]:
                 "callsign": one.callsign,
                 "messages": one.messages,
                 "share": one.messages / of_stations,
-                "page": url_for("stations.station", callsign=one.callsign),
+                "page": station_page(one.callsign),
             }
             for one in top[:TOP]
         ],
@@ -97,7 +105,7 @@ def totals() -> dict[str, Any]:
         "stations": len(top),
         "requests": _by_kind(requests),
         "plots": {
-            view.__name__: plots.figure(f"statistics.{view.__name__}", view(), range=name)
+            view.__name__: plots.figure(f"statistics.{view.__name__}", view, range=name)
             for view in (messages, errors)
             if view is messages or chosen.seconds > DAY
         },
@@ -278,6 +286,7 @@ def _by_kind(requests: Iterable[Requests]) -> list[dict[str, Any]]:
     ]
 
 
+@functools.cache
 def _meaning(status: int) -> str:
     try:
         return http.HTTPStatus(status).phrase
