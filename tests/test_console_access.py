@@ -308,6 +308,17 @@ def test_an_error_is_a_page_or_json(visitor: Visitor) -> None:
     assert (data.status, data.json()) == (404, {"error": "There is no such page."})
 
 
+@pytest.mark.parametrize("page", ["overview", "stations"])
+@pytest.mark.parametrize("name", ["endpoint", "_scheme", "_external", "self"])
+def test_no_name_in_an_address_has_a_power_over_the_page(
+    visitor: Visitor, page: str, name: str
+) -> None:
+    visitor.sign_in()
+    shown = visitor.page(f"/console/{page}?{name}=evil")
+    assert f'"/console/{page}.json?{name}=evil"' in shown
+    assert "gateway.example" not in shown
+
+
 def test_the_console_counts_as_an_action(gateway: Habitat, visitor: Visitor) -> None:
     visitor.sign_in()
     visitor.get("/console/overview")

@@ -28,6 +28,7 @@ from habitat_like.console.archives import Archives
 from habitat_like.console.kept import Kept
 from habitat_like.console.pages import (
     Problem,
+    address,
     close_statistics,
     json_response,
     this_program,
@@ -150,7 +151,7 @@ def _json_here() -> str | None:
     endpoint = f"{request.endpoint}_json"
     if endpoint not in current_app.view_functions:
         return None
-    return url_for(endpoint, **{**request.args.to_dict(), **(request.view_args or {})})
+    return address(endpoint, request.args.to_dict(), **(request.view_args or {}))
 
 
 def _finish(response: Response) -> Response:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 from flask import (
@@ -89,6 +89,15 @@ def station_page(callsign: str) -> str:
     if "station_page" not in g:
         g.station_page = url_for("stations.station")
     return f"{g.station_page}?callsign={quote(callsign, safe=_PLAIN)}"
+
+
+def address(endpoint: str, query: Mapping[str, str], **arguments: Any) -> str:
+    """The address of a page with a query string in which any name may stand.
+
+    To ``url_for`` some names, as the visitor chooses them, would mean something.
+    """
+    path = url_for(endpoint, **arguments)
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def json_response(data: Any, status: int = 200) -> Response:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import msgspec
-from flask import Blueprint, request, url_for
+from flask import Blueprint, request
 
 from habitat_like import times
 from habitat_like.archive import ArchiveError, Query
@@ -14,7 +14,7 @@ from habitat_like.config import ConfigError
 from habitat_like.console import plots
 from habitat_like.console.archives import this_archives
 from habitat_like.console.drawing import Plot, of_series
-from habitat_like.console.pages import Problem, link, page, station_page, statistics
+from habitat_like.console.pages import Problem, address, link, page, station_page, statistics
 from habitat_like.console.plots import plot
 from habitat_like.message import MAX_TIME
 from habitat_like.statistics import Station
@@ -236,5 +236,6 @@ def _column(name: str, sort: str, descending: bool) -> dict[str, Any]:
 
 def _address(**changes: str | None) -> str:
     """The present list's address with other arguments; None takes one away."""
-    arguments: dict[str, Any] = {**request.args.to_dict(), **changes}
-    return url_for("stations.stations", **arguments)
+    arguments = {**request.args.to_dict(), **changes}
+    query = {name: value for name, value in arguments.items() if value is not None}
+    return address("stations.stations", query)
