@@ -319,6 +319,22 @@ def test_no_name_in_an_address_has_a_power_over_the_page(
     assert "gateway.example" not in shown
 
 
+@pytest.mark.parametrize("path", ["overview", "overview.json", "login", "static/console.css"])
+def test_without_its_password_file_the_console_says_so(gateway: Habitat, path: str) -> None:
+    users = gateway.directory / "users"
+    visitor = Visitor(gateway)
+    visitor.sign_in()
+    users.rename(users.with_name("gone"))
+    try:
+        told = visitor.get(f"/console/{path}")
+        assert told.status == 503
+        assert "console.password_file" in told.text
+    finally:
+        users.with_name("gone").rename(users)
+    assert visitor.get("/console/overview").status == 200
+    assert "Traceback" not in gateway.log
+
+
 def test_the_console_counts_as_an_action(gateway: Habitat, visitor: Visitor) -> None:
     visitor.sign_in()
     visitor.get("/console/overview")

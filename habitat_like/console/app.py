@@ -110,6 +110,7 @@ def create_app(program: Program) -> Flask:
     app.extensions["program"] = program
     app.extensions["archives"] = Archives(program.config.archive)
     app.extensions["kept"] = Kept()
+    app.before_request(sessions.look_for_users)
     CSRFProtect(app)
     app.before_request(sessions.guard)
     app.after_request(_finish)

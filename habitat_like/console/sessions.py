@@ -23,7 +23,7 @@ from flask import (
 from flask.sessions import SecureCookieSessionInterface
 
 from habitat_like.config import ConsoleConfig
-from habitat_like.console.users import Users
+from habitat_like.console.users import Users, UsersError
 from habitat_like.limiter import Limiter
 
 if TYPE_CHECKING:
@@ -93,8 +93,11 @@ class CookieSessions(SecureCookieSessionInterface):
         self._gatekeeper = gatekeeper
 
     def get_signing_serializer(self, app: Flask) -> Any:
-        """The serializer with the present key."""
-        app.secret_key = self._gatekeeper.secret
+        """The serializer with the present key, None where there is none: then nobody is known."""
+        try:
+            app.secret_key = self._gatekeeper.secret
+        except UsersError:
+            return None
         return super().get_signing_serializer(app)
 
     def get_cookie_path(self, app: Flask) -> str:
@@ -110,6 +113,11 @@ def gatekeeper() -> Gatekeeper:
     """The application's one."""
     keeper: Gatekeeper = current_app.extensions["gatekeeper"]
     return keeper
+
+
+def look_for_users() -> None:
+    """First of all: without the users there is no session to look at. Raises UsersError."""
+    _ = gatekeeper().secret
 
 
 def guard() -> Answer | None:
