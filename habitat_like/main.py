@@ -60,8 +60,9 @@ STUCK = 30.0
 #: long after each while the bulk thread reads a large body.
 SWITCH_INTERVAL = 0.0002
 
-#: Open files beside the connections: the journal, the archive, the log ...
-SPARE_FILES = 64
+#: Open files beside the connections: the journal, the archive, the log, and those of the console
+#: and the control socket, whose clients are not among the gateway's connections.
+SPARE_FILES = 256
 
 DONE, FAILED, USAGE = 0, 1, 2
 
