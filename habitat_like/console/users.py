@@ -37,13 +37,16 @@ class Users:
         self._seen: tuple[int, int, int] | None = None
         self._hashes: dict[str, str] = {}
         self._secret = b""
+        # Held while a password is looked at: whoever tries many has one core, and uploads the others.
+        self._looking = threading.Lock()
         # As costly to look at as a right one, for names that don't exist.
         self._nobody = passwords.make_hash(os.urandom(16).hex(), COST)
 
     def is_right(self, name: str, password: str) -> bool:
         """Whether this is the user's password. Raises UsersError."""
         stored = self._present()[0].get(name)
-        right = self._verifier.is_right(stored or self._nobody, password.encode())
+        with self._looking:
+            right = self._verifier.is_right(stored or self._nobody, password.encode())
         return right and stored is not None
 
     def is_known(self, name: str) -> bool:
