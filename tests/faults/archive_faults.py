@@ -162,7 +162,7 @@ def toxic(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("archive.413", "413 for requests over 4 documents, the gateway halves them", 6, 1)
+@scenario("archive.413", "413 for requests over 4 documents, the gateway halves them", 6)
 def too_large(run: Run) -> None:
     rig = run.rig(archive="proxy", config=SMALL_BATCHES).start()
 

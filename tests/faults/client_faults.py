@@ -219,7 +219,7 @@ def vanish(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("clients.flood", "floods over max_connections, beside stations that get through", 8, 2)
+@scenario("clients.flood", "floods over max_connections, beside stations that get through", 8)
 def flood(run: Run) -> None:
     config = {"gateway": {"max_connections": 50, "timeout": 2}}
     rig = run.rig(config=config).start()

@@ -224,7 +224,7 @@ def hup(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("gateway.stop", "SIGSTOP for longer than nginx and the stations wait", 6, 1)
+@scenario("gateway.stop", "SIGSTOP for longer than nginx and the stations wait", 6)
 def freeze(run: Run) -> None:
     rig = run.rig(in_server="scgi_read_timeout 1s; scgi_send_timeout 1s;").start()
     with run.stations(rig, timeout=0.7) as stations:
