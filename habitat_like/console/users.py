@@ -37,7 +37,7 @@ class Users:
         self._seen: tuple[int, int, int] | None = None
         self._hashes: dict[str, str] = {}
         self._secret = b""
-        # Held while a password is looked at: whoever tries many has one core, and uploads the others.
+        # Held while a password is looked at: who tries many has one core, and uploads the others.
         self._looking = threading.Lock()
         # As costly to look at as a right one, for names that don't exist.
         self._nobody = passwords.make_hash(os.urandom(16).hex(), COST)
