@@ -309,15 +309,17 @@ class Program:
             self._housekeeping()
             self._start_control()
             self.gateway.start()
+            self.server.start()
+            self.statistics.start()
         except BaseException:
             if self._control is not None:
                 self._control.shutdown()
+            if hasattr(self, "gateway"):
+                self.gateway.shutdown(0)
             if hasattr(self, "server"):
                 self.server.shutdown(0)
             self.journal.close()
             raise
-        self.server.start()
-        self.statistics.start()
         logger.info(
             "habitat_like started",
             extra={

@@ -16,6 +16,8 @@ from typing import BinaryIO
 
 import click
 
+from habitat_like.files import FILE_MODE
+
 #: Bytes that a PartFile collects before it writes; a member of a packed file holds so many.
 BLOCK = 1024 * 1024
 #: Of gzip: beyond it takes much more time for little.
@@ -79,7 +81,7 @@ class PartFile:
     def __enter__(self) -> PartFile:
         """Open the part, or make it, and lock it."""
         while True:
-            fd = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            fd = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # Before we had the lock, another one may have finished and renamed the file.

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 blueprint = Blueprint("sessions", __name__)
 
+#: Seconds between two lines in the log about too many wrong passwords.
+LOG_EVERY = 60.0
 #: What can be seen without being signed in.
 OPEN = frozenset({"sessions.login", "static"})
 
@@ -45,6 +47,8 @@ class Gatekeeper:
         self.users = Users(config.password_file) if config.password_file else None
         self._limiter = Limiter()
         self._own_secret = os.urandom(32)
+        # When the log last had a line about too many tries. A single operation.
+        self._told = -LOG_EVERY
 
     @property
     def secret(self) -> bytes:
@@ -59,7 +63,9 @@ class Gatekeeper:
         account = name if self.users.is_known(name) else ""
         now = time.monotonic()
         if not self._limiter.may_try(ip, account, now):
-            log.warning("too many wrong passwords for the console", extra={"ip": ip})
+            if now - self._told > LOG_EVERY:
+                self._told = now
+                log.warning("too many wrong passwords for the console", extra={"ip": ip})
             return False
         if self.users.is_right(name, password):
             return True

@@ -46,7 +46,10 @@ class Site:
     def change_actions(self, names: Iterable[str]) -> None:
         """Replace the whitelist. Thread-safe. Raises ValueError as Site does."""
         actions = find_actions(names)
-        pages = {name: page for name, page in self.routes.items() if name not in self.actions}
+        before = self.actions
+        pages = {name: page for name, page in self.routes.items() if name not in before}
+        # Whatever can be reached meanwhile is known as an action, which maintenance can stop.
+        self.actions = {**before, **actions}
         self.routes = {**actions, **pages}
         self.actions = actions
 
