@@ -308,14 +308,16 @@ class Program:
             self._prune_at = time.monotonic()
             self._housekeeping()
             self._start_control()
+            self.statistics.start()
             self.gateway.start()
             self.server.start()
-            self.statistics.start()
         except BaseException:
             if self._control is not None:
                 self._control.shutdown()
             if hasattr(self, "gateway"):
                 self.gateway.shutdown(0)
+            if hasattr(self, "statistics"):
+                self.statistics.stop(1)
             if hasattr(self, "server"):
                 self.server.shutdown(0)
             self.journal.close()
