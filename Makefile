@@ -27,7 +27,7 @@ run: .venv/.run nginx
 	@exec .venv/bin/python tools/run.py
 
 test: .venv/.dev nginx node gcc wrk chromium $(NPM_PACKAGES)
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile $(ARGS)
 
 # A peer that can't be had is told as missing by the run itself.
 bench: .venv/.bench nginx gcc wrk

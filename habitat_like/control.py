@@ -105,7 +105,7 @@ class ControlServer:
         )
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_log_failure)
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], _Client] = {}
         # Both set from outside by call_soon_threadsafe.
         self._closing = asyncio.Event()
         self._ending = asyncio.Event()
@@ -146,6 +146,8 @@ class ControlServer:
         await self._closing.wait()
         server.close()
         await self._ending.wait()
+        for client in self._clients.values():
+            client.hear_no_more()
         if self._clients:
             await asyncio.wait(self._clients, timeout=LAST_ANSWERS)
         # What is left is cancelled by the runner.
@@ -153,30 +155,17 @@ class ControlServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (asyncio has made one)
-        self._clients.add(task)
-        client = _Client(writer, self._program)
+        client = self._clients[task] = _Client(reader, writer, self._program)
         try:
             if len(self._clients) > MAX_CLIENTS:
                 await client.send({"error": "too many clients at the control socket"})
             else:
-                await self._converse(reader, client)
+                await client.converse()
         except (TimeoutError, OSError):
             writer.transport.abort()
         finally:
-            self._clients.discard(task)
+            del self._clients[task]
             writer.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, client: _Client) -> None:
-        while not self._ending.is_set():
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    line = await reader.readline()
-            except ValueError:
-                await client.send({"error": f"a request is over {MAX_REQUEST} bytes"})
-                return
-            if not line:
-                return
-            await client.answer(line)
 
 
 def _log_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -188,7 +177,10 @@ def _log_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 class _Client:
     """One client of the control socket."""
 
-    def __init__(self, writer: asyncio.StreamWriter, program: Steerable) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, program: Steerable
+    ) -> None:
+        self._reader = reader
         self._writer = writer
         self._program = program
         # struct ucred, unix(7).
@@ -198,6 +190,24 @@ class _Client:
             "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
         )
         self._who = f"ctl uid {uid}"
+
+    async def converse(self) -> None:
+        """Answer one request after the other. Raises as ``send`` does."""
+        while True:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    line = await self._reader.readline()
+            except ValueError:
+                await self.send({"error": f"a request is over {MAX_REQUEST} bytes"})
+                return
+            if not line:
+                return
+            await self.answer(line)
+
+    def hear_no_more(self) -> None:
+        """Let ``converse`` end once what was asked is answered."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+        self._reader.feed_eof()
 
     async def send(self, answer: dict[str, Any]) -> None:
         """Send a line. Raises OSError and TimeoutError."""

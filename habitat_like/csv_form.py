@@ -10,9 +10,9 @@ put before such a value would be one more character of it. What a station choose
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 
 from habitat_like.archive.base import Document, to_json
 
@@ -51,9 +51,11 @@ def csv_line(cells: Iterable[str]) -> bytes:
 
 
 def _encode(rows: list[list[str]]) -> bytes:
-    block = io.StringIO()
-    csv.writer(block, lineterminator="\n").writerows(rows)
-    return block.getvalue().encode("utf-8", "backslashreplace")
+    lines: list[str] = []
+    # What is in the line's end is quoted in a value: \r must be too, or no reader takes the row.
+    csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerows(rows)
+    text = "".join([line.removesuffix("\r\n") + "\n" for line in lines])
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _columns(suspicious: bool) -> tuple[str, ...]:

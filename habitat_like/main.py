@@ -134,6 +134,8 @@ class Program:
         self._reload_asked = False
         # Who wants to know how a reload goes, and wants it done.
         self._reloads: queue.SimpleQueue[tuple[str, Future[Reloaded]]] = queue.SimpleQueue()
+        # Set once nobody reloads any more, before those who still wait are told.
+        self._is_ending = False
         self._control: ControlServer | None = None
         # Guards _drain, which is set once.
         self._lock = threading.Lock()
@@ -193,6 +195,8 @@ class Program:
         """
         outcome: Future[Reloaded] = Future()
         self._reloads.put((by, outcome))
+        if self._is_ending:
+            self._cancel_reloads()
         self._ask_reload()
         return outcome
 
@@ -223,6 +227,10 @@ class Program:
             while True:
                 asked.append(self._reloads.get_nowait())
         return asked
+
+    def _cancel_reloads(self) -> None:
+        for _, outcome in self._take_reloads():
+            outcome.cancel()
 
     def reload(self, by: str = "SIGHUP") -> Reloaded:
         """Read the configuration again and put in force what can be; say what can't be.
@@ -349,6 +357,8 @@ class Program:
     def _take_down(self) -> list[str]:
         """Stop gateway, sinks, statistics, journal, control; returns the threads that are left."""
         self._notify("STOPPING=1")
+        self._is_ending = True
+        self._cancel_reloads()  # a page that waits for one would hold up the end
         if self._control is not None:
             self._control.close()
         begin = time.monotonic()
@@ -371,8 +381,6 @@ class Program:
                 "backlog": self.journal.backlog,
             },
         )
-        for _, outcome in self._take_reloads():
-            outcome.cancel()
         if self._drain is not None:
             undone = self.journal.backlog
             # Who stopped it in the middle got what they asked for.

@@ -46,7 +46,7 @@ class Steering:
         self.closed: Closed | None = None
         #: The maintenance in force.
         self.maintenance: Closed | None = None
-        #: When the maintenance file was written, UNIX seconds.
+        #: When the maintenance file was written, UNIX seconds; means nothing without maintenance.
         self.maintenance_since: float | None = None
         #: Requests that took so many seconds are logged; None: none are.
         self.slow_log: float | None = None
@@ -168,7 +168,8 @@ class Steering:
         if self._file is None:
             return
         found = self._file.read()
-        text, since = found or (None, None)
+        # Who looks at both without the lock must never find a maintenance without its time.
+        text, since = found or (None, self.maintenance_since)
         self.maintenance_since = since
         self._trouble = None
         if text == self._text:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import configparser
-import contextlib
 import logging
 import os
 import threading
@@ -32,7 +31,7 @@ from habitat_like.http.actions import Refused, Reply, enabled_actions, to_reply,
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.site import Site
 from habitat_like.journal import Journal
-from habitat_like.journal_file import JournalError
+from habitat_like.journal_file import JournalError, JournalFailed
 from habitat_like.message import Registry, load_types
 from habitat_like.message_server import Server, SinkError
 from habitat_like.statistics import Collector
@@ -279,9 +278,15 @@ class Standalone:
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING):
             self.steering.look()
-            with contextlib.suppress(JournalError):  # a full disk; requests tell the world
+            try:
                 self.journal.checkpoint()
                 self.journal.prune(self.config.journal.retention)
+            except JournalFailed as error:
+                log.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
+                logging.shutdown()
+                os._exit(1)  # in order, the journal would be closed, and its log removed
+            except JournalError as error:  # a full disk; requests tell the world
+                log.debug("housekeeping put off", extra={"why": str(error)})
 
 
 # Guards the backends; held while one is made, so that there is one for each file and process.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import settings
 
 from habitat_like import config as configuration
 from habitat_like.archive import Archive, open_archive
@@ -40,6 +41,10 @@ Connect = Callable[[Habitat, int], list[socket.socket]]
 CouchOpener = Callable[..., CouchArchive]
 
 _numbers = count(1)
+
+# How long an example takes says how busy the machine is, and nothing else.
+settings.register_profile("habitat", deadline=None)
+settings.load_profile("habitat")
 
 
 class HabitatFactory(Protocol):

@@ -73,7 +73,7 @@ QUERIES = st.builds(
     suspicious=st.booleans(),
 )
 ON_A_REAL_ARCHIVE = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

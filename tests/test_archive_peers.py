@@ -171,7 +171,7 @@ def test_a_trickling_answer_does_not_hold_for_ever(first: bytes, drip: bytes) ->
             yield drip
 
     with Raw(lambda head: trickle()) as server:
-        archive = server.open(timeout=0.2)
+        archive = server.open(timeout=1)
         assert "did not finish its answer" in fails(archive.prepare)
         archive.close()
         stop.set()

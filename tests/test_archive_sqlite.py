@@ -143,6 +143,25 @@ def test_after_a_failed_fsync_nobody_else_may_have_the_file_open(
     assert len(everything(sqlite)) == 2
 
 
+def test_after_a_failed_fsync_nobody_in_the_same_process_keeps_the_file_open(
+    sqlite: sqlite_module.SqliteArchive, path: Path
+) -> None:
+    """As the console, beside the sink: locks say nothing of what one's own process has open."""
+    sqlite.store(encode([document(1)]))
+    with closing(sqlite_module.SqliteArchive(str(path))) as page:
+        assert len(everything(page)) == 1
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        sqlite._let_go(error)
+        with pytest.raises(ArchiveUnavailable, match="console still reads it"):
+            sqlite.store(encode([document(2)]))
+        for _ in range(2):
+            with pytest.raises(ArchiveUnavailable, match="not opened anew yet"):
+                everything(page)
+        assert sqlite.store(encode([document(2)])) == []
+        assert len(everything(page)) == 2
+
+
 def test_disk_full_stores_nothing_and_recovers(
     sqlite: sqlite_module.SqliteArchive,
 ) -> None:

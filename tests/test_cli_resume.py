@@ -7,7 +7,7 @@ import io
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from habitat_like.cli.resume import Place, find_place
@@ -44,7 +44,6 @@ def rows_of(documents: list[dict[str, Any]], form: str) -> list[bytes]:
     return [b"".join(csv_blocks([one], suspicious=True)) for one in documents]
 
 
-@settings(deadline=None)
 @given(DOCUMENTS, st.sampled_from(["ndjson", "csv"]), st.integers(0), TAILS)
 def test_an_export_cut_anywhere_goes_on_to_the_same_file(
     documents: list[dict[str, Any]], form: str, cut: int, tail: bytes
@@ -65,7 +64,6 @@ def test_an_export_cut_anywhere_goes_on_to_the_same_file(
     assert whole[: place.size] + (b"" if place.size else header) + rest == whole
 
 
-@settings(deadline=None)
 @given(DOCUMENTS, st.sampled_from(["ndjson", "csv"]), st.integers(1, 4), st.integers(0), TAILS)
 def test_a_compressed_one_goes_on_behind_its_last_whole_member(
     documents: list[dict[str, Any]], form: str, together: int, cut: int, tail: bytes

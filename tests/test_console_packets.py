@@ -68,7 +68,7 @@ received = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(received, st.integers(1, 5))
 def test_pages_have_each_packet_once_and_whole(receptions: list[dict[str, Any]], size: int) -> None:
     found: list[list[str]] = []
@@ -92,7 +92,7 @@ def test_pages_have_each_packet_once_and_whole(receptions: list[dict[str, Any]],
     assert sorted(found) == sorted(together(receptions))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(received, st.data())
 def test_the_packet_of_any_reception_is_the_same(
     receptions: list[dict[str, Any]], data: st.DataObject

@@ -236,7 +236,7 @@ def texts(root: ET.Element) -> list[str]:
     return [one.text or "" for one in root.iter(f"{SVG}text")]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     names=st.lists(st.text("<&>'\"\u2028Ab1", min_size=1), max_size=5, unique=True),
     count=st.integers(0, 40),

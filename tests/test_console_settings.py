@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import HabitatFactory
 from tests.support.console import Visitor, make_users
+from tests.support.control import connect, last_line
 from tests.support.gateway import Habitat
 from tests.support.reply import unavailable
 from tests.support.station import body
@@ -113,6 +120,35 @@ def test_a_reload_says_what_changed(gateway: Habitat, visitor: Visitor) -> None:
     gateway.config_path.write_text("gateway: {max_bodi: 1}\n")
     assert "reload refused" in switch(visitor, "reload")
     gateway.write_config()
+
+
+def test_a_reload_that_comes_too_late_holds_up_no_stop(
+    habitat: HabitatFactory, tmp_path: Path
+) -> None:
+    console = {"password_file": make_users(tmp_path / "users")}
+    gateway = habitat({"console": console, "gateway": {"shutdown_timeout": 3}})
+    visitor = Visitor(gateway)
+    visitor.sign_in()
+    token = visitor.token()
+    text = gateway.config_path.read_text()
+    gateway.config_path.unlink()
+    os.mkfifo(gateway.config_path)
+    with ThreadPoolExecutor() as pool, connect(gateway) as first, connect(gateway) as second:
+        wait_for_reload(first)  # the main thread reads the file, which says nothing yet
+        late = pool.submit(visitor.post, "/console/settings/reload", token)
+        wait_for_reload(second)
+        gateway.signal(signal.SIGTERM)
+        gateway.config_path.write_text(text)
+        assert gateway.wait() == 0, gateway.log
+        assert last_line(first)["changed"] == []
+        assert last_line(second) == {"error": "the gateway is shutting down"}
+        assert late.result().status == 503
+
+
+def wait_for_reload(control: socket.socket) -> None:
+    """Ask for a reload that doesn't end yet."""
+    control.sendall(b'{"command": "reload"}\n')
+    assert b"progress" in control.recv(1000)
 
 
 def test_who_is_not_signed_in_moves_nothing(gateway: Habitat) -> None:

@@ -368,6 +368,16 @@ def test_clients_that_vanish_or_wait_disturb_nobody(gateway: Habitat) -> None:
     assert not [one for one in log_entries(gateway) if one["level"] in ("error", "critical")]
 
 
+def test_a_stop_does_not_wait_for_clients_that_ask_for_nothing(habitat: HabitatFactory) -> None:
+    gateway = habitat()
+    with connect(gateway) as idle, connect(gateway) as answered:
+        answered.sendall(b'{"command": "slow-log", "seconds": null}\n')
+        assert "steering" in json.loads(answered.recv(10_000))
+        assert gateway.stop() == 0
+        assert (idle.recv(1), answered.recv(1)) == (b"", b"")
+    assert logged(gateway, "the control socket has trouble") == []
+
+
 def test_too_many_clients_are_turned_away(gateway: Habitat) -> None:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(gateway)) for _ in range(MAX_CLIENTS)]

@@ -53,17 +53,16 @@ def test_a_mutant_fits_the_code_as_it_is(mutant: Mutant) -> None:
 
 
 def test_one_table_of_several_runs() -> None:
-    runs = [
-        Result(
-            "x", "a fault", seed, f'make faults ARGS="--seed {seed} --only x"', faults=3, sent=1000
-        )
-        for seed in (7, 8)
-    ]
-    skipped = Result("y", "another", 7, 'make faults ARGS="--seed 7 --only y"', skipped="no room")
+    def result(name: str, seed: int, **more: Any) -> Result:
+        command = f'make faults ARGS="--seed {seed} --exact --only {name}"'
+        return Result(name, f"the fault {name}", seed, command, **more)
+
+    runs = [result("x", seed, faults=3, sent=1000) for seed in (7, 8)]
+    skipped = result("y", 7, skipped="no room")
     table = markdown([*runs, skipped]).splitlines()
     assert table[2:] == [
-        "| a fault | 6 | 0 | 2,000 | 0 | 0 | 0 | 0 | `--seed 7 --only x`, 8 |",
-        "| another | not run |  |  |  |  |  |  | `--seed 7 --only y` |",
+        "| the fault x | 6 | 0 | 2,000 | 0 | 0 | 0 | 0 | `--seed 7 --exact --only x`, `--seed 8` |",
+        "| the fault y | not run |  |  |  |  |  |  | `--seed 7 --exact --only y` |",
         "| all | 6 | 0 | 2,000 | 0 | 0 | 0 | 0 | |",
     ]
 

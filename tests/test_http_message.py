@@ -276,7 +276,6 @@ def bodies(draw: st.DrawFn) -> bytes:
 @example(body=LONE_IN_A_SECOND_DATA)
 @settings(
     max_examples=400,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_body_has_a_documented_answer_and_a_refused_one_changes_nothing(

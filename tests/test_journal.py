@@ -301,9 +301,7 @@ def test_a_journal_of_the_first_format_is_taken_over(path: Path) -> None:
     journal.close()
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.one_of(

@@ -309,3 +309,11 @@ def test_the_environment_names_where_errors_go(mounted: Callable[..., Mounted]) 
 
     assert mounted(noting).ask().status == 204
     assert seen == [sys.stderr]
+
+
+def test_it_can_be_started_again(mounted: Callable[..., Mounted]) -> None:
+    made = mounted(echo)
+    assert made.end() == []
+    assert made.offer() is None
+    made.mount.start()
+    assert made.ask().status == 200

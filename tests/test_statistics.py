@@ -278,9 +278,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=EVENTS, chunk=st.integers(1, 5), rows=st.integers(1, 10))
 def test_the_sums_are_those_of_a_naive_count(
     tmp_path_factory: pytest.TempPathFactory,

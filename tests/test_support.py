@@ -260,4 +260,4 @@ def test_nginx_stands_before_a_gateway(habitat: HabitatFactory, nginx: NginxFact
     server.start()
     assert server.request("GET", "/").status == 200
     gateway.stop()
-    assert server.request("GET", "/").status == 502
+    assert server.request("GET", "/").status == 503

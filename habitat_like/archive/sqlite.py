@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from habitat_like.archive import sqlite_users
 from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.files import DIRECTORY_MODE, make_file
@@ -108,10 +109,8 @@ class SqliteArchive:
         self._lock = threading.Lock()  # interrupt() against opening and closing
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._inode: tuple[int, int] | None = None
+        self._inode: sqlite_users.File | None = None
         self._checkpoint_at = 0.0
-        # An fsync failed, and the log has not been read anew since.
-        self._suspect = False
 
     @property
     def name(self) -> str:
@@ -220,16 +219,18 @@ class SqliteArchive:
 
     def close(self) -> None:
         """Close the file. The next call opens it again."""
-        self._close(in_order=not self._suspect)
+        self._close(in_order=not sqlite_users.is_suspect(self._inode))
 
     def _close(self, *, in_order: bool) -> None:
         """``in_order``: with a checkpoint, which SQLite makes where a writer closes last."""
         with self._lock:
-            writer, reader = self._writer, self._reader
+            writer, reader, inode = self._writer, self._reader, self._inode
             self._writer = self._reader = self._inode = None
         for connection in (reader, writer) if in_order else (writer, reader):
             if connection is not None:
                 connection.close()
+        if inode is not None:
+            sqlite_users.leave(inode)
 
     # -- writing
 
@@ -278,7 +279,7 @@ class SqliteArchive:
             return self._writer
         self.close()
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
-        if self._suspect:
+        if sqlite_users.is_suspect(self._present_inode()):
             self._check_alone()
         make_file(self._path)
         writer = self._connect("rwc")
@@ -296,7 +297,9 @@ class SqliteArchive:
         with self._lock:
             self._writer, self._reader = writer, reader
         self._inode = self._present_inode()
-        self._suspect = False
+        if self._inode is not None:
+            sqlite_users.enter(self._inode)
+            sqlite_users.trust(self._inode)
         return writer
 
     def _checkpoint(self, writer: sqlite3.Connection) -> None:
@@ -307,7 +310,12 @@ class SqliteArchive:
             self._checkpoint_at = now + (CHECKPOINT_EVERY if pages < LOG_PAGES else 0)
 
     def _check_alone(self) -> None:
-        """Raise ArchiveUnavailable while another process has the file open."""
+        """Raise ArchiveUnavailable while somebody else has the file open."""
+        inode = self._present_inode()
+        if inode is not None and sqlite_users.has_users(inode):
+            raise ArchiveUnavailable(
+                f"{self.name}: an fsync of it failed, and a page of the console still reads it"
+            )
         try:
             with Path(f"{self._path}-shm").open("r+b") as shared:
                 fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OPEN_BYTE)
@@ -347,25 +355,36 @@ class SqliteArchive:
             self._check_interrupted()
             if self._inode is not None and not self._is_ours():
                 self.close()  # moved or deleted, perhaps made anew
+            self._check_trusted()
             connection = self._writer or self._reader or self._open_reader()
             return self._patiently(lambda: connection.execute(statement, arguments).fetchall())
 
     def _open_reader(self) -> sqlite3.Connection:
         if not self._path.exists():
             raise self._nothing_yet()
+        inode = self._present_inode()
+        if inode is not None:  # before it is open: nobody may believe to be alone
+            sqlite_users.enter(inode)
+            self._inode = inode
         reader = self._connect("ro")
-        try:
-            version = self._patiently(lambda: self._check_version(reader))
-        except BaseException:
-            reader.close()
-            raise
-        if version == 0:  # the gateway is making it at this moment
-            reader.close()
-            raise self._nothing_yet()
         with self._lock:
             self._reader = reader
-        self._inode = self._present_inode()
+        try:
+            version = self._patiently(lambda: self._check_version(reader))
+            if version == 0:  # the gateway is making it at this moment
+                raise self._nothing_yet()
+        except BaseException:
+            self.close()
+            raise
         return reader
+
+    def _check_trusted(self) -> None:
+        """Let the file go, and raise ArchiveUnavailable, while its log is to be read anew."""
+        if sqlite_users.is_suspect(self._inode or self._present_inode()):
+            self.close()
+            raise ArchiveUnavailable(
+                f"{self.name}: an fsync of it failed, and it is not opened anew yet; try again"
+            )
 
     def _nothing_yet(self) -> ArchiveUnavailable:
         return ArchiveUnavailable(
@@ -431,8 +450,9 @@ class SqliteArchive:
 
     def _let_go(self, error: Exception) -> None:
         """Close the file after an error, and move nothing that may not be on the disk."""
-        if getattr(error, "sqlite_errorcode", 0) in SYNC_ERRORS:
-            self._suspect = True
+        inode = self._inode or self._present_inode()
+        if inode is not None and getattr(error, "sqlite_errorcode", 0) in SYNC_ERRORS:
+            sqlite_users.suspect(inode)
         self._close(in_order=False)
 
     def _errors(self) -> _Errors:

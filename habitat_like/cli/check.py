@@ -161,8 +161,8 @@ def check_console(config: Config) -> Iterator[Finding]:
         yield Finding(CONFIG_ERROR, "console.password_file", str(error))
         return
     yield Finding(OK, "console.password_file", f"{len(found)} users in {path}")
-    if Path(path).stat().st_mode & 0o007:
-        yield Finding(WARNING, "console.password_file", f"everybody can read it; chmod o= {path}")
+    if hint := rights.readable(path):
+        yield Finding(WARNING, "console.password_file", hint)
 
 
 def check_directories(config: Config) -> Iterator[Finding]:

@@ -54,7 +54,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-#: Threads that make pages; each may use an archive of its own.
+#: Threads that make pages.
 THREADS = 4
 #: The parts, each a module with a blueprint.
 PARTS = (
@@ -107,7 +107,7 @@ def create_app(program: Program) -> Flask:
     app.session_interface = sessions.CookieSessions(keeper)
     app.extensions["gatekeeper"] = keeper
     app.extensions["program"] = program
-    app.extensions["archives"] = Archives(program.config.archive, THREADS)
+    app.extensions["archives"] = Archives(program.config.archive)
     app.extensions["kept"] = Kept()
     CSRFProtect(app)
     app.before_request(sessions.guard)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 from collections.abc import Iterator
 
@@ -18,46 +17,42 @@ PATIENCE = 10.0
 
 
 class Archives:
-    """At most ``count`` archives, opened when first needed and kept. Thread-safe."""
+    """As many archives as pages are made at once. Thread-safe.
 
-    def __init__(self, config: ArchiveConfig, count: int) -> None:
+    None of them stays open between two pages: the sink must be able to have the file of an
+    embedded archive alone.
+    """
+
+    def __init__(self, config: ArchiveConfig) -> None:
         self._config = msgspec.structs.replace(config, timeout=min(config.timeout, PATIENCE))
-        self._idle: queue.LifoQueue[Archive | None] = queue.LifoQueue()
-        for _ in range(count):
-            self._idle.put(None)
-        # Guards _lent, so that interrupt reaches what hangs.
+        # Guards all below, so that interrupt reaches what hangs.
         self._lock = threading.Lock()
+        self._idle: list[Archive] = []
         self._lent: set[Archive] = set()
+        self._is_interrupted = False
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Archive]:
         """An archive for the calling thread alone. Raises ArchiveUnavailable and ConfigError."""
+        with self._lock:
+            if self._is_interrupted:
+                raise ArchiveUnavailable("the gateway is shutting down")
+            archive = self._idle.pop() if self._idle else open_archive(self._config)
+            self._lent.add(archive)
         try:
-            archive = self._idle.get(timeout=PATIENCE)
-        except queue.Empty:
-            raise ArchiveUnavailable("too many pages wait for the archive; try again") from None
-        try:
-            if archive is None:
-                archive = open_archive(self._config)
-            with self._lock:
-                self._lent.add(archive)
             yield archive
         finally:
+            archive.close()
             with self._lock:
                 self._lent.discard(archive)
-            self._idle.put(archive)
+                self._idle.append(archive)
 
     def interrupt(self) -> None:
         """Make calls that hang fail, as the program is about to stop. Any thread."""
         with self._lock:
+            self._is_interrupted = True
             for archive in self._lent:
                 archive.interrupt()
-
-    def close(self) -> None:
-        """Give back connections and files; called once no page is being made."""
-        while not self._idle.empty():
-            if (archive := self._idle.get_nowait()) is not None:
-                archive.close()
 
 
 def this_archives() -> Archives:

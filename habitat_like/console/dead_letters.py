@@ -7,22 +7,25 @@ import logging
 import re
 import time
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from habitat_like.console import payloads
-from habitat_like.console.downloads import Download, Part, chunks, this_downloads
+from habitat_like.console.downloads import Download, Part, broken_ndjson, chunks, this_downloads
 from habitat_like.console.pages import Problem, page, page_errors, this_program
 from habitat_like.dead_letters import MAX_ID, DeadLetter, DeadLetters
+from habitat_like.journal_file import errors, open_file
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("dead_letters", __name__)
 
 #: Dead letters on a page.
 SIZE = 50
-#: Dead letters that are read or changed while the journal is locked, so that no upload waits long.
+#: Dead letters that are changed while the journal is locked, so that no upload waits long, and
+#: that one piece of a download has.
 CHUNK = 200
 #: Ids that the log names.
 LOGGED = 20
@@ -105,41 +108,39 @@ def export() -> Any:
     now = time.time()
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     download = Download(user=g.user, name=f"dead-letters-{moment}.ndjson", begun=now)
-
-    def broken(reason: str) -> bytes:
-        return msgspec.json.encode({"error": f"this file is not whole: {reason}"}) + b"\n"
-
+    parts = _parts(this_program().journal.path)
     with page_errors():
         return this_downloads().respond(
-            download,
-            request.args.get("token"),
-            "application/x-ndjson",
-            _parts(this_program().journal.dead_letters),
-            broken,
+            download, request.args.get("token"), "application/x-ndjson", parts, broken_ndjson
         )
 
 
-def _parts(
-    open_letters: Callable[[], contextlib.AbstractContextManager[DeadLetters]],
-) -> Generator[Part, None, None]:
-    last = 0
-    while True:
-        with open_letters() as table:
-            letters = list(table.behind(last, CHUNK))
-        if not letters:
-            return
-        last = letters[-1].id
-        # JSON has line breaks between its tokens only, so this keeps its meaning.
-        lines = (letter.document.replace(b"\n", b" ") + b"\n" for letter in letters)
-        for some in chunks(lines, CHUNK):
+def _parts(path: Path) -> Generator[Part, None, None]:
+    with _table(path) as letters:
+        for some in chunks(_lines(letters), CHUNK):
             yield Part(b"".join(some), len(some))
 
 
+def _lines(letters: DeadLetters) -> Iterator[bytes]:
+    """The documents, read one by one, as each can be large."""
+    first = 0
+    while numbers := letters.numbers(CHUNK, first):
+        for letter in filter(None, map(letters.get, numbers)):
+            # JSON has line breaks between its tokens only, so this keeps its meaning.
+            yield letter.document.replace(b"\n", b" ") + b"\n"
+        first = numbers[-1] + 1
+
+
+def _letters() -> contextlib.AbstractContextManager[DeadLetters]:
+    """The table, to look at. Raises JournalError."""
+    return _table(this_program().journal.path)
+
+
 @contextlib.contextmanager
-def _letters() -> Iterator[DeadLetters]:
-    """The table, with the journal locked. Raises JournalError."""
-    with this_program().journal.dead_letters() as letters:
-        yield letters
+def _table(path: Path) -> Iterator[DeadLetters]:
+    """The table over a connection of its own, so that it and the commits don't wait for another."""
+    with errors(path), contextlib.closing(open_file(path)) as connection:
+        yield DeadLetters(connection)
 
 
 def _page(
@@ -196,12 +197,13 @@ def _chosen() -> list[int] | int | None:
 
 def _each(chosen: list[int] | int, change: Callable[[DeadLetters, list[int]], int]) -> int:
     """Change those that were chosen, some at a time; returns how many there were."""
+    journal = this_program().journal
     if isinstance(chosen, list):
-        with page_errors(), _letters() as letters:
+        with page_errors(), journal.dead_letters() as letters:
             return change(letters, chosen)
     changed, first = 0, 0
     while True:
-        with page_errors(), _letters() as letters:
+        with page_errors(), journal.dead_letters() as letters:
             numbers = letters.numbers(CHUNK, first, chosen)
             if not numbers:
                 return changed

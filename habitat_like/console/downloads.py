@@ -209,6 +209,16 @@ def chunks(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
         yield chunk
 
 
+def not_whole(reason: str) -> str:
+    """What stands at the end of a file that was broken off."""
+    return f"this file is not whole: {reason}"
+
+
+def broken_ndjson(reason: str) -> bytes:
+    """That end in NDJSON: a line that is no message."""
+    return msgspec.json.encode({"error": not_whole(reason)}) + b"\n"
+
+
 def _log(download: Download) -> None:
     level = logging.INFO if download.state == "whole" else logging.WARNING
     log.log(

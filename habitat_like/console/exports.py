@@ -15,7 +15,15 @@ from flask.blueprints import BlueprintSetupState
 from habitat_like.archive import Archive, Query
 from habitat_like.archive.base import MAX_TIME
 from habitat_like.console.archives import this_archives
-from habitat_like.console.downloads import Download, Downloads, Part, chunks, this_downloads
+from habitat_like.console.downloads import (
+    Download,
+    Downloads,
+    Part,
+    broken_ndjson,
+    chunks,
+    not_whole,
+    this_downloads,
+)
 from habitat_like.console.filters import Filter, read_filter
 from habitat_like.console.pages import Problem, json_response, page_errors
 from habitat_like.csv_form import csv_blocks, csv_header, csv_line
@@ -120,18 +128,10 @@ def _csv(archive: Archive, query: Query) -> Generator[Part, None, None]:
         yield Part(data, len(some), some[-1]["time_created"])
 
 
-def _not_whole(reason: str) -> str:
-    return f"this file is not whole: {reason}"
-
-
 #: The kinds of file, by the end of their names. JSON that lacks its end can't be read at all.
 FORMS = {
-    "csv": Form("text/csv", _csv, lambda why: csv_line([_not_whole(why)])),
-    "ndjson": Form(
-        "application/x-ndjson",
-        _ndjson,
-        lambda why: msgspec.json.encode({"error": _not_whole(why)}) + b"\n",
-    ),
+    "csv": Form("text/csv", _csv, lambda why: csv_line([not_whole(why)])),
+    "ndjson": Form("application/x-ndjson", _ndjson, broken_ndjson),
     "json": Form("application/json", _json, lambda _: b""),
 }
 

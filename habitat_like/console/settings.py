@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from typing import Any
 
 from flask import Blueprint, flash, g, redirect, request, url_for
 
 from habitat_like.config import effective
-from habitat_like.console.pages import page, this_program
+from habitat_like.console.pages import Problem, page, this_program
 from habitat_like.steering import LOG_LEVELS, MAX_SLOW, Steering, SteeringError
 
 blueprint = Blueprint("settings", __name__)
@@ -85,6 +86,8 @@ def reload() -> Any:
         outcome = asked.result(RELOAD_TIMEOUT)
     except TimeoutError:
         return done("The reload takes long; the log will say how it went.")
+    except CancelledError:
+        raise Problem(503, "The gateway is shutting down.") from None
     if outcome.refused is not None:
         raise SteeringError(f"reload refused, the old configuration stays: {outcome.refused}")
     for problem in outcome.problems:

@@ -65,28 +65,33 @@ class Mount:
         self._count = threads
         self._queue: queue.SimpleQueue[Visit | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        # Written by stop, read by all.
-        self._stopping = False
-        # Guards _clients, so that join can cut off those that take nothing.
+        # Guards what follows it: nothing is queued behind the end, where nobody would answer it,
+        # and join can cut off clients that take nothing. The answering threads read _stopping
+        # without it.
         self._lock = threading.Lock()
+        self._stopping = False
         self._clients: set[socket.socket] = set()
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the threads; again after a ``join`` that left none."""
+        self._stopping = False
+        self._queue = queue.SimpleQueue()  # without the ends of an earlier run
         self._threads = [start_thread(f"{self.name} {n}", self._run) for n in range(self._count)]
 
     def put(self, visit: Visit) -> bool:
         """Take a request over; False, and nothing is taken, when too many wait already."""
-        if self._stopping or self._queue.qsize() >= MAX_WAITING:
-            return False
-        self._queue.put(visit)
-        return True
+        with self._lock:
+            if self._stopping or self._queue.qsize() >= MAX_WAITING:
+                return False
+            self._queue.put(visit)
+            return True
 
     def stop(self) -> None:
         """Take nothing more, and break off what is being sent piece by piece; returns at once."""
-        self._stopping = True
-        for _ in self._threads:
-            self._queue.put(None)
+        with self._lock:
+            self._stopping = True
+            for _ in self._threads:
+                self._queue.put(None)
         self._interrupt()
 
     def join(self, deadline: float) -> list[str]:

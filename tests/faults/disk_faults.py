@@ -87,8 +87,7 @@ def readonly(run: Run) -> None:
             if number % 3 == 2:
                 # A start on such a disk must fail in order, or serve 503.
                 rig.crash()
-                rig.habitat.start(ready=False)
-                run.pause(0.4, 0.6)
+                rig.try_start()
             run.inject(f"read-only {number}{', killed and started there' * (number % 3 == 2)}")
             rig.shim.disarm()
             rig.ready()
@@ -189,8 +188,7 @@ def full(run: Run) -> None:
             wait_for_503(run, stations)
             if number % 3 == 2:
                 rig.crash()
-                rig.habitat.start(ready=False)
-                run.pause(0.4, 0.6)
+                rig.try_start()
             run.inject(f"full {number}{', killed and started there' * (number % 3 == 2)}")
             filler.unlink()
             rig.ready()

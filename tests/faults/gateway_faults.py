@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 from tests.faults.rig import Rig
 from tests.faults.run import Run, scenario
@@ -24,7 +25,9 @@ VOLUME = 200_000
 
 @scenario("gateway.kill", "kill -9 at random moments, a third of them during start-up", 220, 4)
 def kill(run: Run) -> None:
+    begin = time.monotonic()
     rig = run.rig().start()
+    start_takes = time.monotonic() - begin
     with run.stations(rig) as stations:
         for number in range(run.faults):
             if run.rng.random() < 0.66:
@@ -34,7 +37,7 @@ def kill(run: Run) -> None:
             else:
                 if rig.habitat.process_ended():
                     rig.habitat.start(ready=False)
-                after = run.pause(0, 0.25)
+                after = run.pause(0, start_takes)
             run.inject(f"kill {number} after {after:.4f} s")
             rig.crash()
     run.judge(rig)
@@ -136,8 +139,7 @@ def kill_prune(run: Run) -> None:
         rig.crash()
         skip = run.rng.randint(0, 40)
         rig.shim.arm(0, Op.WRITE | Op.SYNC, Act.KILL, WAL, skip=skip, times=1)
-        rig.habitat.start(ready=False)
-        run.pause(0.2, 0.5)
+        rig.try_start()
         run.inject_met(f"kill at operation {skip} after a start that prunes", rig.shim.disarm())
         rig.crash()
     rig.habitat.config["archive"]["uri"] = away
@@ -157,8 +159,7 @@ def kill_recovery(run: Run) -> None:
         skip = run.rng.randint(0, 15 if ops == Op.READ else 3)
         act = run.rng.choice([Act.KILL, Act.TORN]) if ops == Op.WRITE else Act.KILL
         rig.shim.arm(0, ops, act, path, skip=skip, times=1)
-        rig.habitat.start(ready=False)
-        run.pause(0.25, 0.4)
+        rig.try_start()
         run.inject_met(f"{act.name} at {ops.name} {skip} of {path}", rig.shim.disarm())
         rig.crash()
     run.judge(rig)
@@ -223,7 +224,7 @@ def hup(run: Run) -> None:
     run.judge(rig)
 
 
-@scenario("gateway.stop", "SIGSTOP for longer than nginx and the stations wait", 6, 1)
+@scenario("gateway.stop", "SIGSTOP for longer than nginx and the stations wait", 6)
 def freeze(run: Run) -> None:
     rig = run.rig(in_server="scgi_read_timeout 1s; scgi_send_timeout 1s;").start()
     with run.stations(rig, timeout=0.7) as stations:

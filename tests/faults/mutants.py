@@ -103,8 +103,8 @@ MUTANTS = [
     Mutant(
         "prune doesn't look at the cursors",
         "habitat_like/journal.py",
-        "(SELECT coalesce(min(seq), ?2) FROM cursor)",
-        "?2",
+        "(SELECT min(coalesce(min(seq), ?2), ?2) FROM cursor)",
+        "(SELECT coalesce(max(seq), ?2) FROM message)",
         ("gateway.kill.prune", "time.jumps"),
     ),
     Mutant(

@@ -84,9 +84,10 @@ def markdown(results: Iterable[Result]) -> str:
         rows.setdefault(one.name, []).append(one)
     for runs in rows.values():
         numbers = _sums(runs) if any(not run.skipped for run in runs) else ["not run"] + [""] * 6
-        again = [run.command.split('"')[1] for run in runs]
-        seeds = "".join(f", {run.seed}" for run in runs[1:])
-        lines.append(f"| {runs[0].text} | {' | '.join(numbers)} | `{again[0]}`{seeds} |")
+        first, *others = [run.command.split('"')[1] for run in runs]
+        same = f" --exact --only {runs[0].name}"
+        again = ", ".join(f"`{one}`" for one in [first, *(x.replace(same, "") for x in others)])
+        lines.append(f"| {runs[0].text} | {' | '.join(numbers)} | {again} |")
     every = [run for runs in rows.values() for run in runs]
     lines.append(f"| all | {' | '.join(_sums(every))} | |")
     return "\n".join(lines) + "\n"

@@ -139,6 +139,15 @@ class Rig:
         if self.habitat.process_ended():
             self.habitat.start()
 
+    def try_start(self) -> None:
+        """Start the gateway and wait until it answers, whatever that is, or has ended."""
+        self.habitat.start(ready=False)
+
+        def is_settled() -> bool:
+            return self.habitat.process_ended() or self.habitat.scgi("GET", "/healthz").status > 0
+
+        eventually(is_settled, "it serves or ends", timeout=60)
+
     def ready(self) -> None:
         """Wait until the gateway takes messages, with no more help than a supervisor's."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from habitat_like import wsgi
 from habitat_like.config import ConfigError
 from habitat_like.statistics import Reader
 from tests.conftest import HabitatFactory
+from tests.faults.shim import Act, Op, Shim
 from tests.hisparc.support import FORM, LIST, Network, as_utf8, event, fields
 from tests.support.net import ROOT, free_port, short_directory
 from tests.support.reply import Reply, http_request
@@ -45,7 +47,9 @@ server.serve_forever()
 class Server:
     """A WSGI server with the application, and the directory of its files."""
 
-    def __init__(self, directory: Path, more: str = "", general: str = "") -> None:
+    def __init__(
+        self, directory: Path, more: str = "", general: str = "", shim: Shim | None = None
+    ) -> None:
         self.directory = directory
         self.port = free_port()
         self.ini = directory / "config.ini"
@@ -57,8 +61,9 @@ class Server:
         )
         with (directory / "stderr").open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVER, str(self.ini), str(self.port)],
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                # The shim wants to see the last word.
+                [sys.executable, "-c", SERVER, str(self.ini), str(self.port), "serve"],
+                env={**os.environ, "PYTHONPATH": str(ROOT), **(shim.environ if shim else {})},
                 stdout=errors,
                 stderr=errors,
             )
@@ -183,6 +188,19 @@ def test_what_it_took_is_on_disk_before_its_answer(
     ours.process.wait()
     with sqlite3.connect(tmp_path / "journal.sqlite") as journal:
         assert journal.execute("SELECT count(*) FROM message").fetchone() == (70,)
+
+
+def test_a_checkpoint_that_fails_at_its_fsync_ends_the_process(
+    server: Callable[..., Server], tmp_path: Path
+) -> None:
+    disk = Shim(tmp_path)
+    disk.environ["FAULTS_ROOT"] = "/"
+    running = server(shim=disk)
+    disk.arm(0, Op.SYNC, Act.FAIL, "data/journal.sqlite", error=errno.EIO)
+    assert running.code(fields([event()])) == "100"
+    eventually(lambda: running.process.poll() is not None, "the process ends")
+    assert running.process.returncode == 1
+    assert "the journal can't go on" in (running.directory / "log").read_text()
 
 
 def test_a_second_process_on_the_journal_is_answered_503(server: Callable[..., Server]) -> None:

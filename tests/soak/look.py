@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,4 +63,5 @@ def by_neighbours(looks: Sequence[Look], of: str) -> list[float]:
     """Every second look by the mean of the one before it and the one after it."""
     values: list[float] = [getattr(one, of) for one in looks]
     around = zip(values[::2], values[1::2], values[2::2], strict=False)
-    return [2 * here / (before + after) for before, here, after in around]
+    # Processor time is counted in ticks of 10 ms, of which a short look may see none.
+    return [2 * here / ((before + after) or math.inf) for before, here, after in around]

@@ -21,7 +21,7 @@ AWAY = {"archive": {"uri": "couchdb://127.0.0.1:9/nowhere"}, "journal": {"max_ba
 #: The share over what was taken last that is offered to see what is taken.
 MORE = 1.3
 #: Seconds of load after which one looks if the backlog is full.
-FILL = 0.2
+FILL = 0.5
 #: How soon who is turned away must know, in milliseconds, 99 of 100.
 QUICKLY = 500
 #: How long those who are taken may wait, in milliseconds, 99 of 100: as long as gateway.timeout.
@@ -58,7 +58,7 @@ def full_backlog(run: Run) -> None:
     couch = run.couch()
     config: Mapping[str, Any] = {
         "archive": {"uri": couch.uri("soak-full")},
-        "journal": {"max_backlog": run.number(20_000, 500)},
+        "journal": {"max_backlog": run.number(5000, 500)},
     }
     habitat = run.gateway("gateway", config).start()
     port = run.front("gateway")

@@ -15,6 +15,8 @@ from tests.support.gateway import Habitat
 
 #: The share of a watch at its beginning in which caches fill and pools grow.
 WARM_UP = 0.1
+#: In so many parts of a watch the lowest value is looked for: the minutes of an hour.
+WINDOWS = 60
 HOUR = 3600.0
 
 
@@ -63,10 +65,17 @@ class Samples:
     journal: list[float] = field(default_factory=list)
 
     def trend(self, column: str) -> Trend:
-        """The trend of a column after the warm-up."""
+        """The trend of a column's lowest values, minute by minute, after the warm-up.
+
+        What is in use for a moment comes and goes; what leaks is there at the lowest too.
+        """
         values: list[float] = getattr(self, column)
-        begin = min(int(len(self.times) * WARM_UP), len(self.times) - 3)
-        return trend(self.times[begin:], values[begin:])
+        begin = min(int(len(values) * WARM_UP), len(values) - 3)
+        size = max(1, (len(values) - begin) // WINDOWS)
+        starts = range(begin, len(values) - size + 1, size)
+        return trend(
+            [self.times[at] for at in starts], [min(values[at : at + size]) for at in starts]
+        )
 
 
 def descriptors(pid: int) -> int:
