@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from habitat_like.archive import ArchiveError, ArchiveUnavailable, Query
+from habitat_like.archive import ArchiveError, ArchiveUnavailable, Query, sqlite_tables
 from habitat_like.archive import sqlite as sqlite_module
 from tests.support.archive import ORDERS, Order, document, encode, everything
 
@@ -41,7 +41,7 @@ def test_walks_an_index_and_never_sorts(
     callsign: str | None,
 ) -> None:
     query = Query(callsign=callsign, type=kind, order=order)
-    pages, values = sqlite_module.statements(query)
+    pages, values = sqlite_tables.statements(query)
     with closing(sqlite3.connect(path)) as connection:
         for page in pages:
             plan = connection.execute(
@@ -194,7 +194,7 @@ def test_damaged_or_foreign_files(path: Path) -> None:
     assert archive.prepare() == []
     archive.close()
     with closing(sqlite3.connect(path)) as other:
-        other.execute(f"PRAGMA user_version = {sqlite_module.VERSION + 1}")
+        other.execute(f"PRAGMA user_version = {sqlite_tables.VERSION + 1}")
     with pytest.raises(ArchiveUnavailable, match="newer version"):
         archive.prepare()
 

@@ -28,6 +28,7 @@ import msgspec
 from habitat_like.archive import sqlite_users
 from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
 from habitat_like.archive.batch import Entry, sort_out
+from habitat_like.archive.sqlite_tables import APPLICATION, INSERT, SCHEMA, VERSION, statements
 from habitat_like.files import DIRECTORY_MODE, make_file
 from habitat_like.sqlite_log import SYNC_ERRORS, rewrite_log
 
@@ -42,37 +43,6 @@ LOG_PAGES = 16_000
 #: The byte of the shared memory's file that every connection keeps locked
 #: (https://www.sqlite.org/walformat.html#the_wal_index_file_format).
 _OPEN_BYTE = 128
-
-#: The version of the tables, kept in the file's user_version.
-VERSION = 1
-
-#: Says in the file's header that the tables are ours ("habi").
-_APPLICATION = 0x68616269
-
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS document (
-    arrival INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice: follow() counts on it
-    id TEXT NOT NULL UNIQUE,
-    type, callsign, time_created,  -- as in the document, for the indexes; NULL where it has none
-    document TEXT NOT NULL         -- the JSON text as it came
-);
-CREATE INDEX IF NOT EXISTS by_time ON document (time_created, id);
-CREATE INDEX IF NOT EXISTS by_type_time ON document (type, time_created, id);
-CREATE INDEX IF NOT EXISTS by_callsign_time ON document (callsign, time_created, id);
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {VERSION};
-"""
-
-# One statement for a whole batch: the interpreter's lock is given up once and the loop over the
-# documents runs in C. executemany gives it up and takes it back for every row, and beside a busy
-# gateway thread each taking back waits. "OR IGNORE" would hide more than a repeated id.
-_INSERT = """
-INSERT INTO document (id, type, callsign, time_created, document)
-SELECT json_extract(value, '$._id'), json_extract(value, '$.type'),
-       json_extract(value, '$.callsign'), json_extract(value, '$.time_created'), value
-FROM json_each(?) WHERE true
-ON CONFLICT (id) DO NOTHING
-"""
 
 _FULL = "the disk is full: free some space there"
 _REASONS = {
@@ -240,7 +210,7 @@ class SqliteArchive:
         self._patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
         try:
             try:
-                writer.execute(_INSERT, (_array(entries),))
+                writer.execute(INSERT, (_array(entries),))
             except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
                 # A disk that is full comes here too, and has ended the transaction itself.
                 if not (writer.in_transaction and _is_documents_fault(error)):
@@ -257,7 +227,7 @@ class SqliteArchive:
         rejected: list[Rejected] = []
         for entry in entries:
             try:
-                writer.execute(_INSERT, (_array([entry]),))
+                writer.execute(INSERT, (_array([entry]),))
             except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
                 if not (writer.in_transaction and _is_documents_fault(error)):
                     raise
@@ -330,7 +300,7 @@ class SqliteArchive:
     def _make_tables(self, writer: sqlite3.Connection) -> None:
         if self._check_version(writer) < VERSION:
             try:
-                writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+                writer.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
             except BaseException:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
@@ -416,7 +386,7 @@ class SqliteArchive:
         """The version of the tables, 0 if there are none; refuses those that aren't ours."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if application != _APPLICATION:
+        if application != APPLICATION:
             if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
                 return 0
             raise ArchiveUnavailable(
@@ -505,34 +475,3 @@ def _start(query: Query) -> tuple[Any, str] | None:
         return None
     inside = query.after[0] >= query.since if query.order == "asc" else query.after[0] < query.until
     return query.after if inside else None
-
-
-def statements(query: Query) -> tuple[tuple[str, str], dict[str, Any]]:
-    """The statement for the first page and the one for later pages, and their fixed values.
-
-    The index is named, so that SQLite fails instead of scanning or sorting.
-    """
-    values: dict[str, Any] = {"since": query.since, "until": query.until}
-    terms = []
-    index = "by_time"
-    if query.type is not None:
-        index = "by_type_time"
-        terms.append("type = :type")
-        values["type"] = query.type
-    if query.callsign is not None:
-        index = "by_callsign_time"
-        terms.append("callsign = :callsign")
-        values["callsign"] = query.callsign
-    since, until = "time_created >= :since", "time_created < :until"
-    # A later page has no other bound on its side: SQLite would search with that one, and read all
-    # pages before it again.
-    if query.order == "asc":
-        way, later = "ASC", ["(time_created, id) > (:time, :id)", until]
-    else:
-        way, later = "DESC", [since, "(time_created, id) < (:time, :id)"]
-    first_page, later_page = (
-        f"SELECT time_created, id, document FROM document INDEXED BY {index}"  # noqa: S608 (constants)
-        f" WHERE {' AND '.join(where)} ORDER BY time_created {way}, id {way} LIMIT :size"
-        for where in ([*terms, since, until], [*terms, *later])
-    )
-    return (first_page, later_page), values

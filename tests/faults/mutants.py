@@ -156,7 +156,7 @@ MUTANTS = [
     Mutant(
         "the embedded archive goes on after a failed fsync",
         "habitat_like/archive/sqlite.py",
-        "            self._suspect = True\n        self._close(in_order=False)\n",
+        "            sqlite_users.suspect(inode)\n        self._close(in_order=False)\n",
         "            return\n        self._close(in_order=False)\n",
         (),
         ("power.loss.archive",),
