@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import HabitatFactory
-from tests.support.console import PASSWORD, USER, Visitor, make_users
+from tests.support.console import PASSWORD, USER, Visitor, make_users, with_console
 from tests.support.gateway import Habitat
 from tests.support.reply import one_line
 from tests.support.wait import eventually
@@ -18,8 +18,7 @@ from tests.support.wait import eventually
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Habitat]:
     """A gateway with a console, and one user."""
-    made = Habitat()
-    made.config["console"] = {"password_file": make_users(made.directory / "users")}
+    made = with_console()
     try:
         yield made.start()
     finally:

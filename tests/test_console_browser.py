@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from tests.support.browser import TELEPHONE, Person, chromium
-from tests.support.console import PASSWORD, USER, make_users
+from tests.support.console import PASSWORD, USER, with_console
 from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
 from tests.support.messages import INFO, TELEM, WHERE
@@ -41,8 +41,7 @@ def gateway(couch_server: CouchServer) -> Iterator[Habitat]:
     """A gateway with messages of three stations in CouchDB."""
     if not couch_server.running():
         couch_server.start()
-    made = Habitat({"archive": {"uri": couch_server.uri(DATABASE)}})
-    made.config["console"] = {"password_file": make_users(made.directory / "users")}
+    made = with_console(archive={"uri": couch_server.uri(DATABASE)})
     try:
         made.start()
         now = int(time.time())

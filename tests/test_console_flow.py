@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from habitat_like.console.drawing import MAX_POINTS
-from tests.support.console import Visitor, make_users
+from tests.support.console import Visitor, with_console
 from tests.support.docs import table, text
 from tests.support.gateway import Habitat
 from tests.support.messages import INFO, TELEM, WHERE
@@ -38,12 +38,6 @@ def upload(gateway: Habitat, *messages: dict[str, Any]) -> None:
 def wait_until_counted(gateway: Habitat) -> None:
     """Wait until the statistics have all that was uploaded."""
     eventually(lambda: gateway.status()["statistics"]["behind"] == 0, "all is counted")
-
-
-def with_console(**config: Any) -> Habitat:
-    made = Habitat(config)
-    made.config["console"] = {"password_file": make_users(made.directory / "users")}
-    return made
 
 
 def signed_in(gateway: Habitat) -> Visitor:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import HabitatFactory
-from tests.support.console import Visitor, make_users
+from tests.support.console import Visitor, make_users, with_console
 from tests.support.control import connect, last_line
 from tests.support.gateway import Habitat
 from tests.support.reply import unavailable
@@ -21,8 +21,7 @@ from tests.support.station import body
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Habitat]:
-    made = Habitat()
-    made.config["console"] = {"password_file": make_users(made.directory / "users")}
+    made = with_console()
     try:
         yield made.start()
     finally:

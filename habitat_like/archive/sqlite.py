@@ -44,9 +44,8 @@ LOG_PAGES = 16_000
 #: (https://www.sqlite.org/walformat.html#the_wal_index_file_format).
 _OPEN_BYTE = 128
 
-_FULL = "the disk is full: free some space there"
 _REASONS = {
-    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_FULL: "the disk is full: free some space there",
     sqlite3.SQLITE_BUSY: "another process keeps it locked: find it with 'fuser' and let it finish",
     sqlite3.SQLITE_LOCKED: "another process keeps it locked: find it with 'fuser'",
     sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a backup or move it away",

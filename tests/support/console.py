@@ -27,6 +27,13 @@ def make_users(path: Path, **passwords: str) -> str:
     return str(path)
 
 
+def with_console(**config: Any) -> Habitat:
+    """A gateway that has a console with one user; it is not started."""
+    made = Habitat(config)
+    made.config["console"] = {"password_file": make_users(made.directory / "users")}
+    return made
+
+
 class Visitor:
     """One person at the console, with a cookie; as a browser it asks for HTML."""
 
@@ -100,8 +107,7 @@ class Visitor:
 @contextlib.contextmanager
 def console_over(documents: list[dict[str, Any]], uri: str | None = None) -> Iterator[Visitor]:
     """Somebody signed in to a new gateway, whose archive (embedded, or ``uri``) has documents."""
-    gateway = Habitat()
-    gateway.config["console"] = {"password_file": make_users(gateway.directory / "users")}
+    gateway = with_console()
     if uri is not None:
         gateway.config["archive"]["uri"] = uri
     try:
