@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from habitat_like.archive.base import Archive, ArchiveError, ArchiveUnavailable, Query, Rejected
-from habitat_like.config import ArchiveConfig, archive_uri
+from habitat_like.config.archive_uri import archive_uri
+from habitat_like.config.keys import ArchiveConfig
 
 if TYPE_CHECKING:
     from habitat_like.archive.sink import ArchiveSink

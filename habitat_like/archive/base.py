@@ -8,10 +8,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-Document = dict[str, Any]
+from habitat_like.times import MAX_TIME
 
-#: The largest UNIX time that a document can carry, as in ``message``, which is slow to import.
-MAX_TIME = 9_999_999_999
+Document = dict[str, Any]
 
 
 def to_json(document: Any) -> bytes:

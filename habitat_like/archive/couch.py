@@ -20,7 +20,7 @@ from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, t
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.couch_connection import Refused, one_line
 from habitat_like.archive.couch_http import CouchLink
-from habitat_like.config import ArchiveUri
+from habitat_like.config.archive_uri import ArchiveUri
 
 #: Documents asked for in one request by ``query`` and ``follow``.
 PAGE = 500

@@ -35,7 +35,7 @@ import msgspec
 
 from habitat_like.archive.base import ArchiveUnavailable
 from habitat_like.archive.couch_connection import Pool, Refused, TooSlow, one_line
-from habitat_like.config import ArchiveUri
+from habitat_like.config.archive_uri import ArchiveUri
 
 couchdb.json.use("json")
 

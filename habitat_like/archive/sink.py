@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from habitat_like.archive import ArchiveError, open_archive
 from habitat_like.archive.base import Rejected
-from habitat_like.journal import Entry
+from habitat_like.journal.journal import Entry
 from habitat_like.message_server.intake import Intake
 from habitat_like.message_server.sinks import JournalSink, Refusal, Retry
-from habitat_like.steering import steering_of
+from habitat_like.steering.switches import steering_of
 
 log = logging.getLogger(__name__)
 

@@ -29,8 +29,7 @@ from habitat_like.archive import sqlite_users
 from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.sqlite_tables import APPLICATION, INSERT, SCHEMA, VERSION, statements
-from habitat_like.files import DIRECTORY_MODE, make_file
-from habitat_like.sqlite_log import SYNC_ERRORS, rewrite_log
+from habitat_like.disk import DIRECTORY_MODE, SYNC_ERRORS, make_file, rewrite_log
 
 #: Documents read in one statement by ``query`` and ``follow``.
 PAGE = 500

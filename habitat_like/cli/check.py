@@ -20,14 +20,16 @@ from habitat_like.archive import open_archive
 from habitat_like.archive.base import ArchiveError
 from habitat_like.cli import options, rights
 from habitat_like.cli.text import printable
-from habitat_like.config import Config, ConfigError
+from habitat_like.config.archive_uri import archive_uri
+from habitat_like.config.imports import import_path, make_importable
+from habitat_like.config.keys import Config, ConfigError
 from habitat_like.console import users
-from habitat_like.hisparc import stations
 from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import is_live
-from habitat_like.journal_file import JournalError, open_file
-from habitat_like.message import Registry, import_path, load_types
+from habitat_like.journal.file import JournalError, open_file
+from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server import Sink
+from habitat_like.networks.hisparc import stations
 
 OK = "ok"
 WARNING = "warning"
@@ -58,7 +60,7 @@ def command(config_path: str | None) -> int:
     """
     config = options.load_config(config_path)
     chosen = options.chosen_path(config_path)
-    configuration.make_importable(chosen)
+    make_importable(chosen)
     text = yaml.safe_dump(configuration.effective(config), sort_keys=False, allow_unicode=True)
     click.echo(text)
     marks = set()
@@ -92,7 +94,7 @@ def check_environment(config: Config) -> Iterator[Finding]:
     for line in configuration.unknown_environment(os.environ):
         yield Finding(WARNING, "environment", line)
     try:
-        parts = configuration.archive_uri(config.archive)
+        parts = archive_uri(config.archive)
     except ConfigError as error:
         yield Finding(CONFIG_ERROR, "configuration", str(error))
         return
@@ -175,7 +177,7 @@ def check_directories(config: Config) -> Iterator[Finding]:
     if config.log.file is not None:
         paths["log.file"] = config.log.file
     with contextlib.suppress(ConfigError):
-        parts = configuration.archive_uri(config.archive)
+        parts = archive_uri(config.archive)
         if parts.scheme == "sqlite":
             paths["archive.uri"] = parts.path
     for subject, path in paths.items():
@@ -222,7 +224,7 @@ def check_journal(config: Config) -> Iterator[Finding]:
 def check_archive(config: Config) -> Iterator[Finding]:
     """Whether the archive answers, with these credentials, and has its indexes."""
     try:
-        parts = configuration.archive_uri(config.archive)
+        parts = archive_uri(config.archive)
         if parts.scheme == "sqlite" and not Path(parts.path).exists():
             # Made here it would belong to whoever runs this, root for one.
             text = f"{parts.path} doesn't exist yet, the gateway makes it"

@@ -12,8 +12,8 @@ import click
 from habitat_like.cli import client, options, output
 from habitat_like.cli.status import print_facts
 from habitat_like.cli.text import printable
-from habitat_like.config import ConfigError
-from habitat_like.steering import LOG_LEVELS, MAX_SLOW
+from habitat_like.config.keys import ConfigError
+from habitat_like.steering.switches import LOG_LEVELS, MAX_SLOW
 
 #: Seconds in which the gateway has to say something; it tells how far it is while it takes longer.
 PATIENCE = 30.0

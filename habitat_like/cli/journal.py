@@ -20,9 +20,9 @@ from habitat_like.cli import options, output
 from habitat_like.cli.progress import with_progress
 from habitat_like.cli.target import whole_file
 from habitat_like.cli.text import printable
-from habitat_like.config import Config
-from habitat_like.dead_letters import MAX_ID, DeadLetters
-from habitat_like.journal_file import last_seq, open_file
+from habitat_like.config.keys import Config
+from habitat_like.journal.dead_letters import MAX_ID, DeadLetters
+from habitat_like.journal.file import last_seq, open_file
 
 #: Messages that one statement of ``export`` reads, so that it never holds up the gateway.
 CHUNK = 1000

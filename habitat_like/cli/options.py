@@ -14,10 +14,11 @@ import click
 
 from habitat_like import config as configuration
 from habitat_like import times
-from habitat_like.archive.base import MAX_TIME, ArchiveError
-from habitat_like.config import Config, ConfigError
-from habitat_like.journal_file import JournalError
-from habitat_like.message import InvalidMessage, Listener, check_type_name
+from habitat_like.archive.base import ArchiveError
+from habitat_like.config.keys import Config, ConfigError
+from habitat_like.journal.file import JournalError
+from habitat_like.message.message import InvalidMessage, Listener, check_type_name
+from habitat_like.times import MAX_TIME
 
 #: The value of ``--limit`` that means no limit.
 ALL = "all"

@@ -15,8 +15,8 @@ import click
 
 from habitat_like.cli import options
 from habitat_like.cli.text import printable
-from habitat_like.dead_letters import DeadLetters
-from habitat_like.journal_file import open_file
+from habitat_like.journal.dead_letters import DeadLetters
+from habitat_like.journal.file import open_file
 from habitat_like.statistics.day import KNOWN_DAYS, Day, facts
 from habitat_like.statistics.reader import Reader
 from habitat_like.statistics.tables import DAY

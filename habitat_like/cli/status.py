@@ -12,7 +12,7 @@ import msgspec
 from habitat_like import times
 from habitat_like.cli import client, options, output
 from habitat_like.cli.text import printable
-from habitat_like.config import GatewayConfig
+from habitat_like.config.keys import GatewayConfig
 
 
 @click.command(

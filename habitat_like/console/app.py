@@ -33,12 +33,12 @@ from habitat_like.console.pages import (
     json_response,
     this_program,
 )
-from habitat_like.console.troubles import show_days, size
 from habitat_like.console.users import UsersError
 from habitat_like.http.mount import Mount
+from habitat_like.statistics.words import show_days, size
 
 if TYPE_CHECKING:
-    from habitat_like.main import Program
+    from habitat_like.main.program import Program
 
 log = logging.getLogger(__name__)
 

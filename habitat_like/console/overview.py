@@ -10,18 +10,18 @@ from typing import Any
 import msgspec
 from flask import Blueprint
 
-from habitat_like.config import disk_places
-from habitat_like.console import plots, troubles
+from habitat_like.config.archive_uri import disk_places
+from habitat_like.console import plots
 from habitat_like.console.drawing import Plot, in_order, of_series
 from habitat_like.console.kept import kept
 from habitat_like.console.pages import link, page, station_page, statistics, this_program
 from habitat_like.console.plots import last_minute, plot
-from habitat_like.http.operator import status
-from habitat_like.journal_file import JournalError
-from habitat_like.message import MAX_TIME
-from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
+from habitat_like.http.status import status
+from habitat_like.journal.file import JournalError
+from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series, troubles
 from habitat_like.statistics.collector import KNOWN_FOR, SILENT_AFTER
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE
+from habitat_like.times import MAX_TIME
 
 blueprint = Blueprint("overview", __name__)
 

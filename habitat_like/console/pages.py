@@ -20,11 +20,11 @@ from flask import (
 )
 
 from habitat_like.archive import ArchiveError
-from habitat_like.journal_file import JournalError
+from habitat_like.journal.file import JournalError
 from habitat_like.statistics import Reader
 
 if TYPE_CHECKING:
-    from habitat_like.main import Program
+    from habitat_like.main.program import Program
 
 View = Callable[..., dict[str, Any]]
 

@@ -26,7 +26,7 @@ from habitat_like.console.pages import (
     this_program,
 )
 from habitat_like.console.plots import plot
-from habitat_like.http.operator import status
+from habitat_like.http.status import status
 from habitat_like.statistics import Backlog, Disk, Latency, Requests, Series, Top
 from habitat_like.statistics.reader import STEPS, Step
 from habitat_like.statistics.tables import DAY, HOUR

@@ -1,7 +1,8 @@
 """The gateway: HTTP as a station sees it, over SCGI."""
 
-from habitat_like.http.actions import Args, InsertApplication, Response, action
+from habitat_like.http.actions import Args, InsertApplication, action
 from habitat_like.http.handler import SCGIHandler
+from habitat_like.http.response import Response
 from habitat_like.http.server import SCGIApplication
 
 __all__ = ["Args", "InsertApplication", "Response", "SCGIApplication", "SCGIHandler", "action"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from habitat_like import scgi
+from habitat_like.http import scgi
 
 if TYPE_CHECKING:
     from habitat_like.http.handler import SCGIHandler
@@ -55,3 +55,11 @@ def send(fd: int, data: bytes | memoryview) -> int | None:
         return 0
     except OSError:
         return None
+
+
+class Visit(NamedTuple):
+    """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount."""
+
+    fd: int
+    request: scgi.Request
+    path: str

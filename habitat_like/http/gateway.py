@@ -14,16 +14,15 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from habitat_like import scgi
-from habitat_like.http.actions import Refused, Reply, to_reply, unavailable
-from habitat_like.http.connection import Connection, finish_sending, send
+from habitat_like.http import scgi
+from habitat_like.http.connection import Connection, Visit, finish_sending, send
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import Listener
-from habitat_like.http.mount import Visit
+from habitat_like.http.response import Refused, Reply, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
-from habitat_like.journal import Row
-from habitat_like.journal_file import JournalError
+from habitat_like.journal.file import JournalError
+from habitat_like.journal.journal import Row
 
 log = logging.getLogger(__name__)
 

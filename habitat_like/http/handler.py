@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import zlib
 
-from habitat_like import scgi
-from habitat_like.access import Admission, Denied, TooMany
-from habitat_like.http.actions import (
-    Action,
-    Args,
+from habitat_like.http import scgi
+from habitat_like.http.actions import Action, Args
+from habitat_like.http.response import (
     Refused,
     Reply,
     Response,
@@ -20,8 +18,9 @@ from habitat_like.http.actions import (
     unavailable,
 )
 from habitat_like.http.site import Site
-from habitat_like.message import InvalidMessage
+from habitat_like.message.message import InvalidMessage
 from habitat_like.message_server import BacklogFull
+from habitat_like.steering.access import Admission, Denied, TooMany
 
 log = logging.getLogger(__name__)
 

@@ -7,15 +7,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from habitat_like.config import socket_mode
+from habitat_like.config.keys import socket_mode
 from habitat_like.http import operator
 from habitat_like.http.actions import Action
 from habitat_like.http.gateway import Gateway
 from habitat_like.http.listener import open_listener
 from habitat_like.http.mount import Mount
 from habitat_like.http.site import Site
-from habitat_like.http.workers import alive
-from habitat_like.threads import start_thread
+from habitat_like.threads import alive, start_thread
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from habitat_like.access import Access
-from habitat_like.config import AccessConfig, GatewayConfig
+from habitat_like.config.keys import AccessConfig, GatewayConfig
 from habitat_like.http.actions import Action, InsertApplication, find_actions
 from habitat_like.http.mount import Mount
 from habitat_like.message_server import Server
-from habitat_like.metrics import GatewayMetrics
-from habitat_like.steering import steering_of
+from habitat_like.statistics.metrics import GatewayMetrics
+from habitat_like.steering.access import Access
+from habitat_like.steering.switches import steering_of
 
 
 class Site:

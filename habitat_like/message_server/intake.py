@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from habitat_like.journal import Journal, Row
-from habitat_like.message import Message
+from habitat_like.journal.journal import Journal, Row
+from habitat_like.message.message import Message
 
 if TYPE_CHECKING:
-    from habitat_like.access import Admission
-    from habitat_like.config import Config
+    from habitat_like.config.keys import Config
+    from habitat_like.steering.access import Admission
 
 
 class BacklogFull(Exception):

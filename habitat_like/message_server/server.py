@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from habitat_like.journal_file import JournalError
-from habitat_like.message import import_path
+from habitat_like.config.imports import import_path
+from habitat_like.journal.file import JournalError
 from habitat_like.message_server.intake import Intake
 from habitat_like.message_server.sinks import JournalSink, Sink
 

@@ -13,12 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from habitat_like.backoff import backoff
-from habitat_like.journal import Entry, Reader, Row
-from habitat_like.journal_file import JournalError
-from habitat_like.message import Message, from_document, type_of
+from habitat_like.journal.file import JournalError
+from habitat_like.journal.journal import Entry, Reader, Row
+from habitat_like.message.message import Message, from_document, type_of
 from habitat_like.message_server.intake import Intake
-from habitat_like.threads import start_thread
+from habitat_like.threads import backoff, start_thread
 
 log = logging.getLogger(__name__)
 

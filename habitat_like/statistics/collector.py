@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from habitat_like.journal import Journal, Reader
-from habitat_like.journal_file import JournalError
-from habitat_like.metrics import GatewayMetrics
+from habitat_like.journal.file import JournalError
+from habitat_like.journal.journal import Journal, Reader
 from habitat_like.statistics import reader as questions
 from habitat_like.statistics import tables
+from habitat_like.statistics.metrics import GatewayMetrics
 from habitat_like.statistics.sums import Admission, Sums, read_joined, read_one
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, UNBOUNDED, Statement
 from habitat_like.threads import start_thread
