@@ -1,4 +1,8 @@
-"""The write-ahead log of an SQLite file, and what a failed fsync means for it.
+"""Files: how they are made and replaced where others can write, too, and brought to the disk.
+
+A directory of another user's is a place where names can lead elsewhere from one step to the next:
+to a link, a pipe, a second name of somebody's file. So commands, which root may run, open the
+directory once, work on the names in it alone, and look at what they have opened, not at its name.
 
 The kernel takes pages whose fsync failed for clean, and no later fsync brings them to the disk
 (https://lwn.net/Articles/752063/).
@@ -7,10 +11,17 @@ The kernel takes pages whose fsync failed for clean, and no later fsync brings t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import shutil
 import sqlite3
+import stat
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
 
 #: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
 SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
@@ -28,7 +39,7 @@ def rewrite_log(connection: sqlite3.Connection, path: Path, room: int = 0) -> No
     """
     connection.execute("BEGIN IMMEDIATE")  # keeps 'habitat journal' from writing to it meanwhile
     try:
-        with contextlib.suppress(FileNotFoundError), Path(f"{path}-wal").open("r+b") as log:
+        with contextlib.suppress(FileNotFoundError), open_in_place(Path(f"{path}-wal")) as log:
             while block := log.read(_BLOCK):
                 log.seek(-len(block), os.SEEK_CUR)
                 log.write(block)
@@ -65,3 +76,242 @@ def make_file(path: str | os.PathLike[str]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with contextlib.suppress(OSError):  # who opens it afterwards tells why it can't be had
         os.close(os.open(path, flags, FILE_MODE))
+
+
+#: Links on the way to a file; the kernel has the same limit.
+MAX_LINKS = 40
+
+
+class Directory:
+    """An open directory. Names in it stay names in this one, whatever becomes of its path.
+
+    A context manager; what it does raises OSError. A name that is a link leads nowhere. For root,
+    no link of another user's on the way to the directory is followed. For one thread.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Remember the path; no I/O."""
+        self.path = Path(path)
+        self._fd = -1
+
+    def __enter__(self) -> Directory:
+        """Open it."""
+        found = _find(self.path)
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            self._fd = os.open(".", flags, dir_fd=found)
+        except NotADirectoryError:
+            raise _error(errno.ENOTDIR, "not a directory", self.path) from None
+        finally:
+            os.close(found)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        os.close(self._fd)
+
+    def open_own(self, name: str, mode: int = FILE_MODE) -> int:
+        """A descriptor to read and write the file ``name``, made with ``mode`` if it is missing.
+
+        What is there must be a file with this name alone, and for root one of root's: whoever
+        else owns it could read and change what is written.
+        """
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        while True:
+            with contextlib.suppress(FileExistsError):
+                return os.open(name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=self._fd)
+            with contextlib.suppress(FileNotFoundError):
+                fd = self._open(name, flags)
+                with _closed_on_error(fd):
+                    status = self._check(fd, name)
+                    if _is_foreign(status):
+                        raise self._refusal(name, "it belongs to another user; remove it")
+                    return fd
+
+    def read(self, name: str, limit: int) -> tuple[bytes, os.stat_result]:
+        """What is in the file ``name``, at most ``limit`` bytes, and whose it is.
+
+        Both are of the same file. It must have this name alone: a second name can be given to
+        a file that others may not read.
+        """
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        with open(self._open(name, flags), "rb") as file:  # noqa: PTH123 (a descriptor)
+            status = self._check(file.fileno(), name)
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise self._refusal(name, f"it has more than {limit} bytes", errno.EFBIG)
+        return data, status
+
+    @contextlib.contextmanager
+    def replacing(self, name: str, mode: int) -> Iterator[BinaryIO]:
+        """A new file, which takes the name ``name`` when it is whole and on the disk, or never.
+
+        ``mode`` is what it has at first; ``os.fchown`` and ``os.fchmod`` of it change that. A file
+        or link that is there goes; nothing is ever written through it.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        beside = f".{name}.{secrets.token_hex(8)}"
+        fd = os.open(beside, flags, mode, dir_fd=self._fd)
+        try:
+            with open(fd, "wb") as file:  # noqa: PTH123 (a descriptor)
+                yield file
+                file.flush()
+                os.fsync(fd)
+            self.rename(beside, name)
+        except BaseException:
+            self.remove(beside)
+            raise
+
+    def rename(self, name: str, to: str) -> None:
+        """Give the file ``name`` another name, in place of what has it, on the disk, too."""
+        os.replace(name, to, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        os.fsync(self._fd)
+
+    def remove(self, name: str) -> None:
+        """Take the file or link ``name`` away, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._fd)
+
+    def status(self, name: str) -> os.stat_result | None:
+        """What ``name`` is, a link itself, None if it is missing."""
+        try:
+            return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _open(self, name: str, flags: int) -> int:
+        try:
+            return os.open(name, flags, dir_fd=self._fd)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                text = "it is a link; name the file that it leads to"
+                raise self._refusal(name, text, errno.ELOOP) from None
+            raise
+
+    def _check(self, fd: int, name: str) -> os.stat_result:
+        try:
+            return check_file(fd)
+        except OSError as error:
+            raise self._refusal(name, error.strerror or "", error.errno or 0) from None
+
+    def _refusal(self, name: str, text: str, code: int = errno.EPERM) -> OSError:
+        return _error(code, text, self.path / name)
+
+
+def check_file(fd: int) -> os.stat_result:
+    """What the open file is. Raises OSError for none, and for one with more than one name."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file; remove it")
+    if status.st_nlink > 1:
+        raise OSError(errno.EMLINK, "it has a second name (a hard link); remove it")
+    return status
+
+
+def open_in_place(path: Path) -> BinaryIO:
+    """A file that is there, to read and write it; not a link, nor a second name. Raises OSError."""
+
+    def opener(name: str, flags: int) -> int:
+        fd = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with _closed_on_error(fd):
+            check_file(fd)
+        return fd
+
+    return open(path, "r+b", opener=opener)  # noqa: PTH123 (an opener)
+
+
+def open_stream(path: str | os.PathLike[str]) -> BinaryIO:
+    """A pipe or device that is there already, to write to. Raises OSError.
+
+    A file that has come in its place is left alone. For root, a link or pipe of another user's is
+    refused: the one could lead to a disk, the other never be read.
+    """
+    found = _find(path)
+    try:
+        status = os.fstat(found)
+        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            raise _error(errno.EEXIST, "it is no pipe or device any more", path)
+        # The shell's own pipes have no name, and belong to whoever made them.
+        itself = f"/proc/self/fd/{found}"
+        is_named = not os.readlink(itself).startswith("pipe:")
+        if stat.S_ISFIFO(status.st_mode) and is_named and _is_foreign(status):
+            raise _error(errno.EPERM, "it is a pipe of another user; choose another", path)
+        # The very thing that was looked at, not what has its name now.
+        fd = os.open(itself, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+    return open(fd, "wb")  # noqa: PTH123 (a descriptor)
+
+
+def check_links(path: str | os.PathLike[str]) -> None:
+    """Raise OSError if root would follow another user's link on the way to ``path``.
+
+    For what opens a file by its name, as SQLite does.
+    """
+    if os.geteuid() == 0:
+        with contextlib.suppress(FileNotFoundError):
+            os.close(_find(path))
+
+
+def _find(path: str | os.PathLike[str]) -> int:
+    """A descriptor (O_PATH) of what ``path`` leads to; for root not over links of other users."""
+    flags = os.O_PATH | os.O_CLOEXEC
+    names = deque(_names(os.fspath(path)))
+    links = 0
+    here = os.open(".", flags)
+    try:
+        while names:
+            name = names.popleft()
+            found = os.open(name, flags | os.O_NOFOLLOW, dir_fd=here)
+            with _closed_on_error(found):
+                status = os.fstat(found)
+                is_link = stat.S_ISLNK(status.st_mode)
+                links += is_link
+                if links > MAX_LINKS:
+                    raise _error(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if is_link and _is_foreign(status):
+                    text = f"{name} is a link of another user; name the place it leads to"
+                    raise _error(errno.ELOOP, text, path)
+                target = os.readlink("", dir_fd=found) if is_link else None
+            if target is not None:
+                os.close(found)
+                if os.fstat(here).st_dev != os.stat("/proc").st_dev:
+                    names.extendleft(reversed(_names(target)))
+                    continue
+                # Such as /proc/self/fd/1: it leads to a thing, not to a name.
+                found = os.open(name, flags, dir_fd=here)
+            os.close(here)
+            here = found
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+def _is_foreign(status: os.stat_result) -> bool:
+    """Whether root is at work, and the file another user's."""
+    return os.geteuid() == 0 and status.st_uid != 0
+
+
+def _names(path: str) -> list[str]:
+    """The steps of a path; that from the root is a name of its own."""
+    start = ["/"] if path.startswith("/") else []
+    return start + [name for name in path.split("/") if name not in ("", ".")]
+
+
+@contextlib.contextmanager
+def _closed_on_error(fd: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _error(code: int, text: str, path: str | os.PathLike[str]) -> OSError:
+    return OSError(code, text, os.fspath(path))

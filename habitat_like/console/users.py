@@ -32,22 +32,35 @@ class Users:
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._verifier = passwords.Verifier()
-        # Guards the three below.
+        # Guards the four below.
         self._lock = threading.Lock()
         self._seen: tuple[int, int, int] | None = None
         self._hashes: dict[str, str] = {}
         self._secret = b""
+        # For each cost that one of the hashes has, a hash that no password has.
+        self._decoys: dict[passwords.Cost, str] = {}
         # Held while a password is looked at: who tries many has one core, and uploads the others.
         self._looking = threading.Lock()
-        # As costly to look at as a right one, for names that don't exist.
-        self._nobody = passwords.make_hash(os.urandom(16).hex(), COST)
 
-    def is_right(self, name: str, password: str) -> bool:
-        """Whether this is the user's password. Raises UsersError."""
-        stored = self._present()[0].get(name)
+    def is_right(self, name: str | None, password: str) -> bool:
+        """Whether this is the user's password; None as ``name`` is nobody. Raises UsersError.
+
+        Each no takes the same work, for every user, for names that don't exist and for nobody: so
+        the time tells nobody who has an account.
+        """
+        hashes, _, decoys = self._present()
+        stored = None if name is None else hashes.get(name)
+        given = password.encode(errors="surrogatepass")
+        if stored is not None and self._verifier.remembers(stored, given):
+            return True
+        own = None if stored is None else passwords.cost_of(stored)
+        right = False
         with self._looking:
-            right = self._verifier.is_right(stored or self._nobody, password.encode())
-        return right and stored is not None
+            # One look for each cost that the file has, commonly one.
+            for cost, nobody in decoys.items():
+                looked_at = stored if stored is not None and cost == own else nobody
+                right |= self._verifier.is_right(looked_at, given)
+        return right
 
     def is_known(self, name: str) -> bool:
         """Whether there is such a user. Raises UsersError."""
@@ -62,7 +75,7 @@ class Users:
         """
         return self._present()[1]
 
-    def _present(self) -> tuple[dict[str, str], bytes]:
+    def _present(self) -> tuple[dict[str, str], bytes, dict[passwords.Cost, str]]:
         with self._lock:
             try:
                 state = self._path.stat()
@@ -72,10 +85,13 @@ class Users:
                     self._secret = hmac.digest(
                         b"habitat console sessions", self._path.read_bytes(), hashlib.sha256
                     )
+                    costs = {passwords.cost_of(stored) for stored in self._hashes.values()}
+                    self._decoys = {cost: passwords.decoy(cost) for cost in costs}
+                    self._verifier.keep({*self._hashes.values()})
                     self._seen = seen
             except OSError as error:
                 raise UsersError(f"console.password_file: {self._path}: {error.strerror}") from None
-            return self._hashes, self._secret
+            return self._hashes, self._secret, self._decoys
 
 
 def read(path: Path) -> dict[str, str]:

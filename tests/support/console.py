@@ -66,16 +66,17 @@ class Visitor:
 
     def post(self, path: str, token: str | None = None, **fields: str) -> Reply:
         """Send a form; ``token`` is its CSRF token, by default a right one."""
-        fields["csrf_token"] = self.token() if token is None else token
-        headers = {"Content-Type": _FORM, "Referer": "https://gateway.example/console/"}
-        return self._ask("POST", path, urlencode(fields).encode(), headers)
+        return self.send(path, [*fields.items()], token)
 
     def choose(self, path: str, name: str, *values: str, **fields: str) -> Reply:
         """Send a form in which several boxes of one name are checked."""
-        pairs = [(name, value) for value in values] + [*fields.items()]
-        body = urlencode([*pairs, ("csrf_token", self.token())]).encode()
+        return self.send(path, [(name, value) for value in values] + [*fields.items()])
+
+    def send(self, path: str, fields: list[tuple[str, str]], token: str | None = None) -> Reply:
+        """Send a form with any fields, as ``post`` does."""
+        pairs = [*fields, ("csrf_token", self.token() if token is None else token)]
         headers = {"Content-Type": _FORM, "Referer": "https://gateway.example/console/"}
-        return self._ask("POST", path, body, headers)
+        return self._ask("POST", path, urlencode(pairs).encode(), headers)
 
     def token(self) -> str:
         """The CSRF token of a form that this visitor sees."""
