@@ -78,6 +78,8 @@ def make_file(path: str | os.PathLike[str]) -> None:
         os.close(os.open(path, flags, FILE_MODE))
 
 
+_NO_FILE = "it is no regular file; remove it"
+
 #: Links on the way to a file; the kernel has the same limit.
 MAX_LINKS = 40
 
@@ -101,7 +103,7 @@ class Directory:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             self._fd = os.open(".", flags, dir_fd=found)
         except NotADirectoryError:
-            raise _error(errno.ENOTDIR, "not a directory", self.path) from None
+            raise OSError(errno.ENOTDIR, "not a directory", str(self.path)) from None
         finally:
             os.close(found)
         return self
@@ -122,16 +124,16 @@ class Directory:
         else owns it could read and change what is written.
         """
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        while True:
-            with contextlib.suppress(FileExistsError):
-                return os.open(name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=self._fd)
-            with contextlib.suppress(FileNotFoundError):
-                fd = self._open(name, flags)
-                with _closed_on_error(fd):
-                    status = self._check(fd, name)
-                    if _is_foreign(status):
-                        raise self._refusal(name, "it belongs to another user; remove it")
-                    return fd
+        with self._named(name):
+            while True:
+                with contextlib.suppress(FileExistsError):
+                    return os.open(name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=self._fd)
+                with contextlib.suppress(FileNotFoundError):
+                    fd = os.open(name, flags, dir_fd=self._fd)
+                    with _closed_on_error(fd):
+                        if _is_foreign(check_file(fd)):
+                            raise OSError(errno.EPERM, "it belongs to another user; remove it")
+                        return fd
 
     def read(self, name: str, limit: int) -> tuple[bytes, os.stat_result]:
         """What is in the file ``name``, at most ``limit`` bytes, and whose it is.
@@ -140,12 +142,11 @@ class Directory:
         a file that others may not read.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        with open(self._open(name, flags), "rb") as file:  # noqa: PTH123 (a descriptor)
-            status = self._check(file.fileno(), name)
-            data = file.read(limit + 1)
-        if len(data) > limit:
-            raise self._refusal(name, f"it has more than {limit} bytes", errno.EFBIG)
-        return data, status
+        with self._named(name):
+            fd = os.open(name, flags, dir_fd=self._fd)
+            with open(fd, "rb") as file:  # noqa: PTH123 (a descriptor)
+                status = check_file(fd)
+                return _all_of(file, limit), status
 
     @contextlib.contextmanager
     def replacing(self, name: str, mode: int) -> Iterator[BinaryIO]:
@@ -155,8 +156,9 @@ class Directory:
         or link that is there goes; nothing is ever written through it.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        beside = f".{name}.{secrets.token_hex(8)}"
-        fd = os.open(beside, flags, mode, dir_fd=self._fd)
+        beside = f".{name}.{secrets.token_hex(4)}"
+        with self._named(name):
+            fd = os.open(beside, flags, mode, dir_fd=self._fd)
         try:
             with open(fd, "wb") as file:  # noqa: PTH123 (a descriptor)
                 yield file
@@ -169,12 +171,13 @@ class Directory:
 
     def rename(self, name: str, to: str) -> None:
         """Give the file ``name`` another name, in place of what has it, on the disk, too."""
-        os.replace(name, to, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        os.fsync(self._fd)
+        with self._named(to):
+            os.replace(name, to, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            os.fsync(self._fd)
 
     def remove(self, name: str) -> None:
         """Take the file or link ``name`` away, if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        with self._named(name), contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._fd)
 
     def status(self, name: str) -> os.stat_result | None:
@@ -184,30 +187,42 @@ class Directory:
         except FileNotFoundError:
             return None
 
-    def _open(self, name: str, flags: int) -> int:
+    @contextlib.contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        """Errors with the whole name of the file."""
         try:
-            return os.open(name, flags, dir_fd=self._fd)
+            yield
         except OSError as error:
+            text = error.strerror or str(error)
             if error.errno == errno.ELOOP:
                 text = "it is a link; name the file that it leads to"
-                raise self._refusal(name, text, errno.ELOOP) from None
-            raise
+            raise OSError(error.errno, text, str(self.path / name)) from None
 
-    def _check(self, fd: int, name: str) -> os.stat_result:
-        try:
-            return check_file(fd)
-        except OSError as error:
-            raise self._refusal(name, error.strerror or "", error.errno or 0) from None
 
-    def _refusal(self, name: str, text: str, code: int = errno.EPERM) -> OSError:
-        return _error(code, text, self.path / name)
+def read_file(path: Path, limit: int) -> bytes:
+    """What is in a file, at most ``limit`` bytes. Raises OSError, also for what is no file.
+
+    Links are followed: this is for files of which nothing is written anywhere.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(fd, "rb") as file:  # noqa: PTH123 (a descriptor)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):  # a pipe may never end
+            raise OSError(errno.EINVAL, _NO_FILE, str(path))
+        return _all_of(file, limit)
+
+
+def _all_of(file: BinaryIO, limit: int) -> bytes:
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes")
+    return data
 
 
 def check_file(fd: int) -> os.stat_result:
     """What the open file is. Raises OSError for none, and for one with more than one name."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file; remove it")
+        raise OSError(errno.EINVAL, _NO_FILE)
     if status.st_nlink > 1:
         raise OSError(errno.EMLINK, "it has a second name (a hard link); remove it")
     return status
@@ -222,7 +237,7 @@ def open_in_place(path: Path) -> BinaryIO:
             check_file(fd)
         return fd
 
-    return open(path, "r+b", opener=opener)  # noqa: PTH123 (an opener)
+    return open(path, "r+b", opener=opener)
 
 
 def open_stream(path: str | os.PathLike[str]) -> BinaryIO:
@@ -235,12 +250,14 @@ def open_stream(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         status = os.fstat(found)
         if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-            raise _error(errno.EEXIST, "it is no pipe or device any more", path)
+            raise OSError(errno.EEXIST, "it is no pipe or device any more", os.fspath(path))
         # The shell's own pipes have no name, and belong to whoever made them.
-        itself = f"/proc/self/fd/{found}"
-        is_named = not os.readlink(itself).startswith("pipe:")
+        itself = Path(f"/proc/self/fd/{found}")
+        is_named = not os.fspath(itself.readlink()).startswith("pipe:")
         if stat.S_ISFIFO(status.st_mode) and is_named and _is_foreign(status):
-            raise _error(errno.EPERM, "it is a pipe of another user; choose another", path)
+            raise OSError(
+                errno.EPERM, "it is a pipe of another user; choose another", os.fspath(path)
+            )
         # The very thing that was looked at, not what has its name now.
         fd = os.open(itself, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
     finally:
@@ -273,22 +290,24 @@ def _find(path: str | os.PathLike[str]) -> int:
                 is_link = stat.S_ISLNK(status.st_mode)
                 links += is_link
                 if links > MAX_LINKS:
-                    raise _error(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
                 if is_link and _is_foreign(status):
                     text = f"{name} is a link of another user; name the place it leads to"
-                    raise _error(errno.ELOOP, text, path)
+                    raise OSError(errno.ELOOP, text)
                 target = os.readlink("", dir_fd=found) if is_link else None
             if target is not None:
                 os.close(found)
-                if os.fstat(here).st_dev != os.stat("/proc").st_dev:
+                if os.fstat(here).st_dev != Path("/proc").stat().st_dev:
                     names.extendleft(reversed(_names(target)))
                     continue
                 # Such as /proc/self/fd/1: it leads to a thing, not to a name.
                 found = os.open(name, flags, dir_fd=here)
             os.close(here)
             here = found
-    except BaseException:
+    except BaseException as error:
         os.close(here)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     return here
 
@@ -311,7 +330,3 @@ def _closed_on_error(fd: int) -> Iterator[None]:
     except BaseException:
         os.close(fd)
         raise
-
-
-def _error(code: int, text: str, path: str | os.PathLike[str]) -> OSError:
-    return OSError(code, text, os.fspath(path))

@@ -102,7 +102,7 @@ class Verifier:
         return True
 
     def remembers(self, stored: str, password: bytes) -> bool:
-        """Whether ``password`` was the right one for the hash ``stored`` before; costs no scrypt."""
+        """Whether ``password`` was right for the hash ``stored`` before; costs no scrypt."""
         known = self._known.get(stored)
         return known is not None and hmac.compare_digest(known, self._digest(password))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,11 @@ from tests.support.reply import Reply
 
 USER, PASSWORD = "alice", "correct horse"
 _FORM = "application/x-www-form-urlencoded"
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    """The header field by which a script signs in."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 
 
 def make_users(path: Path, **passwords: str) -> str:
