@@ -30,7 +30,14 @@ from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.sqlite_tables import APPLICATION, INSERT, SCHEMA, VERSION, statements
 from habitat_like.config.keys import ArchiveConfig, ConfigError
-from habitat_like.disk import DIRECTORY_MODE, SYNC_ERRORS, make_file, rewrite_log
+from habitat_like.disk import (
+    DIRECTORY_MODE,
+    SYNC_ERRORS,
+    check_links,
+    make_file,
+    open_in_place,
+    rewrite_log,
+)
 
 #: Documents read in one statement by ``query`` and ``follow``.
 PAGE = 500
@@ -306,7 +313,7 @@ class SqliteArchive:
                 f"{self.name}: an fsync of it failed, and a page of the console still reads it"
             )
         try:
-            with Path(f"{self._path}-shm").open("r+b") as shared:
+            with open_in_place(Path(f"{self._path}-shm")) as shared:
                 fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OPEN_BYTE)
         except FileNotFoundError:
             pass
@@ -393,6 +400,7 @@ class SqliteArchive:
     # -- both
 
     def _connect(self, mode: str) -> sqlite3.Connection:
+        check_links(self._path)
         return sqlite3.connect(
             f"file:{quote(os.fspath(self._path))}?mode={mode}",
             uri=True,

@@ -9,7 +9,15 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from habitat_like.disk import DIRECTORY_MODE, FILE_MODE, SYNC_ERRORS, make_file, sync
+from habitat_like.disk import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    SYNC_ERRORS,
+    check_file,
+    check_links,
+    make_file,
+    sync,
+)
 from habitat_like.journal.dead_letters import DeadLetters
 
 #: Kept in the file's user_version. 2: dead letters know their message's id.
@@ -49,6 +57,7 @@ def open_file(path: str | Path) -> sqlite3.Connection:
     if not path.exists():
         raise JournalError(f"no journal at {path}; start the gateway once, or check journal.path")
     with errors(path):
+        check_links(path)
         connection = sqlite3.connect(
             path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
         )
@@ -79,6 +88,7 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
     ``durability`` is ``full`` (each commit is fsynced) or ``normal``; ``statements`` is how many
     prepared statements it keeps. Raises sqlite3.Error and JournalError.
     """
+    check_links(path)
     make_file(path)
     connection = sqlite3.connect(
         path,
@@ -148,6 +158,11 @@ class LockFile:
             self._fd = os.open(name, flags, FILE_MODE)
         except OSError as error:
             raise JournalError(f"journal {path}: {error.strerror}: {error.filename}") from None
+        try:
+            check_file(self._fd)
+        except OSError as error:
+            os.close(self._fd)
+            raise JournalError(f"{name}: {error.strerror}") from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
