@@ -139,9 +139,14 @@ def check_stations(config: Config) -> Iterator[Finding]:
 
 
 def check_source(source: Path | None) -> Iterator[Finding]:
-    """Whether others can change the configuration: what it names is run."""
-    for path in () if source is None else (source, source.resolve().parent):
-        if hint := rights.writable(path):
+    """Whether others than root can change the configuration: what it names is run, by root too."""
+    if source is None:
+        return
+    # Modules beside the file are imported; who can write further up can put another one there.
+    beside = {source.absolute(), source.resolve(), source.resolve().parent}
+    above = {*source.absolute().parents, *source.resolve().parents} - beside
+    for path in sorted(beside | above, key=lambda path: (-len(path.parts), path)):
+        if hint := rights.changeable(path, is_above=path in above):
             yield Finding(WARNING, "configuration", f"what it names is run as code, and {hint}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ CHEAP = 2**10
 
 @pytest.fixture
 def scrypts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
-    """The cost of each hash that was computed: it is all that takes time in a look at a password."""
+    """The cost of each hash that was computed: all that takes time in a look at a password."""
     computed: list[tuple[int, int, int]] = []
     compute = hashlib.scrypt
 
@@ -53,7 +53,7 @@ Try = Callable[..., int]
 
 
 @pytest.fixture(params=["form", "basic"])
-def attempt(request: pytest.FixtureRequest, password_file: Path) -> Iterator[Try]:
+def attempt(request: pytest.FixtureRequest, password_file: Path) -> Try:
     """Send a name and a password from an address; gives the status."""
     console = ConsoleConfig(password_file=str(password_file))
     app = create_app(Program(Config(console=console)))
@@ -71,7 +71,7 @@ def attempt(request: pytest.FixtureRequest, password_file: Path) -> Iterator[Try
         # A page that needs nothing but to know who asks.
         return client.get("/nothing.json", headers=basic(name, password)).status_code
 
-    yield by_form if request.param == "form" else by_header
+    return by_form if request.param == "form" else by_header
 
 
 def from_address(client: FlaskClient, address: str) -> FlaskClient:
