@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from habitat_like.journal.journal import Journal
     from habitat_like.message.types import Registry
     from habitat_like.statistics import Collector
+    from habitat_like.statistics.status import Trouble
     from habitat_like.steering.access import Access
     from habitat_like.steering.drain import Drain
     from habitat_like.steering.reload import Reloaded
@@ -36,6 +37,10 @@ class Program(Protocol):
     @property
     def statistics(self) -> Collector | None:
         """The statistics that are kept."""
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What is wrong, as seen a moment ago, the worst first."""
 
 
 class Process(Program, Protocol):
