@@ -20,7 +20,7 @@ import msgspec
 
 from habitat_like.config.keys import ControlConfig, socket_mode
 from habitat_like.http.listener import listen_at
-from habitat_like.http.program import Process
+from habitat_like.http.process import Process
 from habitat_like.steering.drain import Drain
 from habitat_like.steering.reload import Reloaded
 from habitat_like.steering.switches import SteeringError
