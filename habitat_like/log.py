@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from habitat_like.config.keys import ConfigError, LogConfig
-from habitat_like.disk import DIRECTORY_MODE, make_file
+from habitat_like.disk import DIRECTORY_MODE, check_links, make_file
 
 ROOT = "habitat_like"
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
@@ -98,6 +98,7 @@ class _File(logging.handlers.WatchedFileHandler):
     """A file that is opened anew after logrotate has moved it away."""
 
     def _open(self) -> Any:
+        check_links(self.baseFilename)
         make_file(self.baseFilename)
         return super()._open()
 

@@ -215,6 +215,19 @@ def test_root_opens_no_database_behind_their_link(
     assert not target.exists()
 
 
+def test_root_logs_to_nothing_behind_their_link(
+    habitat: HabitatFactory, theirs: Path, precious: Path
+) -> None:
+    gateway = habitat(start=False)
+    their_link(theirs / "habitat.log", precious)
+    gateway.config["log"]["file"] = str(theirs / "habitat.log")
+    gateway.start(ready=False)
+    assert gateway.wait() == 2
+    assert "log.file" in gateway.log
+    assert "link of another user" in gateway.log
+    assert precious.read_text() == SECRET
+
+
 def test_the_lock_is_not_written_through_a_second_name(
     habitat: HabitatFactory, precious: Path
 ) -> None:
