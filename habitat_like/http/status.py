@@ -60,6 +60,8 @@ def status(site: Site) -> dict[str, Any]:
             "path": str(journal.path),
             "last_seq": journal.last_seq,
             "bytes": journal.size(),
+            "message_bytes": journal.message_bytes,
+            "max_bytes": program.config.journal.max_bytes,
             "disk_free": disk_free,
             "disk_size": disk_size,
         },

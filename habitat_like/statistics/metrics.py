@@ -143,6 +143,11 @@ class Collector:
         yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status["max_backlog"])
         yield gauge("journal_bytes", "The journal's size.", status["journal"]["bytes"])
         for key, text in (
+            ("message_bytes", "Bytes of the messages in the journal."),
+            ("max_bytes", "Bytes of messages over which archived ones go early."),
+        ):
+            yield gauge(f"journal_{key}", text, status["journal"][key])
+        for key, text in (
             ("free", "Bytes free on the journal's disk."),
             ("size", "Bytes of the journal's disk."),
         ):

@@ -16,6 +16,7 @@ RELOADABLE = frozenset(
         "gateway.max_headers",
         "gateway.max_body",
         "journal.max_backlog",
+        "journal.max_bytes",
         "journal.retention",
         "hisparc.station_list",
         "hisparc.minimum_year",

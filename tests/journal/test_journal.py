@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from habitat_like.journal import journal as journal_module
+from habitat_like.journal import pruning
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import JournalError, open_file
 from habitat_like.journal.journal import Entry, Journal, Row
@@ -149,7 +150,7 @@ def test_a_sink_that_is_no_longer_configured_holds_back_pruning(path: Path) -> N
 
 
 def test_prune_works_in_bounded_transactions(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "PRUNE_CHUNK", 7)
+    monkeypatch.setattr(pruning, "SLICE_ROWS", 7)
     clock = Clock()
     journal = Journal(path, clock=clock)
     journal.register("sink")
@@ -401,7 +402,7 @@ def test_a_large_log_is_reset_by_the_checkpoint(
 def test_what_was_written_survives_kill_9(path: Path) -> None:
     script = (
         "import sys, os, signal\n"
-        "from habitat_like.journal import Journal, Row\n"
+        "from habitat_like.journal.journal import Journal\n"
         "j = Journal(sys.argv[1])\n"
         "for n in range(100):\n"
         "    j.write([(str(n), b'%d' % n)])\n"

@@ -1,0 +1,170 @@
+"""Whether the journal's open files are still those that its path leads to.
+
+A deleted file lives on for who has it open, and all that is written to it is gone at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from habitat_like.journal.file import JournalError, LockFile
+from habitat_like.journal.rescue import Rescue
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks whether the path still leads to the open files.
+LOOK_EVERY = 0.5
+#: A file, whatever its name: device and inode.
+Identity = tuple[int, int]
+
+
+class OpenFile(NamedTuple):
+    """A file that this process has open: its descriptor and its path, None if it is deleted."""
+
+    fd: int
+    path: str | None
+
+
+def identity(path: str | Path) -> Identity | None:
+    """The file that the path leads to, None where there is none or it can't be reached."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def find_open(file: Identity) -> OpenFile | None:
+    """Where a file is now that this process has open; None where it is not open."""
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            status = link.stat()
+            if (status.st_dev, status.st_ino) == file:
+                return OpenFile(int(link.name), str(link.readlink()) if status.st_nlink else None)
+    return None
+
+
+class Presence:
+    """The files of an SQLite database as they were when it was opened.
+
+    ``path`` is the database's; its log and its index lie beside. Thread-safe.
+    """
+
+    _ENDS = ("", "-wal", "-shm")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files = {end: identity(f"{path}{end}") for end in self._ENDS}
+
+    def problem(self) -> str | None:
+        """What became of them, in words; None while all is well."""
+        for end, file in self._files.items():
+            found = identity(f"{self._path}{end}")
+            if found == file:
+                continue
+            name = f"{self._path}{end}"
+            place = find_open(file) if file is not None else None
+            if found is not None:
+                return f"{name} was replaced by another file"
+            if place is not None and place.path is not None:
+                return f"{name} was moved to {place.path}"
+            return f"{name} was deleted"
+        return None
+
+    @property
+    def database(self) -> Identity | None:
+        """The database's file."""
+        return self._files[""]
+
+
+class Custody:
+    """Watches over the files of the journal at ``path``, and its lock, while they are open.
+
+    Every method is thread-safe but ``keep`` and ``close``.
+    """
+
+    def __init__(self, path: Path, lock_file: LockFile) -> None:
+        self._path = path
+        self._presence = Presence(path)
+        #: What became of the files, in words; None while all is well. Nothing is stored meanwhile.
+        self.lost: str | None = None
+        #: Monotonic time of the next look that a commit has to make.
+        self.look_at = 0.0
+        # Guards what is above, and _locks: all that are held.
+        self._looking = threading.Lock()
+        self._locks = [lock_file]
+        self._rescue = Rescue(path)
+
+    def look(self) -> None:
+        """See whether the path still leads to the open files, and renew ``lost``."""
+        with self._looking:
+            self.look_at = time.monotonic() + LOOK_EVERY
+            problem = self._presence.problem()
+            if problem is None or self.lost is not None:
+                problem = self._lock_again() or problem
+            if problem is None:
+                self.lost = None
+            elif self.lost is None:
+                self.lost = (
+                    f"journal {self._path}: {problem} while the gateway runs: put it back, or"
+                    " restart the gateway"
+                )
+
+    def _lock_again(self) -> str | None:
+        """Have the lock where a gateway that starts looks for it; what keeps it from us."""
+        file = identity(f"{self._path}.lock")
+        if file in [lock.identity for lock in self._locks] or not self._path.parent.exists():
+            return None
+        try:
+            self._locks.append(LockFile(self._path))
+        except JournalError as error:
+            return f"its lock was deleted ({error})"
+        log.warning("the journal's lock is made anew", extra={"journal": str(self._path)})
+        return None
+
+    def keep(self, source: sqlite3.Connection, between: Callable[[], None]) -> None:
+        """Save what waits in files that are lost; delete that again when they are back.
+
+        ``source`` is the open journal; ``between`` is called now and then in what may take long.
+        Raises JournalError; the next call tries again.
+        """
+        if self.lost is None:
+            self._rescue.discard()
+        elif not self._rescue.is_made:
+            self._save(source, between)
+
+    def close(self, source: sqlite3.Connection) -> None:
+        """Save what waits in lost files, up to the last, and let go of the locks."""
+        try:
+            self.keep(source, lambda: None)
+            if self.lost is not None:
+                self._save(source, lambda: None)
+        except JournalError as error:
+            log.critical("what waits in the journal can't be saved", extra={"why": str(error)})
+        for lock in self._locks:
+            lock.close()
+
+    def _save(self, source: sqlite3.Connection, between: Callable[[], None]) -> None:
+        before = self._rescue.file
+        waiting = self._rescue.save(source, between)
+        if waiting and before is None:
+            extra = {"file": str(self._rescue.file), "messages": waiting}
+            log.warning("what waits in the journal is saved for the next start", extra=extra)
+
+
+def leave_open(connections: Iterable[sqlite3.Connection]) -> None:
+    """Leave connections open to the end of the process.
+
+    The last one to be closed deletes the log by its name, and what has that name now may be
+    somebody else's. SQLite can't be told not to, and the interpreter closes whatever it can find.
+    """
+    for connection in connections:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
