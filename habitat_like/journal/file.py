@@ -40,7 +40,7 @@ PRAGMA application_id={APPLICATION_ID};
 PRAGMA user_version={FORMAT};
 """
 #: What makes a file of each older format one of the next.
-_UPGRADES = {1: DeadLetters.UPGRADE, 2: _TALLY + "DELETE FROM tally;"}
+_UPGRADES = {1: DeadLetters.UPGRADE, 2: f"{_TALLY} DELETE FROM tally;"}  # noqa: S608
 
 
 class JournalError(Exception):

@@ -1,0 +1,121 @@
+"""Parts: the one place where the program is put together and taken down.
+
+``Program`` (a process with a socket) and the WSGI application build on it: what serves requests is
+the same in both, and so is what must be looked after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+
+from habitat_like import log
+from habitat_like.config.archive_uri import disk_places
+from habitat_like.config.file import unknown_environment
+from habitat_like.config.imports import make_importable
+from habitat_like.config.keys import Config
+from habitat_like.http.site import Site
+from habitat_like.journal.journal import Journal
+from habitat_like.main.housekeeping import Housekeeping
+from habitat_like.message.types import Registry, load_types
+from habitat_like.message_server import Server
+from habitat_like.networks.hisparc.upload import Uploads, read_stations
+from habitat_like.statistics import Collector
+from habitat_like.steering.access import Access
+from habitat_like.steering.switches import Steering
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two rounds of housekeeping, and where one left something to do.
+HOUSEKEEPING = 1.0
+BUSY_HOUSEKEEPING = 0.02
+
+
+class Parts:
+    """What takes messages in, keeps them and hands them on; it has no threads of its own.
+
+    ``config`` is the configuration in force and ``config_path`` where it was read. Made, built,
+    looked after and taken down by one thread.
+    """
+
+    def __init__(self, config: Config, config_path: str | None = None) -> None:
+        self.config = config
+        self.config_path = config_path
+        self.started = time.time()
+        self.registry = Registry()
+        #: Uploads of HiSPARC stations, None until ``hisparc.station_list`` is set.
+        self.hisparc: Uploads | None = None
+        #: What an operator can switch while it runs.
+        self.steering = Steering(config.journal.path)
+        #: Who may upload, and how much.
+        self.access = Access(config.access)
+        self.journal: Journal
+        self.server: Server
+        self.site: Site
+        self._statistics: Collector | None = None
+        self._housekeeping: Housekeeping | None = None
+
+    @property
+    def dead_letters(self) -> dict[str, int]:
+        """Dead letters by sink, as counted a moment ago."""
+        return {} if self._housekeeping is None else self._housekeeping.dead_letters
+
+    @property
+    def statistics(self) -> Collector | None:
+        """The statistics that are kept, None before they are."""
+        return self._statistics
+
+    def build(self, undo: contextlib.ExitStack) -> None:
+        """Make every part; ``undo`` takes down what there is, should something fail after it.
+
+        Raises ConfigError, SinkError, JournalError, ValueError and OSError.
+        """
+        config = self.config
+        log.configure(config.log)
+        for line in unknown_environment(os.environ):
+            logger.warning(line)
+        make_importable(self.config_path)
+        self.registry = Registry(load_types(config.types))
+        if config.hisparc.station_list:
+            self.hisparc = Uploads(config.hisparc, read_stations(config.hisparc))
+        self.steering.look()
+        self.journal = Journal(config.journal.path, sync=config.journal.sync)
+        undo.callback(self.journal.close)
+        self._housekeeping = Housekeeping(self.journal, self.beat)
+        self.server = Server(self)
+        undo.callback(self.server.shutdown, 0)
+        self.server.batch_done = self.steering.archive_batch
+        for path in config.sinks:
+            self.server.load(path)
+        self.site = self.make_site()
+        self._statistics = Collector(self.journal, self.site.metrics, disk_places(config))
+        undo.callback(self._statistics.stop, 1)
+        self.keep_house()
+
+    def make_site(self) -> Site:
+        """What requests can reach. Raises ValueError for an action that doesn't exist."""
+        return Site(self.server, self)
+
+    def beat(self) -> None:
+        """Called now and then by the thread that keeps house while it does something that takes."""
+
+    def keep_house(self) -> bool:
+        """One round of what has to be done every HOUSEKEEPING seconds.
+
+        Returns whether the next one is to come soon.
+        """
+        self.steering.look()
+        assert self._housekeeping is not None  # noqa: S101 (it is built)
+        return self._housekeeping.round(self.config.journal)
+
+    def stop_sinks(self, until: float) -> list[str]:
+        """Stop every sink at a batch boundary by ``until`` (monotonic); returns those left."""
+        return self.server.shutdown(max(until - time.monotonic(), 0))
+
+    def stop_statistics(self, until: float) -> list[str]:
+        """Stop the statistics by ``until``; after the sinks, which push until they stop."""
+        if self._statistics is None:
+            return []
+        return self._statistics.stop(until - time.monotonic())
