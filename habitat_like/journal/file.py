@@ -240,8 +240,10 @@ class LockFile:
             os.pwrite(self._fd, self._owner, 0)
 
     def close(self) -> None:
-        """Let go of the lock. The file stays: removing it would race with its next owner."""
-        self.release_reserve()
+        """Let go of the lock. The file stays: removing it would race with its next owner.
+
+        So does the reserve, for a start on a disk that others have filled meanwhile.
+        """
         os.close(self._fd)
 
 

@@ -143,6 +143,11 @@ class Journal:
         return self._custody.lost is not None
 
     @property
+    def is_tight(self) -> bool:
+        """Whether the disk is full, so that each slice of a prune needs a checkpoint before it."""
+        return self._room.is_tight
+
+    @property
     def message_bytes(self) -> int:
         """The bytes of all documents that are in the journal."""
         return self._room.bytes

@@ -13,6 +13,8 @@ from typing import NamedTuple
 #: Rows and bytes of documents that one transaction deletes at most, so that no commit waits long.
 SLICE_ROWS = 1000
 SLICE_BYTES = 4 * 1024 * 1024
+#: How many marks there are within the retention, about.
+MARKS = 16
 #: Before this time, in UNIX seconds (2026-01-01), no message of ours came in: the clock was wrong.
 EARLIEST = 1_767_225_600
 
@@ -78,6 +80,24 @@ def old_up_to(connection: sqlite3.Connection, last: int, oldest: float, now: flo
         (rows[-1][0], last, earliest, now),
     ).fetchone()
     return int(row[0]) if row is not None and row[1] < oldest else 0
+
+
+class Marks:
+    """How long messages have been there at least, whatever their times say. In memory alone."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[int, float]] = []
+
+    def set(self, last: int, now: float, retention: float) -> int:
+        """Note that ``last`` is there ``now``; up to which one all came ``retention`` s ago."""
+        earliest = EARLIEST if now >= EARLIEST else 0
+        # Without those that were made while the clock was wrong.
+        marks = [(seq, since) for seq, since in self._marks if earliest <= since <= now]
+        if not marks or now - marks[-1][1] >= retention / MARKS:
+            marks.append((last, now))
+        old = [seq for seq, since in marks if now - since > retention]
+        self._marks = marks[max(len(old) - 1, 0) :]
+        return old[-1] if old else 0
 
 
 def drop_oldest(connection: sqlite3.Connection, last: int, enough: int) -> Dropped:

@@ -60,11 +60,16 @@ class Room:
         #: On a full disk, how many bytes the file has room for; None while the disk has room.
         self.allowance: int | None = None
         self._tallied = self.bytes
-        # What is there now is known to be no younger than this, whatever its time says.
-        self._known = position()[0], clock()
+        self._marks = pruning.Marks()
+        self._marks.set(position()[0], clock(), 0)
         self._reserve = reserve_size(path)
         if not lock_file.hold_reserve(self._reserve):
             self.full = disk_full(path)
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether the disk is full, and little can be done between two checkpoints."""
+        return self.full is not None or self.allowance is not None
 
     def disk(self) -> tuple[int, int] | None:
         """The bytes that are free for us on the disk, and its size; None if unknown."""
@@ -104,6 +109,8 @@ class Room:
             enough = pruning.SLICE_BYTES
             if (over := self._over(max_bytes)) > 0:
                 last, enough = self._prunable(self._keeper), over
+            if self.is_tight:
+                enough = min(enough, self._reserve // 8)  # it takes as much of the log at first
             if last and (done := self._drop(last, enough)):
                 return done
             if self.bytes - self._tallied >= TALLY_EVERY:
@@ -122,7 +129,7 @@ class Room:
 
         Raises JournalError.
         """
-        if self.full is None and self.allowance is None:
+        if not self.is_tight:
             return
         with errors(self._path):
             free = pruning.free_bytes(self._keeper)
@@ -145,7 +152,7 @@ class Room:
         """Bytes that are to go early, and go where they are archived."""
         # Below the limit, so that a message in a hurry finds room.
         over = 0 if max_bytes is None else self.bytes - max_bytes + max_bytes // 16
-        if self.full is not None or self.allowance is not None:
+        if self.is_tight:
             over = max(over, 2 * self._reserve - pruning.free_bytes(self._keeper))
         return over
 
@@ -153,15 +160,9 @@ class Room:
         """Up to which message all came in over ``retention`` seconds ago; 0 where none did."""
         now = self._clock()
         last = self._prunable(self._keeper)
-        seq = pruning.old_up_to(self._keeper, last, int(now - retention), now)
-        if seq:
+        if seq := pruning.old_up_to(self._keeper, last, int(now - retention), now):
             return seq
-        known, since = self._known
-        earliest = pruning.EARLIEST if now >= pruning.EARLIEST else 0
-        is_old = now - since > retention
-        if is_old or not earliest <= since <= now:  # or else the clock was set meanwhile
-            self._known = self._position()[0], now
-        return min(known, last) if is_old and earliest <= since else 0
+        return min(self._marks.set(self._position()[0], now, retention), last)
 
     def _prunable(self, connection: sqlite3.Connection) -> int:
         """The last message that nobody needs any more."""

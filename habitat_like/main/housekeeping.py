@@ -45,14 +45,21 @@ class Housekeeping:
         self._try(journal.keep_reserve)
         self._try(journal.checkpoint)
         self._try(self._count)
+        more = self._prune(config)
+        return self._tell(journal.problem) or more
+
+    def _prune(self, config: JournalConfig) -> bool:
+        """Delete some slices; returns whether there may be more to delete."""
+        journal = self._journal
         end = time.monotonic() + PRUNE_FOR
-        more = True
-        while more and time.monotonic() < end:
+        while True:
             begin = time.monotonic()
-            more = self._try(lambda: journal.prune_slice(config.retention, config.max_bytes))
-            if more:
-                time.sleep(min(time.monotonic() - begin, PRUNE_PAUSE))
-        return more or self._tell(journal.problem)
+            if not self._try(lambda: journal.prune_slice(config.retention, config.max_bytes)):
+                return False
+            now = time.monotonic()
+            if journal.is_tight or now >= end:
+                return True
+            time.sleep(min(now - begin, PRUNE_PAUSE))
 
     def _count(self) -> int:
         self.dead_letters = self._journal.count_dead_letters()
