@@ -408,6 +408,8 @@ class Journal:
         self._custody.look()
         with self._writing:
             if self.is_lost:
+                with contextlib.suppress(sqlite3.Error):
+                    self._move_log()  # the log alone may be lost
                 self._custody.close(self._keeper)
                 leave_open((self._keeper, self._connection))
             else:

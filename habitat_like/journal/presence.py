@@ -108,8 +108,8 @@ class Custody:
         with self._looking:
             self.look_at = time.monotonic() + LOOK_EVERY
             problem = self._presence.problem()
-            if problem is None or self.lost is not None:
-                problem = self._lock_again() or problem
+            locked_out = self._lock_again()
+            problem = problem or locked_out
             if problem is None:
                 self.lost = None
             elif self.lost is None:
