@@ -13,6 +13,8 @@ from typing import NamedTuple
 #: Rows and bytes of documents that one transaction deletes at most, so that no commit waits long.
 SLICE_ROWS = 1000
 SLICE_BYTES = 4 * 1024 * 1024
+#: Rows that are looked at in one go for one with a right time.
+LOOK_ROWS = 100_000
 #: How many marks there are within the retention, about.
 MARKS = 16
 #: Before this time, in UNIX seconds (2026-01-01), no message of ours came in: the clock was wrong.
@@ -58,28 +60,40 @@ def passed(connection: sqlite3.Connection, last: int) -> int:
     return int(seq)
 
 
-def old_up_to(connection: sqlite3.Connection, last: int, oldest: float, now: float) -> int:
-    """Up to which message, and at most ``last``, all came in before ``oldest``; 0: none did.
+class Ages:
+    """Finds what came in before a time. Used by one thread; remembers how far it has looked."""
 
-    It looks at a slice, so more may be as old. ``now`` is the clock's present time.
-    """
-    # A clock that is wrong now tells nothing about the times that are noted.
-    earliest = EARLIEST if now >= EARLIEST else 0
-    rows = connection.execute(
-        "SELECT seq, time FROM message WHERE seq <= ? ORDER BY seq LIMIT ?", (last, SLICE_ROWS)
-    ).fetchall()
-    for seq, time in reversed(rows):
-        if earliest <= time < oldest:
-            return int(seq)
-    if not rows or earliest <= rows[0][1] <= now:
-        return 0
-    # These came in while the clock was wrong: the next right time says how old they are at least.
-    row = connection.execute(
-        "SELECT seq, time FROM message WHERE seq > ? AND seq <= ? AND time BETWEEN ? AND ?"
-        " ORDER BY seq LIMIT 1",
-        (rows[-1][0], last, earliest, now),
-    ).fetchone()
-    return int(row[0]) if row is not None and row[1] < oldest else 0
+    def __init__(self) -> None:
+        # Up to here, messages have times that can't be right.
+        self._wrong = 0
+
+    def old_up_to(
+        self, connection: sqlite3.Connection, last: int, oldest: float, now: float
+    ) -> int:
+        """Up to which message, ``last`` at most, all came in before ``oldest``; 0: none did.
+
+        It looks at a slice, so more may be as old. ``now`` is the clock's present time.
+        """
+        # A clock that is wrong now tells nothing about the times that are noted.
+        earliest = EARLIEST if now >= EARLIEST else 0
+        rows = connection.execute(
+            "SELECT seq, time FROM message WHERE seq <= ? ORDER BY seq LIMIT ?", (last, SLICE_ROWS)
+        ).fetchall()
+        if not rows or oldest <= rows[0][1] <= now:
+            return 0
+        for seq, time in reversed(rows):
+            if earliest <= time < oldest:
+                return int(seq)
+        # These came in while the clock was wrong: the next right time tells their least age.
+        begin = max(rows[-1][0], self._wrong)
+        end = min(begin + LOOK_ROWS, last)
+        row = connection.execute(
+            "SELECT seq, time FROM message WHERE seq > ? AND seq <= ? AND time BETWEEN ? AND ?"
+            " ORDER BY seq LIMIT 1",
+            (begin, end, earliest, now),
+        ).fetchone()
+        self._wrong = end if row is None else row[0] - 1
+        return int(row[0]) if row is not None and row[1] < oldest else 0
 
 
 class Marks:

@@ -60,6 +60,7 @@ class Room:
         #: On a full disk, how many bytes the file has room for; None while the disk has room.
         self.allowance: int | None = None
         self._tallied = self.bytes
+        self._ages = pruning.Ages()
         self._marks = pruning.Marks()
         self._marks.set(position()[0], clock(), 0)
         self._reserve = reserve_size(path)
@@ -160,7 +161,7 @@ class Room:
         """Up to which message all came in over ``retention`` seconds ago; 0 where none did."""
         now = self._clock()
         last = self._prunable(self._keeper)
-        if seq := pruning.old_up_to(self._keeper, last, int(now - retention), now):
+        if seq := self._ages.old_up_to(self._keeper, last, int(now - retention), now):
             return seq
         return min(self._marks.set(self._position()[0], now, retention), last)
 
