@@ -116,6 +116,21 @@ class Archive(Protocol):
         Returns at once, with an empty list when there are none.
         """
 
+    def tend(self) -> None:
+        """Do what is better done while nothing is to be stored. Returns soon."""
+
+    def gone(self) -> str | None:
+        """What became of it, and what to do, where only people can bring it back; else None.
+
+        Storing meanwhile might begin a new archive in the old one's place.
+        """
+
+    def begun_anew(self) -> str | None:
+        """Why what was stored earlier may not be in it, told once; None where all is.
+
+        Whoever has earlier documents still is to store them once more.
+        """
+
     def interrupt(self) -> None:
         """Make a call that hangs in another thread fail soon with ArchiveUnavailable.
 

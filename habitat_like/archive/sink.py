@@ -39,14 +39,17 @@ class ArchiveSink(JournalSink):
             rejected = self._store([entry.document for entry in entries])
         except ArchiveError as error:
             raise Retry(str(error)) from error
+        self._check_begun_anew()
         return [(entries[one.index], one.reason) for one in rejected]
 
     def idle(self) -> None:
         """Make the database at start, so that a wrong password is told before the first message."""
         try:
             self._prepare()
+            self.archive.tend()
         except ArchiveError as error:
             raise Retry(str(error)) from error
+        self._check_begun_anew()
 
     def interrupt(self) -> None:
         """Make a call that hangs fail."""
@@ -68,7 +71,16 @@ class ArchiveSink(JournalSink):
         finally:
             self.server.batch_done(len(documents), time.monotonic() - begin, problem)
 
+    def _check_begun_anew(self) -> None:
+        """Begin again with what the journal still holds, where earlier documents may be missing."""
+        why = self.archive.begun_anew()
+        if why is not None:
+            again = self.rewind()
+            raise Retry(f"{why}; {again} messages of the journal are archived once more")
+
     def _prepare(self) -> None:
+        if (why := self.archive.gone()) is not None:
+            raise ArchiveError(why)
         if not self._prepared:
             for warning in self.archive.prepare():
                 log.warning(warning)

@@ -11,15 +11,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from habitat_like.disk import DIRECTORY_MODE, FILE_MODE, SYNC_ERRORS, make_file, sync
+from habitat_like.disk import DIRECTORY_MODE, FILE_MODE, SYNC_ERRORS, WAL_KEPT, make_file, sync
 from habitat_like.journal.dead_letters import DeadLetters
 
 #: Kept in the file's user_version. 2: dead letters know their message's id. 3: the tally.
 FORMAT = 3
 #: "habl" in ASCII; tells this file from other SQLite files.
 APPLICATION_ID = 0x6861626C
-#: Bytes of the log's file that are kept when it starts over.
-WAL_KEPT = 64 * 1024 * 1024
 #: Bytes that are kept for a checkpoint and a prune on a full disk; of a small disk a sixteenth.
 RESERVE = 16 * 1024 * 1024
 #: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
@@ -251,13 +249,5 @@ def reserve_size(path: Path) -> int:
     """Bytes of the reserve for a journal at ``path``; 0 where the disk can't be asked."""
     try:
         return min(RESERVE, shutil.disk_usage(path.parent).total // 16)
-    except OSError:
-        return 0
-
-
-def file_size(path: Path) -> int:
-    """Bytes of a file, 0 where there is none."""
-    try:
-        return path.stat().st_size
     except OSError:
         return 0

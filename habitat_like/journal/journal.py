@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from habitat_like.disk import rewrite_log, sync
+from habitat_like.disk import file_size, leave_open, rewrite_log, sync
+from habitat_like.journal.custody import Custody
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import (
     BUSY_TIMEOUT,
@@ -28,10 +29,8 @@ from habitat_like.journal.file import (
     LockFile,
     connect,
     errors,
-    file_size,
     last_seq,
 )
-from habitat_like.journal.presence import Custody, leave_open
 from habitat_like.journal.rescue import take_in
 from habitat_like.journal.room import Room
 

@@ -97,7 +97,7 @@ def test_what_waits_is_saved_and_taken_in_by_the_next_start(
         letters.add("sink", [(3, row(2)[1], "forbidden")])
     lose(path)
     assert journal.look() is not None
-    with pytest.raises(JournalLost, match="deleted|replaced|moved"):
+    with pytest.raises(JournalLost, match=r"deleted|replaced|moved"):
         journal.write([row(99)])
     with pytest.raises(JournalLost):
         journal.probe()

@@ -370,9 +370,10 @@ def test_a_disk_that_others_filled_is_left_without_an_operator_once_there_is_roo
             keeper = Housekeeping(journal, lambda: None)
             journal.write(rows(0, 200))
             filler = fill(directory)
-            with pytest.raises(JournalDiskFull):
+            with contextlib.suppress(JournalDiskFull):
                 for number in range(1000, 100_000, 50):
                     journal.write(rows(number, 50, size=1000))
+            assert journal.problem is not None
             last = journal.last_seq
             for _ in range(3):
                 keeper.round(config)
