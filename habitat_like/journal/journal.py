@@ -308,8 +308,8 @@ class Journal:
         Only what every sink in the file has passed goes, and what is ``counted``; without any sink
         all that is old. Cursors of sinks that are no longer configured count as well: what such a
         sink has not seen is kept until its cursor is dropped. Near ``max_bytes`` the oldest go
-        early, and on a full disk as many as make room in the file. Returns how many went; 0 when
-        nothing is left to do. For one thread, as ``checkpoint``. Raises JournalError.
+        early, and on a full disk as many as make room in the file, counted or not. Returns how many
+        went; 0 when nothing is left to do. For one thread, as ``checkpoint``. Raises JournalError.
         """
         # Who looks into lost files later shall find all of it.
         return 0 if self.is_lost else self._room.prune_slice(retention, max_bytes)
@@ -317,7 +317,7 @@ class Journal:
     def make_room(self, size: int, max_bytes: int) -> None:
         """Delete archived messages until ``size`` bytes more are within ``max_bytes``.
 
-        It may be that too many still wait. Raises JournalError.
+        They go counted or not. It may be that too many still wait. Raises JournalError.
         """
         if not self.is_lost:
             self._room.make(size, max_bytes)

@@ -109,10 +109,10 @@ class Room:
             last = self._expired(retention)
             enough = pruning.SLICE_BYTES
             if (over := self._over(max_bytes)) > 0:
-                last, enough = self._prunable(self._keeper), over
+                last, enough = self._prunable(self._keeper, urgent=self.is_tight), over
             if self.is_tight:
                 enough = min(enough, self._reserve // 8)  # it takes as much of the log at first
-            if last and (done := self._drop(last, enough)):
+            if last and (done := self._drop(last, enough, urgent=self.is_tight)):
                 return done
             if self.bytes - self._tallied >= TALLY_EVERY:
                 with self._writing:
@@ -122,7 +122,7 @@ class Room:
     def make(self, size: int, max_bytes: int) -> None:
         """As ``Journal.make_room``."""
         while self.full is None and (short := self.bytes + size - max_bytes) > 0:
-            if not self._drop(self._position()[0], short):
+            if not self._drop(self._position()[0], short, urgent=True):
                 return
 
     def keep_reserve(self) -> None:
@@ -165,17 +165,17 @@ class Room:
             return seq
         return min(self._marks.set(self._position()[0], now, retention), last)
 
-    def _prunable(self, connection: sqlite3.Connection) -> int:
-        """The last message that nobody needs any more."""
+    def _prunable(self, connection: sqlite3.Connection, *, urgent: bool = False) -> int:
+        """The last message that nobody needs any more; where it is urgent, counted or not."""
         last_seq, counted = self._position()
         last = pruning.passed(connection, last_seq)
-        return last if counted is None else min(last, counted)
+        return last if counted is None or urgent else min(last, counted)
 
-    def _drop(self, last: int, enough: int) -> int:
+    def _drop(self, last: int, enough: int, *, urgent: bool) -> int:
         """Delete a slice of the oldest up to ``last``, and note what is left; returns how many."""
         execute = self._connection.execute
         with self._writing, self.noting_full(), errors(self._path):
-            last = min(last, self._prunable(self._connection))
+            last = min(last, self._prunable(self._connection, urgent=urgent))
             execute("BEGIN IMMEDIATE")
             try:
                 dropped = pruning.drop_oldest(self._connection, last, enough)
