@@ -386,10 +386,13 @@ class Journal:
             raise
 
     def _move_log(self) -> int:
-        """A passive checkpoint; returns the log's bytes, 0 when all of it is moved."""
+        """A passive checkpoint; returns the log's bytes, as they were when it began.
+
+        What is committed meanwhile isn't among them, and keeps the log from starting over.
+        """
         statement = "PRAGMA wal_checkpoint(PASSIVE)"
-        _, pages, moved = self._keeper.execute(statement).fetchone()
-        return 0 if moved == pages else int(pages) * self._page_size
+        _, pages, _ = self._keeper.execute(statement).fetchone()
+        return int(pages) * self._page_size
 
     def count_dead_letters(self) -> dict[str, int]:
         """How many dead letters each sink has. For one thread, as ``checkpoint``."""
