@@ -184,17 +184,6 @@ class CouchArchive:
             if documents or not changes.results:
                 return documents, position
 
-    def tend(self) -> None:
-        """Nothing: CouchDB looks after itself."""
-
-    def gone(self) -> str | None:
-        """None: a database that is away is told by whatever is asked of it."""
-        return None
-
-    def begun_anew(self) -> str | None:
-        """None: a database that is made anew holds what its backup is restored to."""
-        return None
-
     def interrupt(self) -> None:
         """Cut a request that another thread waits for; see ``Archive.interrupt``."""
         self._link.interrupt()

@@ -392,7 +392,7 @@ class Journal:
         """
         statement = "PRAGMA wal_checkpoint(PASSIVE)"
         _, pages, _ = self._keeper.execute(statement).fetchone()
-        return int(pages) * self._page_size
+        return int(pages * self._page_size)
 
     def count_dead_letters(self) -> dict[str, int]:
         """How many dead letters each sink has. For one thread, as ``checkpoint``."""

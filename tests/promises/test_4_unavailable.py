@@ -186,7 +186,7 @@ def test_4_bytes_that_wait_are_503_until_there_is_room(habitat: HabitatFactory) 
     good = gateway.config["archive"]["uri"]
     gateway.config["archive"]["uri"] = f"sqlite:{gateway.directory}/log/no-directory.sqlite"
     gateway.start()
-    taken = []
+    taken: list[int] = []
     reply = post(gateway, 0)
     while reply.status == 200:
         taken.append(len(taken))
