@@ -13,8 +13,10 @@ reads the log anew and moves all of it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shlex
 import sqlite3
 import threading
 import time
@@ -33,7 +35,12 @@ from habitat_like.config.keys import ArchiveConfig, ConfigError
 from habitat_like.disk import (
     DIRECTORY_MODE,
     SYNC_ERRORS,
+    WAL_KEPT,
+    Presence,
     check_links,
+    file_size,
+    find_open,
+    identity,
     make_file,
     open_in_place,
     rewrite_log,
@@ -107,6 +114,9 @@ class SqliteArchive:
         self._reader: sqlite3.Connection | None = None
         self._inode: sqlite_users.File | None = None
         self._checkpoint_at = 0.0
+        # Where a writer is open: the files that it has.
+        self._presence: Presence | None = None
+        self._anew: str | None = None
 
     @property
     def name(self) -> str:
@@ -136,10 +146,14 @@ class SqliteArchive:
                     rejected += self._insert(writer, entries)
                 except sqlite3.DataError:  # longer than SQLite takes (SQLITE_LIMIT_LENGTH)
                     return self._halve(documents)
-                if self._is_ours():
+                problem = self._problem()
+                if problem is None:
                     self._checkpoint(writer)
                     break
-                # The file was moved or deleted under us: what was written went with it.
+                # What was written went with the file, and is written again to the one that is
+                # there now. Where there is none, a new one would be in the way.
+                if identity(self._path) is None:
+                    raise ArchiveUnavailable(f"{self.name}: {problem}")
             else:
                 raise ArchiveUnavailable(f"{self.name}: something keeps deleting the file")
         return sorted(rejected, key=lambda one: one.index)
@@ -213,15 +227,44 @@ class SqliteArchive:
                 if connection is not None:
                     connection.interrupt()
 
+    def tend(self) -> None:
+        """See that the path still leads to the file, and move the log into it."""
+        with self._errors():
+            if self._writer is not None:
+                self._checkpoint(self._open_writer())
+
+    def gone(self) -> str | None:
+        """What became of a file that was moved or deleted, while nothing is in its place."""
+        if self._writer is None or self._presence is None or identity(self._path) is not None:
+            return None
+        with contextlib.suppress(sqlite3.Error):  # so that all is in the file, wherever that is
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        found = self._presence.database and find_open(self._presence.database)
+        advice = f"put it back, or restart the gateway to begin a new one at {self._path}"
+        if found and found.path is None:
+            # As a whole and not bit by bit: it is used as soon as it is there.
+            new = shlex.quote(f"{self._path}.new")
+            command = f"cp /proc/{os.getpid()}/fd/{found.fd} {new} && mv {new}"
+            advice = f"to save it, before anything else: {command} {shlex.quote(str(self._path))}"
+        return f"{self.name}: {self._presence.problem()}: {advice}"
+
+    def begun_anew(self) -> str | None:
+        """What became of the file that was open before this one."""
+        why, self._anew = self._anew, None
+        return why
+
     def close(self) -> None:
         """Close the file. The next call opens it again."""
+        problem = self._problem()
+        if problem is not None:
+            self._leave(problem)
         self._close(in_order=not sqlite_users.is_suspect(self._inode))
 
     def _close(self, *, in_order: bool) -> None:
         """``in_order``: with a checkpoint, which SQLite makes where a writer closes last."""
         with self._lock:
             writer, reader, inode = self._writer, self._reader, self._inode
-            self._writer = self._reader = self._inode = None
+            self._writer = self._reader = self._inode = self._presence = None
         for connection in (reader, writer) if in_order else (writer, reader):
             if connection is not None:
                 connection.close()
@@ -271,7 +314,7 @@ class SqliteArchive:
     def _open_writer(self) -> sqlite3.Connection:
         """The connection that writes, with file and tables made."""
         self._check_interrupted()
-        if self._writer is not None and self._is_ours():
+        if self._writer is not None and self._problem() is None:
             return self._writer
         self.close()
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
@@ -283,6 +326,7 @@ class SqliteArchive:
             self._patiently(lambda: writer.execute("PRAGMA journal_mode = WAL"))
             writer.execute("PRAGMA synchronous = FULL")
             writer.execute("PRAGMA wal_autocheckpoint = 0")
+            writer.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
             self._patiently(lambda: rewrite_log(writer, self._path))
             self._patiently(lambda: self._make_tables(writer))
             reader = self._connect("ro")
@@ -292,18 +336,39 @@ class SqliteArchive:
             raise
         with self._lock:
             self._writer, self._reader = writer, reader
-        self._inode = self._present_inode()
+        self._presence = Presence(self._path)
+        self._inode = self._presence.database
         if self._inode is not None:
             sqlite_users.enter(self._inode)
             sqlite_users.trust(self._inode)
         return writer
 
+    def _problem(self) -> str | None:
+        """What became of the files that the writer has open; None while all is well."""
+        return None if self._presence is None else self._presence.problem()
+
+    def _leave(self, problem: str) -> None:
+        """Let go of files to which the path leads no more, and leave alone what is there now."""
+        is_whole = False
+        with self._lock:
+            writer, presence = self._writer, self._presence
+        if writer is not None and presence is not None:
+            with contextlib.suppress(sqlite3.Error):  # the log alone may be gone
+                _, pages, moved = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                is_whole = pages == moved and presence.is_there()
+        if not is_whole:
+            self._anew = f"{self.name}: {problem}"
+        self._close(in_order=False)  # in order, it would delete a log by its name
+
     def _checkpoint(self, writer: sqlite3.Connection) -> None:
         """Move the log into the file, now and then."""
         now = time.monotonic()
         if now >= self._checkpoint_at:
-            _, pages, _ = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _, pages, moved = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             self._checkpoint_at = now + (CHECKPOINT_EVERY if pages < LOG_PAGES else 0)
+            if pages == moved and file_size(Path(f"{self._path}-wal")) > WAL_KEPT:
+                # A reader was long in its way. There is nothing in it any more that is needed.
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _check_alone(self) -> None:
         """Raise ArchiveUnavailable while somebody else has the file open."""
@@ -349,7 +414,7 @@ class SqliteArchive:
         """All rows of one statement, on the writer's connection if there is one."""
         with self._errors():
             self._check_interrupted()
-            if self._inode is not None and not self._is_ours():
+            if self._problem() is not None or not (self._inode is None or self._is_ours()):
                 self.close()  # moved or deleted, perhaps made anew
             self._check_trusted()
             connection = self._writer or self._reader or self._open_reader()

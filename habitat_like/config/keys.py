@@ -65,6 +65,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Text = "var/journal.sqlite"
     sync: Literal["full", "normal"] = "full"
     max_backlog: Annotated[Count, Reloadable] = 1_000_000
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**60), Reloadable] = 4 * 1024**3
     retention: Annotated[float, msgspec.Meta(ge=0, le=10_000_000_000), Reloadable] = 86400
 
 

@@ -164,7 +164,7 @@ class SCGIHandler:
             if isinstance(error, TooMany):
                 return to_reply(too_many(error).response())
             if isinstance(error, BacklogFull):
-                return to_reply(unavailable("the backlog is full"))
+                return to_reply(unavailable(str(error)))
         except Exception as second:  # an action's own refusal that can't be encoded
             error = second
         log.error("action failed", extra={"action": self.name}, exc_info=error)

@@ -51,8 +51,4 @@ class Site:
             return "the gateway is shutting down"
         if self.steering.closed is not None:
             return self.steering.closed.reason
-        if self.journal_problem is not None:
-            return self.journal_problem
-        if self.server.room <= 0:
-            return "the backlog is full"
-        return None
+        return self.journal_problem or self.program.journal.problem or self.server.problem()

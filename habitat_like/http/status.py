@@ -49,7 +49,13 @@ def status(site: Site) -> Status:
         backlog=journal.backlog,
         max_backlog=program.config.journal.max_backlog,
         journal=JournalStatus(
-            str(journal.path), journal.last_seq, journal.size(), disk_free, disk_size
+            path=str(journal.path),
+            last_seq=journal.last_seq,
+            bytes=journal.size(),
+            message_bytes=journal.message_bytes,
+            max_bytes=program.config.journal.max_bytes,
+            disk_free=disk_free,
+            disk_size=disk_size,
         ),
         archive=next((sinks[name] for name, sink in loaded.items() if sink.is_archive), None),
         sinks=sinks,

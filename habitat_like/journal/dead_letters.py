@@ -75,7 +75,7 @@ class DeadLetters:
             " VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET reason = excluded.reason, retry = 0",
             [
-                (sink, seq, now, reason, document, _message_id(document))
+                (sink, seq, now, reason, document, message_id(document))
                 for seq, document, reason in letters
             ],
         )
@@ -172,7 +172,8 @@ class DeadLetters:
         return max(changed, 0)
 
 
-def _message_id(document: bytes) -> str | None:
+def message_id(document: bytes) -> str | None:
+    """The id of a document of the journal; None for bytes that are none."""
     found = _ID.match(document)
     return found[1].decode("ascii", "replace") if found else None
 

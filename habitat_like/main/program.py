@@ -24,7 +24,7 @@ from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import ListenError
 from habitat_like.journal.file import JournalError
 from habitat_like.main.control import ControlServer
-from habitat_like.main.parts import HOUSEKEEPING, Parts
+from habitat_like.main.parts import BUSY_HOUSEKEEPING, HOUSEKEEPING, Parts
 from habitat_like.main.signals import DONE, FAILED, USAGE, SignalListener
 from habitat_like.main.systemd import SPARE_FILES, notify, raise_file_limit
 from habitat_like.message.types import Registry, load_types
@@ -116,15 +116,17 @@ class Program(Parts):
     def _run(self) -> None:
         # Takes a while to import, and the gateway's thread must not wait for it.
         importlib.import_module("prometheus_client")
+        more = False
         while not self._stop_asked:
+            pause = DRAIN_HOUSEKEEPING if self._drain else HOUSEKEEPING
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=DRAIN_HOUSEKEEPING if self._drain else HOUSEKEEPING)
+                self._wake.get(timeout=BUSY_HOUSEKEEPING if more else pause)
                 while True:
                     self._wake.get_nowait()
             if self._reload_asked:
                 self._reload_asked = False
                 self._reload_for_all()
-            self._housekeeping()
+            more = self._keep_all()
             if self._drain is not None and self._drain.is_over():
                 break
 
@@ -198,6 +200,7 @@ class Program(Parts):
         self.gateway.limits = config.gateway
         self.access.configure(config.access)
         self.server.set_max_backlog(config.journal.max_backlog)
+        self.server.set_max_bytes(config.journal.max_bytes)
         if self.hisparc is not None:
             self.hisparc.configure(config.hisparc, listed)
         elif config.hisparc.station_list:
@@ -346,10 +349,16 @@ class Program(Parts):
             return [str(error)]
         return []
 
-    def _housekeeping(self) -> None:
-        self.keep_house()
+    def _keep_all(self) -> bool:
+        """A round of housekeeping; returns whether the next one is to come soon."""
+        more = self.keep_house()
         if any(sink.stopping and not sink.alive for sink in self.server.sinks.values()):
             self._change_sinks()
+        self.beat()
+        return more
+
+    def beat(self) -> None:
+        """Feed the watchdog, unless the gateway's thread is stuck."""
         if time.monotonic() - self.gateway.beat < STUCK:
             notify("WATCHDOG=1")
 

@@ -31,7 +31,7 @@ from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import exchange
 from habitat_like.http.response import Refused, Reply, to_reply, unavailable
 from habitat_like.journal.file import JournalError
-from habitat_like.main.parts import HOUSEKEEPING, Parts
+from habitat_like.main.parts import BUSY_HOUSEKEEPING, HOUSEKEEPING, Parts
 from habitat_like.message_server import SinkError
 from habitat_like.threads import start_thread
 
@@ -259,8 +259,9 @@ class Standalone(Parts):
             self.journal.close()
 
     def _keep_house(self) -> None:
-        while not self._stopping.wait(HOUSEKEEPING):
-            self.keep_house()
+        more = False
+        while not self._stopping.wait(BUSY_HOUSEKEEPING if more else HOUSEKEEPING):
+            more = self.keep_house()
             with self._lock:
                 self._committer.probe()
 

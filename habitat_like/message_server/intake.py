@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from habitat_like.config.keys import Config
+from habitat_like.journal.file import JournalError
 from habitat_like.journal.journal import Journal, Row
 from habitat_like.message.message import Message
 
@@ -29,16 +30,23 @@ class Admission(Protocol):
         """Let in a message of ``callsign``, in upper case; raises where it is not let in."""
 
 
+_FULL = "the backlog is full (journal.{})"
+
+
 class BacklogFull(Exception):
-    """There are ``journal.max_backlog`` messages which the sinks have not taken yet."""
+    """The sinks have not taken ``journal.max_backlog`` messages, or ``journal.max_bytes`` of them.
+
+    The text says which, in one line.
+    """
 
 
 class _Local(threading.local):
     """What the running thread is at: ``rows`` are what its transaction collects."""
 
     rows: list[Row] | None = None
-    #: How many rows the transaction may collect.
+    #: How many rows the transaction may collect, and how many bytes of documents still.
     room = 0
+    space = 0
     #: Where access is restricted, the upload that is handled.
     admission: Admission | None = None
 
@@ -58,16 +66,32 @@ class Intake:
         self.batch_done: Callable[[int, float, str | None], None] = _nothing
         self._machine_code = msgspec.json.encode(config.gateway.machine_code)
         self._max_backlog = config.journal.max_backlog
+        self._max_bytes = config.journal.max_bytes
+        # The bytes of the smallest message that found no space; 0 once there is space for it.
+        self._refused = 0
         self._local = _Local()
 
     def set_max_backlog(self, messages: int) -> None:
         """Refuse messages once the sinks are this far behind."""
         self._max_backlog = messages
 
+    def set_max_bytes(self, size: int) -> None:
+        """Refuse messages once those that the sinks have not taken have this many bytes."""
+        self._max_bytes = size
+
     @property
     def room(self) -> int:
         """How many more messages there is room for; 0 or less when the backlog is full."""
         return self._max_backlog - self.journal.backlog
+
+    def problem(self) -> str | None:
+        """Why a message would be refused now, None when there is room for it."""
+        if self.room <= 0:
+            return _FULL.format("max_backlog")
+        if self._refused and self.journal.message_bytes + self._refused > self._max_bytes:
+            return _FULL.format("max_bytes")
+        self._refused = 0
+        return None
 
     def push_message(self, message: Message) -> str:
         """Take ``message`` in; returns its id.
@@ -85,12 +109,30 @@ class Intake:
             self.journal.write(rows)
             return identifier
         if len(rows) >= local.room:
-            raise BacklogFull(f"{self._max_backlog} messages wait for the archive")
+            raise BacklogFull(_FULL.format("max_backlog"))
+        row = message.document(self._machine_code)
+        size = len(row[1])
+        if size > local.space:
+            local.space = self._make_space(rows, size)
         if local.admission is not None:
             local.admission.admit(message.listener.callsign)
-        row = message.document(self._machine_code)
+        local.space -= size
         rows.append(row)
         return row[0]
+
+    def _make_space(self, rows: list[Row], size: int) -> int:
+        """Have archived messages go for ``size`` bytes more; returns the bytes there are.
+
+        Raises BacklogFull where there are fewer.
+        """
+        collected = sum(len(document) for _, document in rows)
+        with contextlib.suppress(JournalError):  # then nothing is stored either, which says why
+            self.journal.make_room(collected + size, self._max_bytes)
+        space = self._max_bytes - self.journal.message_bytes - collected
+        if size > space:
+            self._refused = min(self._refused or size, size)
+            raise BacklogFull(_FULL.format("max_bytes"))
+        return space
 
     def push_rows(self, rows: Iterable[Row]) -> None:
         """Put rows that another thread's transaction collected into this thread's transaction."""
@@ -117,6 +159,8 @@ class Intake:
         rows: list[Row] = []
         self._local.rows = rows
         self._local.room = self.room if bounded else sys.maxsize
+        space = self._max_bytes - self.journal.message_bytes
+        self._local.space = space if bounded else sys.maxsize
         try:
             yield rows
         finally:

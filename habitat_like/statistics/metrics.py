@@ -144,6 +144,12 @@ class Collector:
         yield gauge("journal_backlog", "Messages the sinks have not taken.", status.backlog)
         yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status.max_backlog)
         yield gauge("journal_bytes", "The journal's size.", status.journal.bytes)
+        yield gauge("journal_message_bytes", "Bytes of its messages.", status.journal.message_bytes)
+        yield gauge(
+            "journal_max_bytes",
+            "Those at which 503 begins, if they wait.",
+            status.journal.max_bytes,
+        )
         for key, text, bytes_ in (
             ("free", "Bytes free on the journal's disk.", status.journal.disk_free),
             ("size", "Bytes of the journal's disk.", status.journal.disk_size),

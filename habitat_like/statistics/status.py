@@ -47,11 +47,16 @@ class Messages(msgspec.Struct, frozen=True):
 
 
 class JournalStatus(msgspec.Struct, frozen=True):
-    """The journal: its file and the disk that it is on, in bytes."""
+    """The journal: its file and the disk that it is on, in bytes.
+
+    ``message_bytes`` are those of the messages in it, at most ``max_bytes``.
+    """
 
     path: str = ""
     last_seq: int = 0
     bytes: int = 0
+    message_bytes: int = 0
+    max_bytes: int = 0
     disk_free: int | None = None
     disk_size: int | None = None
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from habitat_like.journal import journal as journal_module
+from habitat_like.journal import pruning
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import JournalError, open_file
 from habitat_like.journal.journal import Entry, Journal, Row
@@ -149,7 +150,7 @@ def test_a_sink_that_is_no_longer_configured_holds_back_pruning(path: Path) -> N
 
 
 def test_prune_works_in_bounded_transactions(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "PRUNE_CHUNK", 7)
+    monkeypatch.setattr(pruning, "SLICE_ROWS", 7)
     clock = Clock()
     journal = Journal(path, clock=clock)
     journal.register("sink")
@@ -398,10 +399,32 @@ def test_a_large_log_is_reset_by_the_checkpoint(
     journal.close()
 
 
+def test_a_log_that_is_written_to_during_each_checkpoint_starts_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Busy(Journal):
+        """A commit comes at the end of each checkpoint that doesn't keep it out."""
+
+        def _move_log(self) -> int:
+            moved = super()._move_log()
+            if not self._writing.locked():
+                self.write([(str(self.last_seq), b"y")])
+            return moved
+
+    monkeypatch.setattr(journal_module, "WAL_LIMIT", 100_000)
+    monkeypatch.setattr(journal_module, "WAL_ROOM", 0)
+    journal = Busy(path)
+    for number in range(200):
+        journal.write([(f"n{number}", b"x" * 20_000)])
+        journal.checkpoint()
+    assert Path(f"{path}-wal").stat().st_size < 1_000_000
+    journal.close()
+
+
 def test_what_was_written_survives_kill_9(path: Path) -> None:
     script = (
         "import sys, os, signal\n"
-        "from habitat_like.journal import Journal, Row\n"
+        "from habitat_like.journal.journal import Journal\n"
         "j = Journal(sys.argv[1])\n"
         "for n in range(100):\n"
         "    j.write([(str(n), b'%d' % n)])\n"

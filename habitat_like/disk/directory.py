@@ -1,11 +1,8 @@
-"""Files: how they are made and replaced where others can write, too, and brought to the disk.
+"""Files: how they are made, read and replaced where others can write, too.
 
 A directory of another user's is a place where names can lead elsewhere from one step to the next:
 to a link, a pipe, a second name of somebody's file. So commands, which root may run, open the
 directory once, work on the names in it alone, and look at what they have opened, not at its name.
-
-The kernel takes pages whose fsync failed for clean, and no later fsync brings them to the disk
-(https://lwn.net/Articles/752063/).
 """
 
 from __future__ import annotations
@@ -14,53 +11,12 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
-import sqlite3
 import stat
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
-
-#: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
-SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
-_BLOCK = 1 << 20
-
-
-def rewrite_log(connection: sqlite3.Connection, path: Path, room: int = 0) -> None:
-    """Write the write-ahead log anew, byte for byte, and fsync it; make it ``room`` bytes long.
-
-    Raises OSError and sqlite3.Error.
-
-    After a failed fsync the kernel takes the pages for clean, so a log that is read well here may
-    not be on the disk, and no later fsync would bring it there. What is committed from now on must
-    not build on that.
-    """
-    connection.execute("BEGIN IMMEDIATE")  # keeps 'habitat journal' from writing to it meanwhile
-    try:
-        with contextlib.suppress(FileNotFoundError), open_in_place(Path(f"{path}-wal")) as log:
-            while block := log.read(_BLOCK):
-                log.seek(-len(block), os.SEEK_CUR)
-                log.write(block)
-            # Room for what comes: an fsync of what makes the file grow takes twice as long. Zeros
-            # are no frames of a log (https://www.sqlite.org/fileformat2.html#walformat).
-            if shutil.disk_usage(path.parent).free > 16 * room:
-                log.write(bytes(max(room - log.tell(), 0)))
-            log.flush()
-            os.fsync(log.fileno())
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def sync(path: Path) -> None:
-    """Bring a file or directory to the disk. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
 
 #: For the owner to write and the group to read; the umask may take more away.
 FILE_MODE = 0o640
