@@ -99,6 +99,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "connections" in facts:
         yield "connections", str(facts["connections"])
     yield from _journal(facts.get("journal"))
+    yield from _log(facts.get("log"))
     if isinstance(threads := facts.get("threads"), list):
         yield "threads", str(len(threads))
 
@@ -111,6 +112,13 @@ def _journal(journal: Any) -> Iterator[tuple[str, str]]:
         if journal.get("disk_size"):
             free, whole = journal["disk_free"], journal["disk_size"]
             yield "disk", f"{free / 1e9:.1f} GB free, {100 * free / whole:.0f} %"
+
+
+def _log(log: Any) -> Iterator[tuple[str, str]]:
+    """The log, where not all of it could be written."""
+    if isinstance(log, dict) and (log.get("lost") or log.get("problem")):
+        problem = f"; {log['problem']}" if log.get("problem") else ""
+        yield "log", f"{log.get('lost')} lines are lost{problem}"
 
 
 def _uploads(activity: Any) -> Iterator[tuple[str, str]]:

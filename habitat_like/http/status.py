@@ -6,7 +6,9 @@ import threading
 import time
 from typing import Any
 
-from habitat_like import __version__
+import msgspec
+
+from habitat_like import __version__, log
 from habitat_like.http.site import Site
 from habitat_like.message_server import JournalSink
 
@@ -67,6 +69,7 @@ def status(site: Site) -> dict[str, Any]:
         "sinks": sinks,
         "dead_letters": sum(program.dead_letters.values()),
         "statistics": statistics and statistics.status(),
+        "log": msgspec.structs.asdict(log.state()),
         "hisparc": uploads and uploads.activity.snapshot(now),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }

@@ -121,8 +121,9 @@ class Program:
         if left:
             # These threads can't be stopped, and the interpreter would wait for them.
             logger.error("threads did not stop in time", extra={"threads": ", ".join(left)})
-            logging.shutdown()
+            log.close()
             os._exit(FAILED)
+        log.close()
         return FAILED if self._failed else DONE
 
     def _run(self) -> None:
@@ -238,6 +239,7 @@ class Program:
     def _build(self) -> None:
         config = self.config
         log.configure(config.log)
+        log.capture()
         for line in unknown_environment(os.environ):
             logger.warning(line)
         make_importable(self.config_path)
@@ -382,7 +384,7 @@ class Program:
                 self.journal.prune(self.config.journal.retention)
         except JournalFailed as error:
             logger.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
-            logging.shutdown()
+            log.close()
             os._exit(FAILED)  # in order, the journal would be closed, and its log removed
         except JournalError as error:
             # The gateway tells the world when messages can't be stored; this will be tried again.
@@ -403,13 +405,16 @@ class Program:
     def _thread_failed(self, args: threading.ExceptHookArgs) -> None:
         """No half-dead process: whatever ends a thread by surprise ends the program in order."""
         name = args.thread.name if args.thread else "unknown"
-        self._fail(name, args.exc_value or args.exc_type())
-        self._ask_stop()
+        try:
+            self._fail(name, args.exc_value or args.exc_type())
+        finally:
+            self._ask_stop()
 
     def _fail(self, thread: str, error: BaseException) -> None:
-        logger.critical("a thread failed, stopping", extra={"failed": thread}, exc_info=error)
         self._failed = True
+        logger.critical("a thread failed, stopping", extra={"failed": thread}, exc_info=error)
 
     def _give_up(self, reason: str, code: int) -> int:
-        sys.stderr.write(f"habitat: {' '.join(reason.split())}\n")
+        log.close()
+        log.say(f"habitat: {' '.join(reason.split())}")
         return code

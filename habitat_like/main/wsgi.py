@@ -276,6 +276,7 @@ class Standalone:
         left = self.server.shutdown(STOP_TIMEOUT) + self.statistics.stop(STOP_TIMEOUT)
         if not left and not self._keeper.is_alive():
             self.journal.close()
+        logs.close()
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING):
@@ -285,7 +286,7 @@ class Standalone:
                 self.journal.prune(self.config.journal.retention)
             except JournalFailed as error:
                 log.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
-                logging.shutdown()
+                logs.close()
                 os._exit(1)  # in order, the journal would be closed, and its log removed
             except JournalError as error:  # a full disk; requests tell the world
                 log.debug("housekeeping put off", extra={"why": str(error)})

@@ -83,6 +83,7 @@ def find(facts: Facts) -> list[Trouble]:
         *_dead_letters(facts),
         *_slow(facts),
         *_statistics(facts),
+        *_log(facts),
     ]
     return sorted(found, key=lambda one: one.level != "error")
 
@@ -262,6 +263,16 @@ def _statistics(facts: Facts) -> Iterator[Trouble]:
         yield Trouble(
             "warning",
             f"The figures below are old: {state['behind']:,} messages are not counted yet.",
+        )
+
+
+def _log(facts: Facts) -> Iterator[Trouble]:
+    log = facts.status.get("log") or {}
+    if log.get("problem"):
+        yield Trouble(
+            "warning",
+            f"The log can't be written: {log['problem']}. Lines lost since the start:"
+            f" {log['lost']:,}. Look at log.file and its disk, or at what reads standard error.",
         )
 
 
