@@ -241,7 +241,9 @@ class Printed(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Log the lines that ``text`` completes."""
+        """Log the lines that ``text`` completes; as long as there is no log, pass it on."""
+        if _handler is None:
+            return int(self.behind.write(text))
         with self._lock:
             *lines, self._begun = (self._begun + text).split("\n")
             if len(self._begun) > MAX_LINE // 2:

@@ -29,11 +29,11 @@ OWN = """
 import sys
 from habitat_like.http import action
 
-@action(fast=True)
+@action(lane="fast")
 def fall(application, ip, args):
     raise ValueError("own " + "x" * 1000)
 
-@action(fast=True)
+@action(lane="fast")
 def talk(application, ip, args):
     print("a word on stdout", "x" * 1000)
     print("a word on stderr", "x" * 1000, file=sys.stderr, flush=True)
