@@ -19,7 +19,8 @@ def status(site: Site) -> dict[str, Any]:
     journal = program.journal
     now = time.time()
     sinks = {}
-    for path, sink in site.server.sinks.items():
+    loaded = site.server.sinks
+    for path, sink in loaded.items():
         if not isinstance(sink, JournalSink):
             continue
         state = sink.state
@@ -41,7 +42,7 @@ def status(site: Site) -> dict[str, Any]:
     disk_free, disk_size = journal.disk() or (None, None)
     uploads = getattr(program, "hisparc", None)
     statistics = program.statistics
-    archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
+    archive = next((sinks[name] for name, sink in loaded.items() if sink.is_archive), None)
     return {
         "version": __version__,
         "instance": program.config.gateway.machine_code,

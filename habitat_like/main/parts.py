@@ -12,7 +12,7 @@ import os
 import time
 
 from habitat_like import log
-from habitat_like.config.archive_uri import disk_places
+from habitat_like.archive import disk_places
 from habitat_like.config.file import unknown_environment
 from habitat_like.config.imports import make_importable
 from habitat_like.config.keys import Config
@@ -85,8 +85,8 @@ class Parts:
         self.server = Server(self)
         undo.callback(self.server.shutdown, 0)
         self.server.batch_done = self.steering.archive_batch
-        for path in config.sinks:
-            self.server.load(path)
+        for index, sink in enumerate(config.sinks):
+            self.server.load(sink, f"sinks[{index}]")
         self.site = self.make_site()
         self._statistics = Collector(self.journal, self.site.metrics, disk_places(config))
         undo.callback(self._statistics.stop, 1)
