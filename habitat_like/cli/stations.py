@@ -172,9 +172,11 @@ def silent(config_path: str | None, length: float, known: float, as_json: bool) 
     else:
         for station in found:
             name = f" ({station.name})" if station.name else ""
-            age = times.show_age(now - station.last_heard)
             heard = times.show(station.last_heard)
-            click.echo(printable(f"{station.callsign}{name} silent for {age}, since {heard}"))
+            lasts = f" for {times.show_age(now - station.last_heard)}, since {heard}"
+            if station.last_heard > now:
+                lasts = f"; last heard at {heard}, by a clock that was ahead"
+            click.echo(printable(f"{station.callsign}{name} silent{lasts}"))
     return int(bool(found))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
+from habitat_like import times
 from habitat_like.config.imports import import_path
 from habitat_like.http import scgi
 from habitat_like.http.response import JSON, OK, Refused, Response
@@ -113,8 +114,9 @@ class InsertApplication:
         Returns 200 OK, to be sent once the message is committed. Raises InvalidMessage with field
         and reason, BacklogFull, Denied and TooMany.
         """
-        registry = self.program.registry
-        self.server.push_message(registry.parse(_body(args), ip, int(self.clock())))
+        now = int(self.clock())
+        parse = self.program.registry.parse
+        self.server.push_message(parse(_body(args), ip, now, is_set=times.is_set(now)))
         return OK
 
     @action(lane="fast")
@@ -126,6 +128,7 @@ class InsertApplication:
         """
         registry = self.program.registry
         now = int(self.clock())
+        is_set = times.is_set(now)
         results: list[dict[str, Any]] = []
         accepted = 0
         denied = 0
@@ -136,7 +139,7 @@ class InsertApplication:
             raise InvalidMessage(f"body: {len(parts)} parts are too many for {len(body)} bytes")
         for part in parts:
             try:
-                message = registry.parse(part, ip, now)
+                message = registry.parse(part, ip, now, is_set=is_set)
                 results.append({"id": self.server.push_message(message)})
             except InvalidMessage as error:
                 results.append({"error": str(error)})

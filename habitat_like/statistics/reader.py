@@ -215,12 +215,17 @@ class Reader:
         return next(iter(self._select("s.callsign = :callsign", callsign=callsign)), None)
 
     def silent(self, seconds: float, known: float = 7 * DAY) -> tuple[Station, ...]:
-        """Stations not heard for over ``seconds``, but within ``known`` seconds; longest first."""
+        """Stations not heard for over ``seconds``, but within ``known`` seconds; longest first.
+
+        Last come those that were heard in the future only, by a clock that was ahead then.
+        """
         now = self._clock()
         return self._select(
-            "s.last_heard < :before AND s.last_heard >= :since ORDER BY s.last_heard, s.callsign",
+            "s.last_heard < :before AND s.last_heard >= :since OR s.last_heard > :latest"
+            " ORDER BY s.last_heard, s.callsign",
             before=now - seconds,
             since=now - known,
+            latest=now + MINUTE,
         )
 
     def new_stations(self, since: int, until: int) -> tuple[Station, ...]:
@@ -244,6 +249,14 @@ class Reader:
     def last_heard(self) -> int | None:
         """When the last message of any station came in, None if there never was one."""
         return self._number("SELECT coalesce(max(last_heard), 0) FROM station") or None
+
+    def heard_wrongly(self, earliest: float, latest: float) -> bool:
+        """Whether there are stations heard before ``earliest`` or after ``latest``."""
+        sql = (
+            "SELECT 1 FROM station WHERE last_heard < ?1 OR first_heard < ?1"
+            " OR last_heard > ?2 OR first_heard > ?2 LIMIT 1"
+        )
+        return bool(self._rows(sql, (earliest, latest)))
 
     def heard_since(self, when: float) -> int:
         """How many stations were heard at ``when`` or later."""

@@ -76,6 +76,7 @@ def find(facts: Facts) -> list[Trouble]:
     """All that is wrong, the worst first."""
     found = [
         *_refusing(facts),
+        *_clock(facts),
         *_sinks(facts),
         *_backlog(facts),
         *_silence(facts),
@@ -119,6 +120,15 @@ def _refusing(facts: Facts) -> Iterator[Trouble]:
             "error",
             f"Stations are told to come back later (503): {state}."
             " What was answered 200 before is safe.",
+        )
+
+
+def _clock(facts: Facts) -> Iterator[Trouble]:
+    if not times.is_set(facts.now):
+        yield Trouble(
+            "error",
+            f"This machine's clock is wrong: it shows {times.show(int(facts.now))}. Messages are"
+            " archived with the stations' own times, as suspicious. Set it (timedatectl).",
         )
 
 
