@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from habitat_like import times
+from habitat_like.archive.csv_form import guard
 from habitat_like.cli import options, output
 from habitat_like.cli.text import printable
 from habitat_like.message.message import InvalidMessage, Listener
@@ -24,7 +25,9 @@ from habitat_like.statistics.rows import Station
 
 NEVER = "-"
 #: What is sorted from A to Z where ``--order`` says nothing; the rest from the largest and newest.
-_TEXTS = ("callsign", "ip", "name", "location", "radio", "antenna")
+#: What a station chooses freely; and all that is sorted from A to Z.
+_FREE = ("name", "location", "radio", "antenna")
+_TEXTS = ("callsign", "ip", *_FREE)
 
 
 @click.group(epilog="Example: habitat stations silent --for 2h", no_args_is_help=False)
@@ -225,10 +228,13 @@ def _lines(station: Station, now: float) -> Iterator[tuple[str, str]]:
 
 def _print_csv(stations: Sequence[Station]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n")  # which makes nothing of None
     writer.writerow(SORTS)
     writer.writerows(
-        ["" if value is None else value for value in msgspec.structs.astuple(station)]
+        [
+            guard(value) if name in _FREE and value else value
+            for name, value in _plain(station).items()
+        ]
         for station in stations
     )
     # Bytes, as in the other forms for programs: UTF-8 whatever the locale says.

@@ -81,7 +81,7 @@ class Users:
 def read(path: Path) -> dict[str, str]:
     """The hash of each user. Raises UsersError, and OSError if the file can't be read."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UsersError(f"console.password_file: {path}: not UTF-8 text") from None
     found: dict[str, str] = {}
@@ -119,7 +119,7 @@ def write(path: Path, name: str, password: str | None) -> bool:
     Everything else in the file stays. The file is replaced as a whole, readable by its owner
     alone where it is new. Returns whether the user was there before. Raises OSError.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8-sig").splitlines() if path.exists() else []
     kept = [line for line in lines if line.strip().partition(":")[0] != name]
     known = len(kept) < len(lines)
     if password is not None:

@@ -6,6 +6,7 @@ built-in ones, and the configuration's ``gateway.actions`` names which of all ma
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +35,8 @@ SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
 #: The action that ``hisparc.station_list`` turns on.
 HISPARC_UPLOAD = "habitat_like.networks.hisparc.upload.upload"
+#: What some programs put before text in UTF-8 (RFC 8259 section 8.1 lets a reader pass over it).
+_BOM = codecs.BOM_UTF8
 _WHITESPACE = b" \t\r\n"
 
 
@@ -203,14 +206,16 @@ def _built_in() -> dict[str, ActionFunction]:
 
 def _body(args: Args | bytes | str | Mapping[str, Any]) -> bytes:
     if isinstance(args, Args):
-        return args.body
+        return args.body.removeprefix(_BOM)
     if isinstance(args, str):
         return args.encode()
-    return args if isinstance(args, bytes) else msgspec.json.encode(args)
+    return args.removeprefix(_BOM) if isinstance(args, bytes) else msgspec.json.encode(args)
 
 
 def _split(body: bytes) -> list[Any]:
     """The JSON texts in an array or in lines. Raises InvalidMessage."""
+    if _BOM in body:  # of files that were put together, each may begin with one
+        body = body.replace(b"\n" + _BOM, b"\n").removeprefix(_BOM)
     text = body.strip(_WHITESPACE)
     if not text:
         raise InvalidMessage("body: empty; expected a JSON array or one JSON object a line")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -45,8 +46,10 @@ _STATION = ", ".join(
     else f"s.{name}"
     for name in SORTS
 )
+# SQLite's LIKE knows upper and lower case of ASCII alone.
 _SEARCH = (
-    "(:search IS NULL OR s.callsign LIKE :search ESCAPE '\\' OR s.name LIKE :search ESCAPE '\\')"
+    "(:search IS NULL OR s.callsign LIKE :search ESCAPE '\\' OR s.name LIKE :search ESCAPE '\\'"
+    " OR folded(s.name) LIKE folded(:search) ESCAPE '\\')"
 )
 
 
@@ -67,6 +70,7 @@ class Reader:
         self._connection = open_file(self._path)
         with errors(self._path):
             self._connection.execute("PRAGMA query_only=1")
+            self._connection.create_function("folded", 1, _folded, deterministic=True)
 
     def __enter__(self) -> Reader:
         """The reader itself."""
@@ -395,6 +399,14 @@ class Reader:
 
 def _stations(rows: Iterable[tuple[Any, ...]]) -> tuple[Station, ...]:
     return tuple(Station(*row) for row in rows)
+
+
+def _folded(text: str | None) -> str | None:
+    """A text as it compares with others whatever their case and form; None where ASCII does."""
+    if text is None or text.isascii():
+        return text
+    folded = unicodedata.normalize("NFC", text).casefold().replace("i\u0307", "i")
+    return unicodedata.normalize("NFC", folded)
 
 
 def _pattern(search: str | None) -> str | None:
