@@ -2,10 +2,10 @@
 
 The file is to be read back without loss, by programs above all, and must do no harm in a
 spreadsheet, which takes what begins with ``= + - @`` for a formula. What a station chooses freely
-is in ``data`` alone, whose cell is JSON and begins with ``{``. What separates cells elsewhere than here (``;``
-where the comma is for decimals) is an escape of JSON's in it, so that no cell begins behind it. A
-callsign has letters, digits and ``/ _ -`` alone, which make no call of a function. Free text
-that is not JSON goes through ``guard``.
+is in ``data`` alone, whose cell is JSON and begins with ``{``. What separates cells elsewhere than
+here (``;`` where the comma is for decimals) is an escape of JSON's in it, so that no cell begins
+behind it. A callsign has letters, digits and ``/ _ -`` alone, which make no call of a function.
+Free text that is not JSON goes through ``guard``.
 """
 
 from __future__ import annotations

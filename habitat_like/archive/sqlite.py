@@ -358,6 +358,19 @@ class SqliteArchive:
                 if not (self._is_frozen and self._has_log()):
                     return rows
 
+    def _connect_reader(self) -> sqlite3.Connection:
+        reader: sqlite3.Connection | None = None
+        try:
+            reader = opened = self._connect("ro")
+            self._patiently(lambda: opened.execute("PRAGMA application_id").fetchone())
+        except sqlite3.OperationalError as error:
+            if reader is not None:
+                reader.close()
+            if _code(error) not in _NO_RIGHT:
+                raise
+            return self._open_frozen()
+        return reader
+
     def _has_log(self) -> bool:
         return Path(f"{self._path}-wal").exists()
 
@@ -388,15 +401,11 @@ class SqliteArchive:
         if inode is not None:  # before it is open: nobody may believe to be alone
             sqlite_users.enter(inode)
             self._inode = inode
-        reader = self._connect("ro")
         try:
-            self._patiently(lambda: reader.execute("PRAGMA application_id").fetchone())
-        except sqlite3.OperationalError as error:
-            reader.close()
-            if _code(error) not in _NO_RIGHT:
-                self.close()
-                raise
-            reader = self._open_frozen()
+            reader = self._connect_reader()
+        except BaseException:
+            self.close()
+            raise
         with self._lock:
             self._reader = reader
         try:
