@@ -15,11 +15,12 @@ from typing import Any
 
 import msgspec
 
-from habitat_like.archive import couch_design
+from habitat_like.archive import couch_design, couch_place
 from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, to_json
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.couch_connection import Refused, one_line
 from habitat_like.archive.couch_http import CouchLink
+from habitat_like.archive.couch_place import Refusal
 from habitat_like.archive.couch_uri import CouchUri, parse, with_password
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import ArchiveConfig
@@ -30,7 +31,7 @@ PAGE = 500
 #: Bytes of documents in one request at most, unless one document alone is larger.
 REQUEST_BYTES = 8 * 1024 * 1024
 
-#: A row's errors that the same document would meet again for ever.
+#: A row's errors that the same document would meet again, as long as the place stays as it is.
 _FOR_GOOD = frozenset(
     {
         "attachment_too_large",
@@ -100,11 +101,23 @@ class CouchArchive:
         A conflict means that the document is archived already. Refused for good are: what is not a
         JSON object with a usable ``_id``; what CouchDB or a validation function of the database
         forbids; what is too large. A request that is refused as a whole for its content (400, 413)
-        is halved until the documents at fault are alone. A lost database is made anew.
+        is halved until the documents at fault are alone. A lost database is made anew. What is
+        wrong with the place and not with the documents raises ArchiveUnavailable (``couch_place``).
         """
         entries, rejected = sort_out(documents)
+        refusals: list[Refusal] = []
         for run in _runs(entries):
-            rejected += self._send(run)
+            refusals += self._send(run)
+        if refusals:
+            try:
+                problem = couch_place.fault(self._link, refusals, len(entries) - len(refusals))
+            except Refused as refused:
+                raise self._link.explain(refused) from None
+            if problem is not None:
+                raise self._link.unavailable(problem)
+        for entry, why in refusals:
+            said = one_line(f"{why.error}: {why.reason}") if not why.status else str(why)
+            rejected += entry.rejected(f"CouchDB refused the document: {said}")
         return sorted(rejected, key=lambda one: one.index)
 
     def query(self, query: Query) -> Iterator[Document]:
@@ -194,7 +207,7 @@ class CouchArchive:
 
     # -- storing
 
-    def _send(self, entries: list[Entry]) -> list[Rejected]:
+    def _send(self, entries: list[Entry]) -> list[Refusal]:
         """Store the entries with one request, or two halves of it, and so on."""
         try:
             status, data = self._post(entries)
@@ -203,7 +216,7 @@ class CouchArchive:
             if not (refused.status == 413 or (refused.status == 400 and refused.error)):
                 raise self._link.explain(refused) from None
             if len(entries) == 1:
-                return entries[0].rejected(f"CouchDB refused the document: {refused}")
+                return [(entries[0], refused)]
             middle = len(entries) // 2
             return self._send(entries[:middle]) + self._send(entries[middle:])
         return self._judge(entries, status, data)
@@ -219,7 +232,7 @@ class CouchArchive:
         self.prepare()
         return self._link.request("post", "_bulk_docs", body=body)
 
-    def _judge(self, entries: list[Entry], status: int, data: bytes) -> list[Rejected]:
+    def _judge(self, entries: list[Entry], status: int, data: bytes) -> list[Refusal]:
         """Read the rows: raise ArchiveUnavailable unless each document is stored or refused."""
         link = self._link
         rows = link.read(list[_Row], data)
@@ -230,7 +243,7 @@ class CouchArchive:
                 f"answered {len(rows)} rows for {len(entries)} documents, or for others than were"
                 " sent: check what stands between it and the gateway"
             )
-        rejected: list[Rejected] = []
+        refusals: list[Refusal] = []
         failed: list[_Row] = []
         fresh = 0
         for entry in entries:
@@ -238,8 +251,8 @@ class CouchArchive:
             if row.error is None and row.ok is True:
                 fresh += 1
             elif row.error in _FOR_GOOD:
-                reason = one_line(f"{row.error}: {row.reason or ''}")
-                rejected += entry.rejected(f"CouchDB refused the document: {reason}")
+                # A row has no status of its own.
+                refusals.append((entry, Refused(0, row.error, str(row.reason or ""))))
             elif row.error != "conflict":
                 failed.append(row)
         if failed:
@@ -257,7 +270,7 @@ class CouchArchive:
             raise link.unavailable(
                 f"answered {status} instead of 201: check what stands between it and the gateway"
             )
-        return rejected
+        return refusals
 
     # -- reading
 

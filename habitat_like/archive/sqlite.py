@@ -70,6 +70,8 @@ _REASONS = {
     sqlite3.SQLITE_IOERR: "reading or writing the disk failed: look at the kernel's log",
 }
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+#: What SQLite says where its shared memory can't be made.
+_NO_RIGHT = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _BUSY_SLICE = 0.1  # seconds that SQLite itself waits for a lock before we look for interrupt()
 
 _T = TypeVar("_T")
@@ -113,6 +115,8 @@ class SqliteArchive:
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._inode: sqlite_users.File | None = None
+        # The reader takes the file for one that nobody changes; see _open_frozen.
+        self._is_frozen = False
         self._checkpoint_at = 0.0
         # Where a writer is open: the files that it has.
         self._presence: Presence | None = None
@@ -265,6 +269,7 @@ class SqliteArchive:
         with self._lock:
             writer, reader, inode = self._writer, self._reader, self._inode
             self._writer = self._reader = self._inode = self._presence = None
+            self._is_frozen = False
         for connection in (reader, writer) if in_order else (writer, reader):
             if connection is not None:
                 connection.close()
@@ -417,8 +422,49 @@ class SqliteArchive:
             if self._problem() is not None or not (self._inode is None or self._is_ours()):
                 self.close()  # moved or deleted, perhaps made anew
             self._check_trusted()
-            connection = self._writer or self._reader or self._open_reader()
-            return self._patiently(lambda: connection.execute(statement, arguments).fetchall())
+            while True:
+                if self._is_frozen and self._has_log():
+                    self.close()  # a gateway has begun to write
+                connection = self._writer or self._reader or self._open_reader()
+                rows = self._patiently(lambda: connection.execute(statement, arguments).fetchall())  # noqa: B023
+                if not (self._is_frozen and self._has_log()):
+                    return rows
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        reader: sqlite3.Connection | None = None
+        try:
+            reader = opened = self._connect("ro")
+            self._patiently(lambda: opened.execute("PRAGMA application_id").fetchone())
+        except sqlite3.OperationalError as error:
+            if reader is not None:
+                reader.close()
+            if _code(error) not in _NO_RIGHT:
+                raise
+            return self._open_frozen()
+        return reader
+
+    def _has_log(self) -> bool:
+        return Path(f"{self._path}-wal").exists()
+
+    def _open_frozen(self) -> sqlite3.Connection:
+        """A reader for who may write neither the file nor beside it, while nobody has it open.
+
+        SQLite makes its shared memory beside the file, and can't without that right. Without a
+        write-ahead log all there is is in the file, and nobody changes it: whoever will makes a
+        log first.
+        """
+        if not os.access(self._path, os.R_OK, effective_ids=True):
+            raise ArchiveUnavailable(
+                f"{self.name}: no permission to read it: ask its owner, or run this as the"
+                " gateway's user"
+            )
+        if self._has_log():
+            raise ArchiveUnavailable(
+                f"{self.name}: its newest messages are in {self._path}-wal, which can't be read"
+                " here: start the gateway, or run this as the gateway's user"
+            )
+        self._is_frozen = True
+        return self._connect("ro&immutable=1")
 
     def _open_reader(self) -> sqlite3.Connection:
         if not self._path.exists():
@@ -427,7 +473,11 @@ class SqliteArchive:
         if inode is not None:  # before it is open: nobody may believe to be alone
             sqlite_users.enter(inode)
             self._inode = inode
-        reader = self._connect("ro")
+        try:
+            reader = self._connect_reader()
+        except BaseException:
+            self.close()
+            raise
         with self._lock:
             self._reader = reader
         try:

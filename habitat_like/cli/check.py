@@ -7,6 +7,7 @@ import getpass
 import grp
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import click
 import yaml
 
 from habitat_like import config as configuration
-from habitat_like import passwords
+from habitat_like import passwords, times
 from habitat_like.archive import mask, open_archive
 from habitat_like.archive.base import ArchiveError
 from habitat_like.archive.schemes import archive_class
@@ -101,6 +102,17 @@ def check_environment(config: Config) -> Iterator[Finding]:
             yield Finding(CONFIG_ERROR, "archive.password_file", hint)
         elif open_to_all := rights.readable(path):
             yield Finding(WARNING, "archive.password_file", open_to_all)
+
+
+def check_clock(config: Config) -> Iterator[Finding]:
+    """Whether the machine's clock can be right."""
+    now = time.time()
+    if not times.is_set(now):
+        text = (
+            f"it shows {times.show(int(now))}, which is past; set it (timedatectl): until then"
+            " messages are archived with their stations' times, as suspicious"
+        )
+        yield Finding(ERROR, "clock", text)
 
 
 def check_code(config: Config) -> Iterator[Finding]:
@@ -242,6 +254,7 @@ def check_archive(config: Config) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_environment,
+    check_clock,
     check_code,
     check_stations,
     check_console,

@@ -108,11 +108,10 @@ def _raw_json(value: Any) -> str | None:
 
 @blueprint.app_template_filter("clock")
 def _clock(seconds: Any) -> str:
-    """UNIX seconds as local date and time, short."""
+    """UNIX seconds as local date and time, short, with the zone that was in force then."""
     if not isinstance(seconds, (int, float)):
         return "-"
-    shown = times.show(int(seconds))
-    return shown[:19].replace("T", " ")
+    return times.show_short(int(seconds))
 
 
 @blueprint.app_template_filter("words")
@@ -123,12 +122,6 @@ def _words(seconds: Any) -> str:
     except (ValueError, TypeError, OverflowError, OSError):
         return str(seconds)
     return f"{moment:%A} {moment.day} {moment:%B %Y, %H:%M:%S %Z}"
-
-
-@blueprint.app_template_global("zone")
-def _zone() -> str:
-    """The name of the gateway's time zone."""
-    return time.strftime("%Z")
 
 
 @blueprint.app_template_global("station_address")

@@ -104,7 +104,7 @@ def read(path: Path) -> dict[str, str]:
 def _parse(data: bytes, path: Path) -> dict[str, str]:
     """The hash of each user in what ``path`` holds. Raises UsersError."""
     try:
-        lines = data.decode("utf-8").splitlines()
+        lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UsersError(f"console.password_file: {path}: not UTF-8 text") from None
     found: dict[str, str] = {}
@@ -150,7 +150,7 @@ def write(
         text, before = "", None
         if directory.status(path.name) is not None:
             data, before = directory.read(path.name, LARGEST)
-            text = data.decode("utf-8")
+            text = data.decode("utf-8-sig")
         lines = text.splitlines()
         kept = [line for line in lines if line.strip().partition(":")[0] != name]
         known = len(kept) < len(lines)

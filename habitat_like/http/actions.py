@@ -6,6 +6,7 @@ built-in ones, and the configuration's ``gateway.actions`` names which of all ma
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
+from habitat_like import times
 from habitat_like.config.imports import import_path
 from habitat_like.http import scgi
 from habitat_like.http.response import JSON, OK, Refused, Response
@@ -33,6 +35,8 @@ SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
 #: The action that ``hisparc.station_list`` turns on.
 HISPARC_UPLOAD = "habitat_like.networks.hisparc.upload.upload"
+#: What some programs put before text in UTF-8 (RFC 8259 section 8.1 lets a reader pass over it).
+_BOM = codecs.BOM_UTF8
 _WHITESPACE = b" \t\r\n"
 
 
@@ -113,8 +117,9 @@ class InsertApplication:
         Returns 200 OK, to be sent once the message is committed. Raises InvalidMessage with field
         and reason, BacklogFull, Denied and TooMany.
         """
-        registry = self.program.registry
-        self.server.push_message(registry.parse(_body(args), ip, int(self.clock())))
+        now = int(self.clock())
+        parse = self.program.registry.parse
+        self.server.push_message(parse(_body(args), ip, now, is_set=times.is_set(now)))
         return OK
 
     @action(lane="fast")
@@ -126,6 +131,7 @@ class InsertApplication:
         """
         registry = self.program.registry
         now = int(self.clock())
+        is_set = times.is_set(now)
         results: list[dict[str, Any]] = []
         accepted = 0
         denied = 0
@@ -136,7 +142,7 @@ class InsertApplication:
             raise InvalidMessage(f"body: {len(parts)} parts are too many for {len(body)} bytes")
         for part in parts:
             try:
-                message = registry.parse(part, ip, now)
+                message = registry.parse(part, ip, now, is_set=is_set)
                 results.append({"id": self.server.push_message(message)})
             except InvalidMessage as error:
                 results.append({"error": str(error)})
@@ -200,14 +206,16 @@ def _built_in() -> dict[str, ActionFunction]:
 
 def _body(args: Args | bytes | str | Mapping[str, Any]) -> bytes:
     if isinstance(args, Args):
-        return args.body
+        return args.body.removeprefix(_BOM)
     if isinstance(args, str):
         return args.encode()
-    return args if isinstance(args, bytes) else msgspec.json.encode(args)
+    return args.removeprefix(_BOM) if isinstance(args, bytes) else msgspec.json.encode(args)
 
 
 def _split(body: bytes) -> list[Any]:
     """The JSON texts in an array or in lines. Raises InvalidMessage."""
+    if _BOM in body:  # of files that were put together, each may begin with one
+        body = body.replace(b"\n" + _BOM, b"\n").removeprefix(_BOM)
     text = body.strip(_WHITESPACE)
     if not text:
         raise InvalidMessage("body: empty; expected a JSON array or one JSON object a line")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 
+from habitat_like.config.addresses import plain
 from habitat_like.http import scgi
 from habitat_like.http.actions import Action, Args, Lane
 from habitat_like.http.response import (
@@ -97,6 +98,8 @@ class SCGIHandler:
         self.path = path.decode(scgi.ENCODING)
         if self.ip is None:
             self.ip = headers.get(b"REMOTE_ADDR", b"").decode(scgi.ENCODING)
+        if ":" in self.ip:
+            self.ip = plain(self.ip)
         self.body = self.request.body
 
     def check_scgi_environ(self) -> None:
@@ -196,5 +199,6 @@ def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
             raise Refused(413, f"body: over the limit of {limit} bytes once decompressed")
         if not member.eof:
             raise Refused(400, "body: the gzip data is cut off")
-        rest = member.unused_data
+        # Zeros may follow, as gzip itself and 'habitat import' take them; nothing else may.
+        rest = member.unused_data.lstrip(b"\0")
     raise Refused(400, f"body: more than {MAX_MEMBERS} gzip members")

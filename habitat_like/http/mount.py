@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from habitat_like.config.addresses import plain
 from habitat_like.http import scgi
 from habitat_like.http.connection import Visit
 from habitat_like.http.response import Response, to_reply, unavailable
@@ -156,6 +157,8 @@ class Mount:
         root = headers.get("SCRIPT_NAME", "").rstrip("/")
         secure = headers.get("HTTPS", "").lower() in ("on", "1")
         headers.pop("HTTP_CONTENT_LENGTH", None)
+        if "REMOTE_ADDR" in headers:
+            headers["REMOTE_ADDR"] = plain(headers["REMOTE_ADDR"])
         return {
             "SERVER_NAME": "localhost",
             "SERVER_PORT": "80",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 
-from habitat_like import __version__
+from habitat_like import __version__, log
 from habitat_like.http.site import Site
 from habitat_like.message_server import JournalSink
 from habitat_like.statistics.status import (
     READY,
     JournalStatus,
+    LogStatus,
     Maintenance,
     Messages,
     SinkStatus,
@@ -31,6 +32,7 @@ def status(site: Site) -> Status:
     disk_free, disk_size = journal.disk() or (None, None)
     uploads = getattr(program, "hisparc", None)
     statistics = program.statistics
+    logged = log.state()
     switches = site.steering.snapshot()
     maintenance = switches.pop("maintenance")
     return Status(
@@ -61,6 +63,7 @@ def status(site: Site) -> Status:
         sinks=sinks,
         dead_letters=sum(program.dead_letters.values()),
         statistics=None if statistics is None else statistics.status(),
+        log=LogStatus(logged.lost, logged.problem),
         hisparc=uploads and uploads.activity.snapshot(now),
         threads=tuple(sorted(thread.name for thread in threading.enumerate())),
     )

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
+from habitat_like import log
 from habitat_like.config.keys import JournalConfig
 from habitat_like.journal.file import JournalError, JournalFailed
 from habitat_like.journal.journal import Journal
@@ -71,7 +72,7 @@ class Housekeeping:
             return bool(step())
         except JournalFailed as error:
             logger.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
-            logging.shutdown()
+            log.close()
             os._exit(FAILED)
         except JournalError as error:
             logger.debug("housekeeping put off", extra={"why": str(error)})

@@ -83,6 +83,7 @@ class Program(Parts):
         """Run until told to stop; returns the exit code: 0 done, 1 failed, 2 configuration."""
         before = threading.excepthook, sys.getswitchinterval()
         threading.excepthook = self._thread_failed
+        log.capture()
         sys.setswitchinterval(SWITCH_INTERVAL)
         try:
             # Handlers first: a signal that comes while the parts are built must not be lost.
@@ -109,8 +110,9 @@ class Program(Parts):
         if left:
             # These threads can't be stopped, and the interpreter would wait for them.
             logger.error("threads did not stop in time", extra={"threads": ", ".join(left)})
-            logging.shutdown()
+            log.close()
             os._exit(FAILED)
+        log.close()
         return FAILED if self._failed else DONE
 
     def _run(self) -> None:
@@ -373,13 +375,16 @@ class Program(Parts):
     def _thread_failed(self, args: threading.ExceptHookArgs) -> None:
         """No half-dead process: whatever ends a thread by surprise ends the program in order."""
         name = args.thread.name if args.thread else "unknown"
-        self._fail(name, args.exc_value or args.exc_type())
-        self._ask_stop()
+        try:
+            self._fail(name, args.exc_value or args.exc_type())
+        finally:
+            self._ask_stop()
 
     def _fail(self, thread: str, error: BaseException) -> None:
-        logger.critical("a thread failed, stopping", extra={"failed": thread}, exc_info=error)
         self._failed = True
+        logger.critical("a thread failed, stopping", extra={"failed": thread}, exc_info=error)
 
     def _give_up(self, reason: str, code: int) -> int:
-        sys.stderr.write(f"habitat: {' '.join(reason.split())}\n")
+        log.close()
+        log.say(f"habitat: {' '.join(reason.split())}")
         return code

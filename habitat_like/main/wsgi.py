@@ -93,7 +93,7 @@ def read_settings(path: str) -> Settings:
     """The settings in an INI file of the HiSPARC datastore. Raises ConfigError."""
     parser = configparser.ConfigParser()
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8-sig") as file:
             parser.read_file(file)
         general = dict(parser["General"])
         own = dict(parser["Habitat"]) if parser.has_section("Habitat") else {}
@@ -257,6 +257,7 @@ class Standalone(Parts):
         left = self.stop_sinks(until) + self.stop_statistics(until)
         if not left and not self._keeper.is_alive():
             self.journal.close()
+        logs.close()
 
     def _keep_house(self) -> None:
         more = False

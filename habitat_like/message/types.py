@@ -15,7 +15,7 @@ import msgspec
 
 from habitat_like.config.imports import import_path
 from habitat_like.message.message import InvalidMessage, Listener, Message, check_type_name
-from habitat_like.times import MAX_TIME
+from habitat_like.times import FUTURE, MAX_TIME, show_day
 
 #: Beyond it an integer is an infinity to whoever reads numbers as doubles, as JavaScript does.
 _LARGE = int(sys.float_info.max)
@@ -140,11 +140,13 @@ class Registry:
         """The types' names."""
         return list(self._types)
 
-    def parse(self, body: bytes, ip: str | None, now: int) -> Message:
+    def parse(self, body: bytes, ip: str | None, now: int, *, is_set: bool = True) -> Message:
         """One message out of a station's JSON. Raises InvalidMessage with field and reason.
 
         ``now`` is the gateway's clock in UNIX seconds: it replaces ``time_uploaded``, and its
         difference from that corrects ``time_created``, as the station's clock need not be right.
+        Where the gateway's is not ``is_set``, both stay as the station sent them, and the message
+        is suspicious; so is one that tells of what is to come.
         """
         try:
             raw: Any = self._decode(body)
@@ -164,10 +166,15 @@ class Registry:
                 check(raw.data)
             except ValueError as error:  # an operator's own check need not know InvalidMessage
                 raise InvalidMessage(str(error)) from None
+        doubt = None
         corrected = created + now - uploaded
-        if not 0 <= corrected <= MAX_TIME:
-            corrected = 0 if corrected < 0 else MAX_TIME
-        message = Message(listener, type_name, corrected, now, raw.data, created)
+        if not is_set:
+            corrected, doubt = created, unset_clock(now)
+            now = uploaded
+        elif not 0 <= corrected <= now + FUTURE:
+            doubt = wrong_date(corrected)
+            corrected = min(max(corrected, 0), MAX_TIME)
+        message = Message(listener, type_name, corrected, now, raw.data, created, suspicious=doubt)
         # Five colons of the message's own keys. Colons in strings stand on both sides, unless one
         # is written as an escape; so equality means that no key was dropped and none stood twice.
         # An operator's own Struct may add keys (its defaults), which would upset the count.
@@ -198,6 +205,18 @@ class Registry:
         if isinstance(name, str) and name in SERVER_TYPES:
             return f"type: {name} {SERVER_TYPES[name]}"
         return f"type: must be one of {', '.join(self._types)}"
+
+
+def unset_clock(now: float) -> str:
+    """Why times of a message that came in at ``now`` by a clock that is not set are doubtful."""
+    return f"the gateway's clock was wrong ({show_day(now)}): the times are the station's own"
+
+
+def wrong_date(created: float) -> str:
+    """Why a message of ``created`` can't be right."""
+    if created < 0:
+        return "dated before 1970"
+    return f"dated {show_day(created)}, more than a day after it came in"
 
 
 def load_types(definitions: Mapping[str, str]) -> list[MessageType]:

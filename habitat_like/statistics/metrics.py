@@ -140,6 +140,7 @@ class Collector:
         yield counter("messages_written", "Messages written, repeats left out.", own.written)
         yield counter("request_timeouts", "Clients that took too long.", own.timeouts)
         yield counter("malformed_requests", "Requests that were not SCGI.", own.malformed)
+        yield counter("log_lost_lines", "Lines that are not in the log.", status.log.lost)
         yield gauge("connections", "Open connections.", status.connections)
         yield gauge("journal_backlog", "Messages the sinks have not taken.", status.backlog)
         yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status.max_backlog)

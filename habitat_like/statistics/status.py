@@ -89,6 +89,13 @@ class StatisticsStatus(msgspec.Struct, frozen=True):
     stations: dict[str, int] | None = None
 
 
+class LogStatus(msgspec.Struct, frozen=True):
+    """The log: lines that are not in it since the start, and why none can be written now."""
+
+    lost: int = 0
+    problem: str | None = None
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. What a gateway of another version doesn't tell has its default.
 
@@ -115,5 +122,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sinks: dict[str, SinkStatus] = {}
     dead_letters: int = 0
     statistics: StatisticsStatus | None = None
+    log: LogStatus = LogStatus()
     hisparc: dict[str, Any] | None = None
     threads: tuple[str, ...] = ()

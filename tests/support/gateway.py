@@ -60,7 +60,9 @@ class Habitat:
     ``config`` is written as YAML at every start, so a test may change it before ``restart``.
     ``socket_path`` is fixed. ``own`` is the text of a module of the operator's own, ``own``, beside
     the configuration. ``activated`` hands the process a listening socket as systemd does;
-    that socket lives on, and queues, while the process is down.
+    that socket lives on, and queues, while the process is down. ``output`` is a
+    descriptor that it writes to in place of its log, ``redirect`` what a shell does before it, such
+    as ``2>&-``.
     """
 
     def __init__(
@@ -103,6 +105,8 @@ class Habitat:
         self.process: subprocess.Popen[bytes] | None = None
         #: The exit codes of the processes before this one.
         self.exits: list[int] = []
+        self.redirect = ""
+        self.output: int | None = None
         self._listener: socket.socket | None = None
         if activated:
             self._listener = socket.socket(socket.AF_UNIX)
@@ -134,14 +138,17 @@ class Habitat:
         if self._listener is not None:
             inherited = (self._listener.fileno(),)
             serve = ["-c", _ACTIVATE, str(inherited[0]), *serve]
+        command = [sys.executable, *serve]
+        if self.redirect:
+            command = ["sh", "-c", f'exec "$@" {self.redirect}', "sh", *command]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *serve],
+                command,
                 cwd=self.directory,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log if self.output is None else self.output,
+                stderr=log if self.output is None else self.output,
                 pass_fds=inherited,
             )
         if ready:
