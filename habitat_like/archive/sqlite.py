@@ -322,6 +322,7 @@ class SqliteArchive:
         if self._writer is not None and self._problem() is None:
             return self._writer
         self.close()
+        check_links(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
         if sqlite_users.is_suspect(self._present_inode()):
             self._check_alone()

@@ -13,6 +13,7 @@ from pathlib import Path
 from scgi import systemd_socket
 
 from habitat_like.config.keys import ConfigError
+from habitat_like.disk import check_links
 
 #: Connections that may wait in the kernel; it caps this at net.core.somaxconn.
 BACKLOG = 4096
@@ -73,6 +74,7 @@ def listen_at(
     path = Path(path)
     key = f"{section}.socket"
     try:
+        check_links(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         _clear(path, key)
         return Listener(_bind(path, mode, group), path, inherited=False)

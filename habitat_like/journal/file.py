@@ -200,6 +200,7 @@ class LockFile:
     def __init__(self, path: Path) -> None:
         name = f"{path}.lock"
         try:
+            check_links(path)
             path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
             # Its content is replaced, so it must not be a link to another file.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -194,25 +194,40 @@ def test_the_shells_streams_are_written_to(archived: Habitat, tmp_path: Path) ->
         assert reader.communicate()[0].count(b"\n") == 1
 
 
-@pytest.mark.parametrize("name", ["journal.sqlite", "archive.sqlite"])
-def test_root_opens_no_database_behind_their_link(
-    habitat: HabitatFactory, theirs: Path, tmp_path: Path, name: str
+@pytest.mark.parametrize("kind", ["file", "directory"])
+@pytest.mark.parametrize("key", ["journal", "archive"])
+def test_root_makes_nothing_behind_their_link(
+    habitat: HabitatFactory, theirs: Path, tmp_path: Path, key: str, kind: str
 ) -> None:
-    """Where there is none yet, one would be made at the link's end."""
+    """Where there is no journal or archive yet, one would be made at the link's end."""
     gateway = habitat(start=False)
-    gateway.config["journal"]["path"] = str(theirs / "journal.sqlite")
-    gateway.config["archive"]["uri"] = f"sqlite:{theirs / 'archive.sqlite'}"
+    private = tmp_path / "private"
+    private.mkdir()
+    link = theirs / "link"
+    their_link(link, private / "made" if kind == "file" else private)
+    path = link if kind == "file" else link / "made"
+    if key == "journal":
+        gateway.config["journal"]["path"] = str(path)
+    else:
+        gateway.config["archive"]["uri"] = f"sqlite:{path}"
     gateway.write_config()
-    target = tmp_path / "made"
-    their_link(theirs / name, target)
-    if name == "archive.sqlite":
+    if key == "archive":  # the gateway would go on without it
         done = gateway.cli("import", "-", stdin='{"_id": "a", "time_created": 1}\n')
         assert "link of another user" in done.stderr
     else:
         gateway.start(ready=False)
         assert gateway.wait() == 1
         assert "link of another user" in gateway.log
-    assert not target.exists()
+    assert list(private.iterdir()) == []
+
+
+def test_root_makes_no_socket_behind_their_link(theirs: Path, tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    their_link(theirs / "link", private)
+    with pytest.raises(ListenError, match="link of another user"):
+        listen_at(theirs / "link" / "s", 0o660)
+    assert list(private.iterdir()) == []
 
 
 def test_root_logs_to_nothing_behind_their_link(
