@@ -35,6 +35,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: Count = 1024
     max_headers: Count = 65536
     max_body: Count = 1048576
+    max_message: Count = 262144
+    max_waiting: Count = 67108864
     shutdown_timeout: Seconds = 10
     machine_code: Text = msgspec.field(default_factory=lambda: os.uname().nodename)
     actions: tuple[Text, ...] = ("message", "messages")

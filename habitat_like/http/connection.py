@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from habitat_like.http import scgi
@@ -17,17 +18,28 @@ class Connection:
     """One client's connection, owned by the gateway's thread.
 
     ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``parser`` has what
-    came of a request that is not whole, ``handler`` a request that is on the slow lane; ``out`` is
-    what is left of a reply. ``abandoned``: it was answered while its action still ran, whose
-    outcome is then dropped. It is set by the gateway's thread and read by workers, which only
-    spares them work.
+    came of a request that is not whole, and ``held`` the bytes of room that are taken for its body;
+    ``handler`` is a request that is on the slow lane, ``out`` what is left of a reply.
+    ``abandoned``: it was answered while its action still ran, whose outcome is then dropped. It is
+    set by the gateway's thread and read by workers, which only spares them work.
     """
 
-    __slots__ = ("abandoned", "deadline", "draining", "fd", "handler", "out", "parser", "started")
+    __slots__ = (
+        "abandoned",
+        "deadline",
+        "draining",
+        "fd",
+        "handler",
+        "held",
+        "out",
+        "parser",
+        "started",
+    )
 
     def __init__(self, fd: int, started: float, deadline: float) -> None:
         self.fd = fd
         self.parser: scgi.RequestParser | None = None
+        self.held = 0
         self.started = started
         self.deadline = deadline
         self.out: memoryview | None = None
@@ -58,8 +70,12 @@ def send(fd: int, data: bytes | memoryview) -> int | None:
 
 
 class Visit(NamedTuple):
-    """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount."""
+    """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount.
+
+    The mount calls ``release`` once, when it has done with the request and its body.
+    """
 
     fd: int
     request: scgi.Request
     path: str
+    release: Callable[[], None] = lambda: None

@@ -54,6 +54,8 @@ def status(site: Site) -> dict[str, Any]:
             "written": site.metrics.written,
         },
         "connections": site.connections,
+        "waiting": site.bodies.waiting,
+        "max_waiting": site.limits.max_waiting,
         "backlog": journal.backlog,
         "max_backlog": program.config.journal.max_backlog,
         "journal": {

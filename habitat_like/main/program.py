@@ -206,7 +206,7 @@ class Program:
         restart = [key for key in changed if key not in RELOADABLE]
         changed = [key for key in changed if key in RELOADABLE]
         self.registry = registry
-        self.gateway.limits = config.gateway
+        self.gateway.change_limits(config.gateway)
         self.access.configure(config.access)
         self.server.set_max_backlog(config.journal.max_backlog)
         if self.hisparc is not None:

@@ -28,10 +28,10 @@ from habitat_like.http import scgi
 from habitat_like.http.actions import enabled_actions
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import exchange
-from habitat_like.http.response import Refused, Reply, to_reply, unavailable
+from habitat_like.http.response import Refused, Reply, crowded, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.journal.file import JournalError, JournalFailed
-from habitat_like.journal.journal import Journal
+from habitat_like.journal.journal import Journal, Row
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server import Server, SinkError
 from habitat_like.networks.hisparc.upload import Uploads, read_stations
@@ -189,6 +189,11 @@ def _refused(status: int, text: str) -> Reply:
     return to_reply(Refused(status, text).response())
 
 
+def _slowly(handler: SCGIHandler) -> Reply:
+    """The reply to a request that a gateway would give to its slow lane."""
+    return handler.handle_slow() if handler.hold() else to_reply(crowded().response())
+
+
 # -- what answers
 
 
@@ -255,8 +260,15 @@ class Standalone:
     def answer(self, request: scgi.Request) -> Reply:
         """Run the action, commit what it pushed, and only then give its reply."""
         handler = SCGIHandler(request, None, self._site)
-        with self.server.transaction() as rows:
-            reply = handler.handle() or handler.handle_slow()
+        try:
+            with self.server.transaction() as rows:
+                reply = handler.handle() or _slowly(handler)
+            return self._commit(rows, reply)
+        finally:
+            handler.release()
+
+    def _commit(self, rows: list[Row], reply: Reply) -> Reply:
+        """Make what the action pushed durable; the reply to give then."""
         if reply.status < 400 and rows:
             try:
                 self.journal.write(rows)

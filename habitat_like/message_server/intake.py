@@ -22,12 +22,18 @@ class BacklogFull(Exception):
     """There are ``journal.max_backlog`` messages which the sinks have not taken yet."""
 
 
+class MessageTooLarge(Exception):
+    """A message whose document has more bytes than ``gateway.max_message``."""
+
+
 class _Local(threading.local):
     """What the running thread is at: ``rows`` are what its transaction collects."""
 
     rows: list[Row] | None = None
     #: How many rows the transaction may collect.
     room = 0
+    #: How many bytes a document may have.
+    max_message = 0
     #: Where access is restricted, the upload that is handled.
     admission: Admission | None = None
 
@@ -45,11 +51,16 @@ class Intake:
         config: Config = program.config
         self._machine_code = msgspec.json.encode(config.gateway.machine_code)
         self._max_backlog = config.journal.max_backlog
+        self._max_message = config.gateway.max_message
         self._local = _Local()
 
     def set_max_backlog(self, messages: int) -> None:
         """Refuse messages once the sinks are this far behind."""
         self._max_backlog = messages
+
+    def set_max_message(self, size: int) -> None:
+        """Refuse messages whose document has more bytes than ``size``."""
+        self._max_message = size
 
     @property
     def room(self) -> int:
@@ -61,8 +72,8 @@ class Intake:
 
         Inside a ``transaction`` of this thread (the gateway's batch, a sink's batch) it is
         committed with that transaction; elsewhere it is durable when this returns. Raises
-        BacklogFull, JournalError when it could not be committed here, and during an upload whose
-        access is restricted what ``Admission.admit`` raises.
+        BacklogFull, MessageTooLarge, JournalError when it could not be committed here, and during
+        an upload whose access is restricted what ``Admission.admit`` raises.
         """
         local = self._local
         rows = local.rows
@@ -76,6 +87,11 @@ class Intake:
         if local.admission is not None:
             local.admission.admit(message.listener.callsign)
         row = message.document(self._machine_code)
+        if len(row[1]) > local.max_message:
+            raise MessageTooLarge(
+                f"message: {len(row[1])} bytes as a document, over the limit of"
+                f" {local.max_message} bytes"
+            )
         rows.append(row)
         return row[0]
 
@@ -99,11 +115,13 @@ class Intake:
         """Collect what this thread pushes; the caller commits the list that it is given.
 
         Not ``bounded``: a sink's own pushes, which are not refused when the backlog is full, since
-        refusing them would stop the sink that makes the backlog shrink.
+        refusing them would stop the sink that makes the backlog shrink, nor for their size, since
+        what they are made of was taken already.
         """
         rows: list[Row] = []
         self._local.rows = rows
         self._local.room = self.room if bounded else sys.maxsize
+        self._local.max_message = self._max_message if bounded else sys.maxsize
         try:
             yield rows
         finally:

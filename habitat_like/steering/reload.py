@@ -15,6 +15,8 @@ RELOADABLE = frozenset(
         "gateway.max_connections",
         "gateway.max_headers",
         "gateway.max_body",
+        "gateway.max_message",
+        "gateway.max_waiting",
         "journal.max_backlog",
         "journal.retention",
         "hisparc.station_list",
