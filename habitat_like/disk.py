@@ -1,4 +1,4 @@
-"""The write-ahead log of an SQLite file, and what a failed fsync means for it.
+"""SQLite files: their write-ahead log, what a failed fsync means for it, reads in bounded memory.
 
 The kernel takes pages whose fsync failed for clean, and no later fsync brings them to the disk
 (https://lwn.net/Articles/752063/).
@@ -11,9 +11,13 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 #: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
 SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
+#: Bytes of documents that one read gives at most, unless one alone is larger. Whoever takes them
+#: makes copies of all, and objects of some.
+READ_BYTES = 4 * 1024 * 1024
 _BLOCK = 1 << 20
 
 
@@ -65,3 +69,19 @@ def make_file(path: str | os.PathLike[str]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with contextlib.suppress(OSError):  # who opens it afterwards tells why it can't be had
         os.close(os.open(path, flags, FILE_MODE))
+
+
+def read_rows(cursor: sqlite3.Cursor, most: int = READ_BYTES) -> tuple[list[Any], bool]:
+    """The first rows of a statement, and whether these are all; the cursor is closed.
+
+    They end before the row with which their last column, a document, would have more than ``most``
+    bytes in all. One row comes in any case. Raises sqlite3.Error.
+    """
+    rows: list[Any] = []
+    with contextlib.closing(cursor):
+        for row in cursor:
+            most -= len(row[-1])
+            if most < 0 and rows:
+                return rows, False
+            rows.append(row)
+    return rows, True

@@ -29,9 +29,9 @@ from habitat_like.archive import sqlite_users
 from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.sqlite_tables import APPLICATION, INSERT, SCHEMA, VERSION, statements
-from habitat_like.disk import DIRECTORY_MODE, SYNC_ERRORS, make_file, rewrite_log
+from habitat_like.disk import DIRECTORY_MODE, SYNC_ERRORS, make_file, read_rows, rewrite_log
 
-#: Documents read in one statement by ``query`` and ``follow``.
+#: Documents read in one statement by ``query`` and ``follow`` at most; fewer where they are large.
 PAGE = 500
 
 #: Seconds between two checkpoints, and pages in the log over which one follows each batch: SQLite
@@ -141,7 +141,7 @@ class SqliteArchive:
             arguments = {**values, "size": size}
             if at is not None:
                 arguments |= {"time": at[0], "id": at[1]}
-            rows = self._read(pages[at is not None], arguments)
+            rows, whole = self._read(pages[at is not None], arguments)
             for *_, text in rows:
                 if not query.suspicious and self._is_suspicious(text):
                     continue
@@ -149,28 +149,28 @@ class SqliteArchive:
                 left = None if left is None else left - 1
                 if left == 0:
                     return
-            if len(rows) < size:
+            if whole and len(rows) < size:
                 return
             at = rows[-1][0], rows[-1][1]
             size = PAGE  # what is still wanted lies behind suspicious ones: read on in whole pages
 
     def get(self, identifier: str) -> Document | None:
         """The document with this ``_id``; see ``Archive.get``."""
-        rows = self._read("SELECT document FROM document WHERE id = :id", {"id": identifier})
+        rows, _ = self._read("SELECT document FROM document WHERE id = :id", {"id": identifier})
         return self._document(rows[0][0]) if rows else None
 
     def position(self) -> str:
         """The number of the document that came last, as text."""
-        rows = self._read("SELECT coalesce(max(arrival), 0) FROM document", {})
+        rows, _ = self._read("SELECT coalesce(max(arrival), 0), '' FROM document", {})
         return str(rows[0][0])
 
     def follow(self, position: str) -> tuple[list[Document], str]:
-        """Up to ``PAGE`` documents that came after ``position``; call again for more."""
+        """Some documents that came after ``position``; call again for more."""
         try:
             after = int(position)
         except ValueError:
             raise ArchiveError(f"{self.name}: {position!r} is no position of this feed") from None
-        rows = self._read(
+        rows, _ = self._read(
             "SELECT arrival, document FROM document"
             " WHERE arrival > :after ORDER BY arrival LIMIT :size",
             {"after": after, "size": PAGE},
@@ -317,15 +317,18 @@ class SqliteArchive:
 
     # -- reading
 
-    def _read(self, statement: str, arguments: dict[str, Any]) -> list[Any]:
-        """All rows of one statement, on the writer's connection if there is one."""
+    def _read(self, statement: str, arguments: dict[str, Any]) -> tuple[list[Any], bool]:
+        """Rows of one statement, as ``read_rows`` gives them.
+
+        On the writer's connection if there is one.
+        """
         with self._errors():
             self._check_interrupted()
             if self._inode is not None and not self._is_ours():
                 self.close()  # moved or deleted, perhaps made anew
             self._check_trusted()
             connection = self._writer or self._reader or self._open_reader()
-            return self._patiently(lambda: connection.execute(statement, arguments).fetchall())
+            return self._patiently(lambda: read_rows(connection.execute(statement, arguments)))
 
     def _open_reader(self) -> sqlite3.Connection:
         if not self._path.exists():
