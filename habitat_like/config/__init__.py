@@ -8,12 +8,30 @@ from habitat_like.config.file import (
     load,
     unknown_environment,
 )
-from habitat_like.config.keys import Config, ConfigError, keys
+from habitat_like.config.keys import (
+    AccessConfig,
+    ArchiveConfig,
+    Config,
+    ConfigError,
+    ConsoleConfig,
+    ControlConfig,
+    GatewayConfig,
+    JournalConfig,
+    LogConfig,
+    keys,
+)
 
 __all__ = [
     "DEFAULT_PATH",
+    "AccessConfig",
+    "ArchiveConfig",
     "Config",
     "ConfigError",
+    "ConsoleConfig",
+    "ControlConfig",
+    "GatewayConfig",
+    "JournalConfig",
+    "LogConfig",
     "effective",
     "environment_keys",
     "find",

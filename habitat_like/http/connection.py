@@ -6,12 +6,9 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from habitat_like.http import scgi
-
-if TYPE_CHECKING:
-    from habitat_like.http.handler import SCGIHandler
 
 
 class Connection:
@@ -19,21 +16,24 @@ class Connection:
 
     ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``parser`` has what
     came of a request that is not whole, and ``held`` the bytes of room that are taken for its body;
-    ``handler`` is a request that is on the slow lane, ``out`` what is left of a reply.
+    ``out`` is what is left of a reply. ``waiting``: its request is in the slow or the bulk lane,
+    for the action ``action``, from the address ``ip``.
     ``abandoned``: it was answered while its action still ran, whose outcome is then dropped. It is
     set by the gateway's thread and read by workers, which only spares them work.
     """
 
     __slots__ = (
         "abandoned",
+        "action",
         "deadline",
         "draining",
         "fd",
-        "handler",
         "held",
+        "ip",
         "out",
         "parser",
         "started",
+        "waiting",
     )
 
     def __init__(self, fd: int, started: float, deadline: float) -> None:
@@ -43,14 +43,30 @@ class Connection:
         self.started = started
         self.deadline = deadline
         self.out: memoryview | None = None
-        self.handler: SCGIHandler | None = None
+        self.action = "unknown"
+        self.ip: str | None = None
+        self.waiting = False
         self.draining = False
         self.abandoned = False
 
-    @property
-    def waiting(self) -> bool:
-        """Whether its request is on the slow lane."""
-        return self.handler is not None
+
+class Visit(NamedTuple):
+    """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount.
+
+    The mount calls ``release`` once, when it has done with the request and its body.
+    """
+
+    fd: int
+    request: scgi.Request
+    path: str
+    release: Callable[[], None] = lambda: None
+
+
+class Host(Protocol):
+    """What takes over whole requests with their connections; see Mount."""
+
+    def put(self, visit: Visit) -> bool:
+        """Take a request over; False, and nothing is taken, when too many wait already."""
 
 
 def finish_sending(fd: int) -> None:
@@ -67,15 +83,3 @@ def send(fd: int, data: bytes | memoryview) -> int | None:
         return 0
     except OSError:
         return None
-
-
-class Visit(NamedTuple):
-    """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount.
-
-    The mount calls ``release`` once, when it has done with the request and its body.
-    """
-
-    fd: int
-    request: scgi.Request
-    path: str
-    release: Callable[[], None] = lambda: None

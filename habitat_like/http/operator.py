@@ -23,9 +23,9 @@ def routes(site: Site) -> dict[str, Action]:
         "healthz": lambda *_: Response(),
         "readyz": lambda *_: readiness(site),
     }
-    found = {name: Action(name, call, READ, fast=True) for name, call in pages.items()}
+    found = {name: Action(name, call, READ, "fast") for name, call in pages.items()}
     # Until a console is mounted in its place.
-    found["console"] = Action("console", no_console, READ, fast=True, subpaths=True)
+    found["console"] = Action("console", no_console, READ, "fast", subpaths=True)
     return found
 
 

@@ -38,7 +38,7 @@ def status(site: Site) -> dict[str, Any]:
     problem = site.problem()
     disk_free, disk_size = journal.disk() or (None, None)
     uploads = getattr(program, "hisparc", None)
-    statistics = getattr(program, "statistics", None)
+    statistics = program.statistics
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
     return {
         "version": __version__,

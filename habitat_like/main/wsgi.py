@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import configparser
+import contextlib
 import logging
 import os
 import threading
@@ -22,30 +23,22 @@ import msgspec
 
 from habitat_like import config as configuration
 from habitat_like import log as logs
-from habitat_like.config.archive_uri import disk_places
 from habitat_like.config.keys import ArchiveConfig, Config, ConfigError, JournalConfig, LogConfig
 from habitat_like.http import scgi
 from habitat_like.http.actions import enabled_actions
+from habitat_like.http.batch import Committer
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import exchange
 from habitat_like.http.response import Refused, Reply, crowded, to_reply, unavailable
-from habitat_like.http.site import Site
-from habitat_like.journal.file import JournalError, JournalFailed
-from habitat_like.journal.journal import Journal, Row
-from habitat_like.message.types import Registry, load_types
-from habitat_like.message_server import Server, SinkError
-from habitat_like.networks.hisparc.upload import Uploads, read_stations
-from habitat_like.statistics import Collector
-from habitat_like.steering.access import Access
-from habitat_like.steering.switches import Steering
+from habitat_like.journal.file import JournalError
+from habitat_like.main.parts import HOUSEKEEPING, Parts
+from habitat_like.message_server import SinkError
 from habitat_like.threads import start_thread
 
 log = logging.getLogger(__name__)
 
 #: The action of a path that names none: the datastore has no other.
 DEFAULT_ACTION = "upload"
-#: Seconds between two rounds of housekeeping in a journal of our own.
-HOUSEKEEPING = 1.0
 #: Seconds that the sinks have to stop when the process ends.
 STOP_TIMEOUT = 5.0
 
@@ -57,10 +50,14 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class Settings(NamedTuple):
-    """What the INI file says: a gateway's ``socket``, or the configuration of our own."""
+    """What the INI file says: a gateway's ``socket``, or the configuration of our own.
+
+    ``config_path`` is the file of the configuration, None where the INI file is all there is.
+    """
 
     config: Config
     socket: str | None
+    config_path: str | None = None
 
 
 class Backend(Protocol):
@@ -117,7 +114,7 @@ def read_settings(path: str) -> Settings:
         station_list = _need(path, general, "station_list")
         hisparc = msgspec.structs.replace(config.hisparc, station_list=station_list)
         config = msgspec.structs.replace(config, hisparc=hisparc)
-    return Settings(config, own.get("socket"))
+    return Settings(config, own.get("socket"), own.get("config"))
 
 
 def _config(path: str, general: Mapping[str, str]) -> Config:
@@ -223,7 +220,7 @@ class Forwarder:
             return to_reply(unavailable("the gateway does not answer"))
 
 
-class Standalone:
+class Standalone(Parts):
     """A gateway without a socket: the journal, its sinks, and the actions, in this process.
 
     One process has the journal at a time. Raises ConfigError, SinkError, JournalError, ValueError,
@@ -231,76 +228,53 @@ class Standalone:
     """
 
     def __init__(self, settings: Settings) -> None:
-        config = self.config = settings.config
-        self.started = time.time()
-        self.dead_letters: dict[str, int] = {}
+        super().__init__(settings.config, settings.config_path)
         self._stopping = threading.Event()
-        logs.configure(config.log)
-        self.registry = Registry(load_types(config.types))
-        self.hisparc = Uploads(config.hisparc, read_stations(config.hisparc))
-        self.access = Access(config.access)
-        self.steering = Steering(config.journal.path)
-        self.steering.look()
-        self.journal = Journal(config.journal.path, sync=config.journal.sync)
-        try:
-            self.server = Server(self)
-            for path in config.sinks:
-                self.server.load(path)
-            self._site = Site(self.server, self)
-            places = disk_places(config)
-            self.statistics = Collector(self.journal, self._site.metrics, places)
-        except BaseException:
-            self.journal.close()
-            raise
-        self.server.start()
-        self.statistics.start()
-        self._keeper = start_thread("housekeeping", self._keep_house)
+        # Held while a batch is committed and counted: uWSGI may run several threads.
+        self._lock = threading.Lock()
+        with contextlib.ExitStack() as undo:
+            self.build(undo)
+            self._committer = Committer(self.site, _keep)
+            self.server.start()
+            if self.statistics is not None:
+                self.statistics.start()
+            self._keeper = start_thread("housekeeping", self._keep_house)
+            undo.pop_all()
+        self.site.stopping = False
         atexit.register(self.close)
 
     def answer(self, request: scgi.Request) -> Reply:
         """Run the action, commit what it pushed, and only then give its reply."""
-        handler = SCGIHandler(request, None, self._site)
+        handler = SCGIHandler(request, None, self.site)
         try:
             with self.server.transaction() as rows:
                 reply = handler.handle() or _slowly(handler)
-            return self._commit(rows, reply)
+            with self._lock:
+                return self._committer.answer_one(handler.name, reply, rows)
         finally:
             handler.release()
-
-    def _commit(self, rows: list[Row], reply: Reply) -> Reply:
-        """Make what the action pushed durable; the reply to give then."""
-        if reply.status < 400 and rows:
-            try:
-                self.journal.write(rows)
-            except JournalError as error:
-                log.error("no message can be stored: answering 503", extra={"why": str(error)})
-                reply = to_reply(unavailable("the message could not be stored"))
-        if reply.settled is not None:
-            reply.settled(True)
-        return reply
 
     def close(self) -> None:
         """Stop the sinks at a batch boundary, join every thread, close the journal."""
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self.site.stopping = True
+        until = time.monotonic() + STOP_TIMEOUT
         self._keeper.join(STOP_TIMEOUT)
-        left = self.server.shutdown(STOP_TIMEOUT) + self.statistics.stop(STOP_TIMEOUT)
+        left = self.stop_sinks(until) + self.stop_statistics(until)
         if not left and not self._keeper.is_alive():
             self.journal.close()
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING):
-            self.steering.look()
-            try:
-                self.journal.checkpoint()
-                self.journal.prune(self.config.journal.retention)
-            except JournalFailed as error:
-                log.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
-                logging.shutdown()
-                os._exit(1)  # in order, the journal would be closed, and its log removed
-            except JournalError as error:  # a full disk; requests tell the world
-                log.debug("housekeeping put off", extra={"why": str(error)})
+            self.keep_house()
+            with self._lock:
+                self._committer.probe()
+
+
+def _keep(fd: int, data: bytes) -> None:
+    """There is no connection of ours to send to."""
 
 
 # Guards the backends; held while one is made, so that there is one for each file and process.

@@ -8,11 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from habitat_like.config.imports import import_path
 from habitat_like.journal.file import JournalError
-from habitat_like.message_server.intake import Intake
+from habitat_like.message_server.intake import Intake, Program
 from habitat_like.message_server.sinks import JournalSink, Sink
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,7 @@ class Server(Intake):
     ``program`` is as for Intake. Every method is thread-safe.
     """
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Program) -> None:
         super().__init__(program)
         # Held while a sink is loaded, started or stopped, which can take seconds. Whoever only
         # looks needs no lock: _sinks is never changed but replaced.

@@ -119,10 +119,10 @@ def read_stations(config: HisparcConfig) -> dict[int, stations.Station]:
     return stations.load(config.station_list) if config.station_list else {}
 
 
-@action(bulk=True)
+@action(lane="bulk")
 def upload(application: InsertApplication, ip: str | None, args: Args) -> Response:
     """Take a station's upload; see ``Uploads.take``."""
-    uploads: Uploads = application.program.hisparc
+    uploads: Uploads = application.program.hisparc  # type: ignore[attr-defined]
     return uploads.take(args.body, ip, application.clock(), application.server.push_message)
 
 
