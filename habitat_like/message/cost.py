@@ -10,7 +10,7 @@ from __future__ import annotations
 from habitat_like.message.message import InvalidMessage
 
 #: Texts of so many bytes cost little whatever is in them, and are not looked at.
-FREE = 2048
+FREE = 4096
 #: Digits of one number. A double has 309 of them before its point at most.
 MAX_DIGITS = 400
 #: Keys of all objects in one message.
@@ -35,12 +35,13 @@ def refuse_costly(text: bytes) -> None:
         # Without escapes each quote begins or ends a string. Pairs of backslashes first: the
         # quote behind one is none that is escaped.
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    strings = text.count(b'"') // 2
-    if strings > MAX_VALUES:
-        raise InvalidMessage(f"body: more than {MAX_VALUES} strings in one message")
-    outside = b"".join(text.split(b'"')[::2]) if strings else text
+    parts = text.split(b'"', 2 * MAX_VALUES + 1)
+    strings = len(parts) // 2
+    outside = b"".join(parts[: 2 * MAX_VALUES + 1 : 2])
     if outside.count(b":") > MAX_KEYS:
         raise InvalidMessage(f"body: more than {MAX_KEYS} keys in one message")
+    if strings > MAX_VALUES:
+        raise InvalidMessage(f"body: more than {MAX_VALUES} strings in one message")
     if outside.count(b",") > MAX_VALUES:
         raise InvalidMessage(f"body: more than {MAX_VALUES} values in one message")
     if len(outside) > MAX_DIGITS and _LONG_NUMBER in outside.translate(_AS_ZEROS):
