@@ -10,7 +10,7 @@ about couchdb-python, is in ``couch_http``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,9 @@ from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, t
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.couch_connection import Refused, TooLarge, one_line
 from habitat_like.archive.couch_http import CouchLink
-from habitat_like.config.archive_uri import ArchiveUri
+from habitat_like.archive.couch_uri import CouchUri, parse, with_password
+from habitat_like.config.archive_uri import mask
+from habitat_like.config.keys import ArchiveConfig
 
 #: Documents asked for in one request by ``query`` and ``follow`` at most, and the bytes that an
 #: answer may have: a larger one is given up, and half of the documents asked for, down to one.
@@ -49,12 +51,34 @@ _FOR_GOOD = frozenset(
 class CouchArchive:
     """An ``Archive`` in the CouchDB database at ``uri``.
 
-    ``timeout`` is in seconds, for each socket operation; see ``CouchLink``. Any number of
+    ``timeout`` is in seconds, for each socket operation; see ``CouchLink``. ``views`` are the names
+    of those that ``prepare`` makes. Any number of
     gateways may write to one database. One thread at a time, except ``interrupt``.
     """
 
-    def __init__(self, uri: ArchiveUri, timeout: float = 30) -> None:
+    @classmethod
+    def from_config(cls, config: ArchiveConfig) -> CouchArchive:
+        """The archive that the configuration names; see ``ArchiveClass``."""
+        uri = with_password(parse(config), config)
+        return cls(uri, timeout=config.timeout, views=config.views)
+
+    @staticmethod
+    def check(config: ArchiveConfig) -> None:
+        """See ``ArchiveClass``."""
+        parse(config)
+
+    @staticmethod
+    def mask(uri: str) -> str:
+        """See ``ArchiveClass``."""
+        return mask(uri)
+
+    @staticmethod
+    def file(config: ArchiveConfig) -> None:
+        """It has no file here."""
+
+    def __init__(self, uri: CouchUri, timeout: float = 30, views: Collection[str] = ()) -> None:
         """Remember where the archive is; no I/O."""
+        self._views = views
         self._link = CouchLink(uri, timeout)
 
     @property
@@ -70,7 +94,7 @@ class CouchArchive:
         make one.
         """
         couch_design.make_database(self._link)
-        return couch_design.sync(self._link)
+        return couch_design.sync(self._link, self._views)
 
     def store(self, documents: Sequence[bytes]) -> list[Rejected]:
         """Store the batch with as few ``_bulk_docs`` as its size allows; see ``Archive.store``.

@@ -22,6 +22,8 @@ class ArchiveSink(JournalSink):
     that was not known to be stored is stored again, which the ids make harmless.
     """
 
+    is_archive = True
+
     def __init__(self, server: Intake) -> None:
         super().__init__(server)
         config = server.program.config.archive

@@ -6,6 +6,7 @@ from habitat_like.config.file import (
     environment_keys,
     find,
     load,
+    origin,
     unknown_environment,
 )
 from habitat_like.config.keys import (
@@ -37,5 +38,6 @@ __all__ = [
     "find",
     "keys",
     "load",
+    "origin",
     "unknown_environment",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -15,9 +16,8 @@ from concurrent.futures import Future
 
 import msgspec
 
-from habitat_like import __version__, log
-from habitat_like.config.archive_uri import mask
-from habitat_like.config.file import load
+from habitat_like import __version__, archive, log
+from habitat_like.config.file import load, origin
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.http import SCGIApplication
 from habitat_like.http.actions import enabled_actions, find_actions
@@ -89,7 +89,10 @@ class Program(Parts):
             with SignalListener(self._ask_stop, self._ask_reload):
                 try:
                     self._start()
-                except (ConfigError, SinkError, ValueError) as error:
+                except ConfigError as error:
+                    where = origin(error.key, self.config_path)
+                    return self._give_up(str(error.at(where)), USAGE)
+                except (SinkError, ValueError) as error:
                     return self._give_up(str(error), USAGE)
                 except (JournalError, ListenError, OSError, RuntimeError) as error:
                     return self._give_up(str(error), FAILED)
@@ -177,6 +180,7 @@ class Program(Parts):
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = load(self.config_path)
+            archive.check(config.archive)
             registry = Registry(load_types(config.types))
             listed = read_stations(config.hisparc)
             actions = enabled_actions(msgspec.structs.replace(self.config, hisparc=config.hisparc))
@@ -256,11 +260,11 @@ class Program(Parts):
                 "journal": config.journal.path,
                 "sync": config.journal.sync,
                 "backlog": self.journal.backlog,
-                "archive": mask(config.archive.uri),
-                "sinks": ", ".join(config.sinks),
+                "archive": archive.mask(config.archive.uri),
+                "sinks": ", ".join(config.sink_names),
             },
         )
-        for name in sorted(self.journal.stored_cursors().keys() - set(config.sinks)):
+        for name in sorted(self.journal.stored_cursors().keys() - set(config.sink_names)):
             logger.warning(
                 "a sink that is no longer configured holds back pruning; configure it, or let it go"
                 " with: habitat journal drop --sink",
@@ -321,21 +325,23 @@ class Program(Parts):
 
     def _change_sinks(self) -> list[str]:
         """Run the sinks that the configuration names, and no others; returns what went wrong."""
-        wanted = self.config.sinks
+        wanted = {sink.name: sink for sink in self.config.sinks}
         problems = []
-        for path, sink in self.server.sinks.items():
+        for name, sink in self.server.sinks.items():
             # One that took too long to stop at an earlier try is made anew.
-            if path not in wanted or sink.stopping:
-                problems += self._try(self.server.unload, path)
-        for path in wanted:
-            if path not in self.server.sinks:
-                problems += self._try(self.server.load, path)
+            if wanted.get(name) != sink.config or sink.stopping:
+                problems += self._try(functools.partial(self.server.unload, name))
+        for index, entry in enumerate(self.config.sinks):
+            if entry.name not in self.server.sinks:
+                key = f"sinks[{index}]"
+                problems += self._try(functools.partial(self.server.load, entry, key))
         return problems
 
-    def _try(self, change: Callable[[str], object], path: str) -> list[str]:
+    @staticmethod
+    def _try(change: Callable[[], object]) -> list[str]:
         try:
-            change(path)
-        except (SinkError, JournalError, OSError) as error:
+            change()
+        except (ConfigError, SinkError, JournalError, OSError) as error:
             logger.error(str(error))
             return [str(error)]
         return []
