@@ -18,15 +18,17 @@ import msgspec
 from habitat_like.archive import couch_design, couch_place
 from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, to_json
 from habitat_like.archive.batch import Entry, sort_out
-from habitat_like.archive.couch_connection import Refused, one_line
+from habitat_like.archive.couch_connection import Refused, TooLarge, one_line
 from habitat_like.archive.couch_http import CouchLink
 from habitat_like.archive.couch_place import Refusal
 from habitat_like.archive.couch_uri import CouchUri, parse, with_password
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import ArchiveConfig
 
-#: Documents asked for in one request by ``query`` and ``follow``.
+#: Documents asked for in one request by ``query`` and ``follow`` at most, and the bytes that an
+#: answer may have: a larger one is given up, and half of the documents asked for, down to one.
 PAGE = 500
+PAGE_BYTES = 4 * 1024 * 1024
 
 #: Bytes of documents in one request at most, unless one document alone is larger.
 REQUEST_BYTES = 8 * 1024 * 1024
@@ -135,7 +137,7 @@ class CouchArchive:
         left, after = query.limit, query.after
         size = PAGE if left is None else min(PAGE, left)
         while left is None or left > 0:
-            documents, more = self._page(query, after, size)
+            documents, size = self._page(query, after, size)
             for document in documents:
                 if "suspicious" in document and not query.suspicious:
                     continue
@@ -144,10 +146,9 @@ class CouchArchive:
                 left = None if left is None else left - 1
                 if left == 0:
                     return
-            if not documents or not more:
+            if not documents or not size:
                 return
             after = documents[-1]["time_created"], documents[-1]["_id"]
-            size = PAGE  # what is still wanted lies behind suspicious ones: read on in whole pages
 
     def lines(self, query: Query) -> Iterator[bytes]:
         """Yield them as JSON; see ``Archive.lines``."""
@@ -179,10 +180,20 @@ class CouchArchive:
 
         A cluster may show a document a second time after one of its nodes failed.
         """
+        size = PAGE
         while True:
-            _, data = self._request(
-                "get", "_changes", since=position, include_docs=True, limit=PAGE
-            )
+            try:
+                _, data = self._request(
+                    "get",
+                    "_changes",
+                    most=PAGE_BYTES if size > 1 else None,
+                    since=position,
+                    include_docs=True,
+                    limit=size,
+                )
+            except TooLarge:
+                size //= 2
+                continue
             changes = self._link.read(_Changes, data)
             documents = [
                 change.doc
@@ -276,21 +287,34 @@ class CouchArchive:
 
     def _page(
         self, query: Query, after: tuple[Any, str] | None, size: int
-    ) -> tuple[list[Document], bool]:
-        """About ``size`` documents behind ``after``, and whether there can be more."""
+    ) -> tuple[list[Document], int]:
+        """Up to ``size`` documents behind ``after``, and the size to ask for in the next page.
+
+        That is 0 where there are no more. It is small where documents are large.
+        """
+        most = PAGE_BYTES
         if after is not None:
             size += 1  # the last one of the page before
         while True:
-            found = self._find(query, after, size)
+            try:
+                found = self._find(query, after, size, most if size > 1 else None)
+            except TooLarge:
+                size = max(size // 2, 1)
+                continue
             fresh = [one for one in found if after is None or _is_behind(one, after, query.order)]
             if fresh or len(found) < size:
-                return fresh, len(found) == size
+                # What is still wanted may lie behind suspicious ones: read on in larger pages.
+                return fresh, min(2 * size, PAGE) if len(found) == size else 0
             size *= 2
+            most *= 2  # or it would be halved again, and never come behind that place
 
-    def _find(self, query: Query, after: tuple[Any, str] | None, limit: int) -> list[Document]:
+    def _find(
+        self, query: Query, after: tuple[Any, str] | None, limit: int, most: int | None
+    ) -> list[Document]:
         """Up to ``limit`` documents from the time of ``after`` on, in the query's order.
 
         All that are behind ``after`` are among those from there on; some before it can be too.
+        Raises TooLarge when they are more than ``most`` bytes.
         """
         first, last = query.since, query.until - 1
         if after is not None and query.order == "asc":
@@ -315,7 +339,8 @@ class CouchArchive:
             "limit": limit,
         }
         try:
-            _, data = self._link.request("post", "_find", body=msgspec.json.encode(question))
+            body = msgspec.json.encode(question)
+            _, data = self._link.request("post", "_find", body=body, most=most)
         except Refused as refused:
             if "index" in refused.error:
                 raise self._no_index(ddoc) from None

@@ -11,7 +11,6 @@ Free text that is not JSON goes through ``guard``.
 from __future__ import annotations
 
 import csv
-import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
@@ -22,8 +21,9 @@ from habitat_like.archive.base import Document, to_json
 CSV_COLUMNS = ("time_created", "time_uploaded", "callsign", "type", "ip", "gateway", "_id", "data")
 #: The column of why a message can't be right, for who asks for such messages.
 MARK = "suspicious"
-#: Rows that are encoded at once.
+#: Rows that are encoded at once, and characters of them; fewer rows where they are large.
 BLOCK = 200
+BLOCK_LENGTH = 256 * 1024
 
 
 #: Columns of free text: an operator's, or a sink's.
@@ -49,15 +49,24 @@ def csv_blocks(
     *,
     suspicious: bool,
     clean: Callable[[str], str] | None = None,
+    most: int = BLOCK,
 ) -> Iterator[bytes]:
-    """The rows in UTF-8, some at a time, without the header.
+    """The rows in UTF-8, at most ``most`` at a time, without the header.
 
     ``clean`` is applied to each cell, for where the rows are shown to people.
     """
     columns = _columns(suspicious)
-    rows = (_cells(document, columns) for document in documents)
-    while some := list(itertools.islice(rows, BLOCK)):
-        yield _encode([list(map(clean, row)) for row in some] if clean else some)
+    rows: list[list[str]] = []
+    length = 0
+    for document in documents:
+        row = _cells(document, columns)
+        rows.append(list(map(clean, row)) if clean else row)
+        length += sum(map(len, row))
+        if len(rows) == most or length >= BLOCK_LENGTH:
+            yield _encode(rows)
+            rows, length = [], 0
+    if rows:
+        yield _encode(rows)
 
 
 def csv_line(cells: Iterable[str]) -> bytes:

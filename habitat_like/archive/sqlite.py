@@ -43,10 +43,11 @@ from habitat_like.disk import (
     identity,
     make_file,
     open_in_place,
+    read_rows,
     rewrite_log,
 )
 
-#: Documents read in one statement by ``query`` and ``follow``.
+#: Documents read in one statement by ``query`` and ``follow`` at most; fewer where they are large.
 PAGE = 500
 
 #: Seconds between two checkpoints, and pages in the log over which one follows each batch: SQLite
@@ -187,7 +188,7 @@ class SqliteArchive:
             arguments = {**values, "size": size}
             if at is not None:
                 arguments |= {"time": at[0], "id": at[1]}
-            rows = self._read(pages[at is not None], arguments)
+            rows, whole = self._read(pages[at is not None], arguments)
             for *_, text in rows:
                 if not query.suspicious and self._is_suspicious(text):
                     continue
@@ -195,28 +196,28 @@ class SqliteArchive:
                 left = None if left is None else left - 1
                 if left == 0:
                     return
-            if len(rows) < size:
+            if whole and len(rows) < size:
                 return
             at = rows[-1][0], rows[-1][1]
             size = PAGE  # what is still wanted lies behind suspicious ones: read on in whole pages
 
     def get(self, identifier: str) -> Document | None:
         """The document with this ``_id``; see ``Archive.get``."""
-        rows = self._read("SELECT document FROM document WHERE id = :id", {"id": identifier})
+        rows, _ = self._read("SELECT document FROM document WHERE id = :id", {"id": identifier})
         return self._document(rows[0][0]) if rows else None
 
     def position(self) -> str:
         """The number of the document that came last, as text."""
-        rows = self._read("SELECT coalesce(max(arrival), 0) FROM document", {})
+        rows, _ = self._read("SELECT coalesce(max(arrival), 0), '' FROM document", {})
         return str(rows[0][0])
 
     def follow(self, position: str) -> tuple[list[Document], str]:
-        """Up to ``PAGE`` documents that came after ``position``; call again for more."""
+        """Some documents that came after ``position``; call again for more."""
         try:
             after = int(position)
         except ValueError:
             raise ArchiveError(f"{self.name}: {position!r} is no position of this feed") from None
-        rows = self._read(
+        rows, _ = self._read(
             "SELECT arrival, document FROM document"
             " WHERE arrival > :after ORDER BY arrival LIMIT :size",
             {"after": after, "size": PAGE},
@@ -416,8 +417,11 @@ class SqliteArchive:
 
     # -- reading
 
-    def _read(self, statement: str, arguments: dict[str, Any]) -> list[Any]:
-        """All rows of one statement, on the writer's connection if there is one."""
+    def _read(self, statement: str, arguments: dict[str, Any]) -> tuple[list[Any], bool]:
+        """Rows of one statement, as ``read_rows`` gives them.
+
+        On the writer's connection if there is one.
+        """
         with self._errors():
             self._check_interrupted()
             if self._problem() is not None or not (self._inode is None or self._is_ours()):
@@ -427,7 +431,7 @@ class SqliteArchive:
                 if self._is_frozen and self._has_log():
                     self.close()  # a gateway has begun to write
                 connection = self._writer or self._reader or self._open_reader()
-                rows = self._patiently(lambda: connection.execute(statement, arguments).fetchall())  # noqa: B023
+                rows = self._patiently(lambda: read_rows(connection.execute(statement, arguments)))  # noqa: B023
                 if not (self._is_frozen and self._has_log()):
                     return rows
 

@@ -54,6 +54,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: Annotated[Count, Reloadable] = 1024
     max_headers: Annotated[Count, Reloadable] = 65536
     max_body: Annotated[Count, Reloadable] = 1048576
+    max_message: Annotated[Count, Reloadable] = 262144
+    max_waiting: Annotated[Count, Reloadable] = 67108864
     shutdown_timeout: Seconds = 10
     machine_code: Text = msgspec.field(default_factory=lambda: os.uname().nodename)
     actions: tuple[Text, ...] = ("message", "messages")

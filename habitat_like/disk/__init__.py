@@ -21,12 +21,20 @@ from habitat_like.disk.presence import (
     identity,
     leave_open,
 )
-from habitat_like.disk.sqlite_log import SYNC_ERRORS, WAL_KEPT, rewrite_log, sync
+from habitat_like.disk.sqlite_log import (
+    READ_BYTES,
+    SYNC_ERRORS,
+    WAL_KEPT,
+    read_rows,
+    rewrite_log,
+    sync,
+)
 
 __all__ = [
     "DIRECTORY_MODE",
     "FILE_MODE",
     "MAX_LINKS",
+    "READ_BYTES",
     "SYNC_ERRORS",
     "WAL_KEPT",
     "Directory",
@@ -43,6 +51,7 @@ __all__ = [
     "open_in_place",
     "open_stream",
     "read_file",
+    "read_rows",
     "rewrite_log",
     "sync",
 ]

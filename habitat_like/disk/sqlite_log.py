@@ -1,4 +1,4 @@
-"""The write-ahead log of an SQLite file, and what a failed fsync means for it.
+"""SQLite files: their write-ahead log, what a failed fsync means for it, reads in bounded memory.
 
 The kernel takes pages whose fsync failed for clean, and no later fsync brings them to the disk
 (https://lwn.net/Articles/752063/).
@@ -11,6 +11,7 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from habitat_like.disk.directory import open_in_place
 
@@ -18,6 +19,9 @@ from habitat_like.disk.directory import open_in_place
 SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 #: Bytes of a log's file that are kept when it starts over.
 WAL_KEPT = 64 * 1024 * 1024
+#: Bytes of documents that one read gives at most, unless one alone is larger. Whoever takes them
+#: makes copies of all, and objects of some.
+READ_BYTES = 4 * 1024 * 1024
 _BLOCK = 1 << 20
 
 
@@ -53,3 +57,19 @@ def sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def read_rows(cursor: sqlite3.Cursor, most: int = READ_BYTES) -> tuple[list[Any], bool]:
+    """The first rows of a statement, and whether these are all; the cursor is closed.
+
+    They end before the row with which their last column, a document, would have more than ``most``
+    bytes in all. One row comes in any case. Raises sqlite3.Error.
+    """
+    rows: list[Any] = []
+    with contextlib.closing(cursor):
+        for row in cursor:
+            most -= len(row[-1])
+            if most < 0 and rows:
+                return rows, False
+            rows.append(row)
+    return rows, True

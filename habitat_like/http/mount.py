@@ -105,14 +105,23 @@ class Mount:
 
     def _run(self) -> None:
         while (visit := self._queue.get()) is not None:
-            with socket.socket(fileno=visit.fd) as client:
-                client.settimeout(self._timeout)
-                with self._lock:
-                    self._clients.add(client)
-                status = self._serve(visit, client)
+            try:
+                status = self._visit(visit)
+            finally:
+                visit.release()
+            del visit  # or the body would be kept until the next request
+            self._report(self.name, status)
+
+    def _visit(self, visit: Visit) -> int:
+        with socket.socket(fileno=visit.fd) as client:
+            client.settimeout(self._timeout)
+            with self._lock:
+                self._clients.add(client)
+            try:
+                return self._serve(visit, client)
+            finally:
                 with self._lock:
                     self._clients.discard(client)
-            self._report(self.name, status)
 
     def _serve(self, visit: Visit, client: socket.socket) -> int:
         """Answer one request; returns the status."""

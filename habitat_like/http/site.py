@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from habitat_like.config.keys import GatewayConfig
 from habitat_like.http.actions import Action, InsertApplication, find_actions
+from habitat_like.http.bodies import Bodies
 from habitat_like.http.program import Program
 from habitat_like.message_server import Server
 from habitat_like.statistics.metrics import GatewayMetrics
@@ -29,11 +30,19 @@ class Site:
         self.metrics = GatewayMetrics()
         #: The limits in force, replaced as a whole by a reload.
         self.limits: GatewayConfig = program.config.gateway
+        #: The bodies that are in the gateway.
+        self.bodies = Bodies(self.limits.max_waiting)
         #: How many connections are open beyond a single turn. Written by the gateway's thread.
         self.connections = 0
         #: Why no message can be made durable now. Written by the gateway's thread.
         self.journal_problem: str | None = None
         self.stopping = True
+
+    def change_limits(self, limits: GatewayConfig) -> None:
+        """Put other limits in force. Thread-safe."""
+        self.limits = limits
+        self.bodies.set_limit(limits.max_waiting)
+        self.server.set_max_message(limits.max_message)
 
     def change_actions(self, names: Iterable[str]) -> None:
         """Replace the whitelist. Thread-safe. Raises ValueError as Site does."""

@@ -48,6 +48,8 @@ def status(site: Site) -> Status:
         access_refused=site.access.refused,
         messages=Messages(site.metrics.messages, site.metrics.written),
         connections=site.connections,
+        waiting=site.bodies.waiting,
+        max_waiting=site.limits.max_waiting,
         backlog=journal.backlog,
         max_backlog=program.config.journal.max_backlog,
         journal=JournalStatus(

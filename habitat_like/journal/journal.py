@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from habitat_like.disk import file_size, leave_open, rewrite_log, sync
+from habitat_like.disk import file_size, leave_open, read_rows, rewrite_log, sync
 from habitat_like.journal.custody import Custody
-from habitat_like.journal.dead_letters import DeadLetters
+from habitat_like.journal.dead_letters import WITHOUT_DATA, DeadLetters
 from habitat_like.journal.file import (
     BUSY_TIMEOUT,
     JournalDiskFull,
@@ -44,8 +44,6 @@ PROBE_BYTES = 256 * 1024
 WAL_ROOM = 16 * 1024 * 1024
 #: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
 WAL_LIMIT = 8 * 1024 * 1024
-#: Bytes over which ``read_timed`` leaves out a document's data.
-LARGE = 64 * 1024
 
 #: A message for the journal: its id and its document's JSON bytes.
 Row = tuple[str, bytes]
@@ -496,12 +494,18 @@ class Reader:
         self._connection.execute("SELECT 1 FROM message LIMIT 1").fetchone()
 
     def read(self, after: int, limit: int) -> list[Entry]:
-        """Up to ``limit`` messages with a sequence number over ``after``. Raises JournalError."""
+        """Up to ``limit`` messages with a sequence number over ``after``.
+
+        Fewer where they are large, see ``read_rows``; none only where there is none. Raises
+        JournalError.
+        """
         with errors(self._path):
-            rows = self._connection.execute(
-                "SELECT seq, document FROM message WHERE seq > ? ORDER BY seq LIMIT ?",
-                (after, limit),
-            ).fetchall()
+            rows, _ = read_rows(
+                self._connection.execute(
+                    "SELECT seq, document FROM message WHERE seq > ? ORDER BY seq LIMIT ?",
+                    (after, limit),
+                )
+            )
         return [Entry(*row) for row in rows]
 
     def read_timed(self, after: int, limit: int) -> list[TimedEntry]:
@@ -527,11 +531,8 @@ class Reader:
         self._connection.close()
 
 
-# The data is a document's last but one key (Message.document); what is before it is short.
-_HEAD = """substr(document, 1, instr(substr(document, 1, 1024), CAST(',"data":' AS BLOB)) - 1)"""
 _TIMED = f"""
-SELECT seq, time, iif(length(document) > {LARGE}, CAST({_HEAD} || '}}' AS BLOB), document) AS known
-FROM message WHERE seq > ? ORDER BY seq LIMIT ?
+SELECT seq, time, {WITHOUT_DATA} AS known FROM message WHERE seq > ? ORDER BY seq LIMIT ?
 """  # noqa: S608
 _JOINED = f"""
 SELECT max(seq), group_concat(time), CAST('[' || group_concat(CAST(known AS TEXT)) || ']' AS BLOB)

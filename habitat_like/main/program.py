@@ -199,7 +199,7 @@ class Program(Parts):
         restart = [key for key in changed if key not in RELOADABLE]
         changed = [key for key in changed if key in RELOADABLE]
         self.registry = registry
-        self.gateway.limits = config.gateway
+        self.gateway.change_limits(config.gateway)
         self.access.configure(config.access)
         self.server.set_max_backlog(config.journal.max_backlog)
         self.server.set_max_bytes(config.journal.max_bytes)

@@ -29,7 +29,7 @@ from habitat_like.http.actions import enabled_actions
 from habitat_like.http.batch import Committer
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import exchange
-from habitat_like.http.response import Refused, Reply, to_reply, unavailable
+from habitat_like.http.response import Refused, Reply, crowded, to_reply, unavailable
 from habitat_like.journal.file import JournalError
 from habitat_like.main.parts import BUSY_HOUSEKEEPING, HOUSEKEEPING, Parts
 from habitat_like.message_server import SinkError
@@ -186,6 +186,11 @@ def _refused(status: int, text: str) -> Reply:
     return to_reply(Refused(status, text).response())
 
 
+def _slowly(handler: SCGIHandler) -> Reply:
+    """The reply to a request that a gateway would give to its slow lane."""
+    return handler.handle_slow() if handler.hold() else to_reply(crowded().response())
+
+
 # -- what answers
 
 
@@ -241,10 +246,13 @@ class Standalone(Parts):
     def answer(self, request: scgi.Request) -> Reply:
         """Run the action, commit what it pushed, and only then give its reply."""
         handler = SCGIHandler(request, None, self.site)
-        with self.server.transaction() as rows:
-            reply = handler.handle() or handler.handle_slow()
-        with self._lock:
-            return self._committer.answer_one(handler.name, reply, rows)
+        try:
+            with self.server.transaction() as rows:
+                reply = handler.handle() or _slowly(handler)
+            with self._lock:
+                return self._committer.answer_one(handler.name, reply, rows)
+        finally:
+            handler.release()
 
     def close(self) -> None:
         """Stop the sinks at a batch boundary, join every thread, close the journal."""

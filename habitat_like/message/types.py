@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from habitat_like.config.imports import import_path
+from habitat_like.message.cost import FREE, refuse_costly
 from habitat_like.message.message import InvalidMessage, Listener, Message, check_type_name
 from habitat_like.times import FUTURE, MAX_TIME, show_day
 
@@ -148,6 +149,8 @@ class Registry:
         Where the gateway's is not ``is_set``, both stay as the station sent them, and the message
         is suspicious; so is one that tells of what is to come.
         """
+        if len(body) > FREE:
+            refuse_costly(body)
         try:
             raw: Any = self._decode(body)
         except msgspec.ValidationError as error:
@@ -201,7 +204,7 @@ class Registry:
         return f"{field or 'body'}: {reason}"
 
     def _type_reason(self, body: bytes) -> str:
-        name = _lenient(body).get("type")
+        name = _look(body).type
         if isinstance(name, str) and name in SERVER_TYPES:
             return f"type: {name} {SERVER_TYPES[name]}"
         return f"type: must be one of {', '.join(self._types)}"
@@ -237,7 +240,10 @@ def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
 
 
 def refuse_repeated_keys(body: bytes) -> None:
-    """Raise InvalidMessage if a key stands twice in any object of ``body`` (valid JSON)."""
+    """Raise InvalidMessage if a key stands twice in any object of ``body`` (valid JSON).
+
+    It is parsed as a whole, so ``refuse_costly`` must have let it pass.
+    """
     try:
         json.loads(body.decode(), object_pairs_hook=_unique)
     except RecursionError:
@@ -289,22 +295,39 @@ def _seconds(field: str, value: float | str) -> int:
 
 def _bad_entry(body: bytes) -> str | None:
     """The key in ``data`` whose value is no JSON scalar or a number out of range."""
-    data = _lenient(body).get("data")
-    if isinstance(data, dict):
-        for key, value in data.items():
-            large = isinstance(value, float | int) and not abs(value) < _LARGE
-            if large or isinstance(value, dict | list):
-                return f"data.{key[:64]}"
+    try:
+        entries = _ENTRIES.decode(_look(body).data)
+    except _UNREADABLE:
+        return None
+    for key, value in entries.items():
+        if _is_bad(bytes(value)):
+            return f"data.{key[:64]}"
     return None
 
 
-def _lenient(body: bytes) -> dict[str, Any]:
-    """The object in ``body`` for a look at what was refused; empty where it can't be read."""
+def _is_bad(value: bytes) -> bool:
+    if value[:1] in (b"{", b"["):
+        return True
+    return value[:1] in b"-0123456789" and not abs(float(value)) < _LARGE
+
+
+class _Look(msgspec.Struct):
+    """What is looked at of a message that was refused; the rest is only skipped."""
+
+    type: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+def _look(body: bytes) -> _Look:
     try:
-        tree = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
+        return _LOOK.decode(body)
+    except _UNREADABLE:
+        return _Look()
+
+
+_LOOK = msgspec.json.Decoder(_Look)
+_ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _plain(error: Exception) -> str:

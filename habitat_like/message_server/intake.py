@@ -40,6 +40,10 @@ class BacklogFull(Exception):
     """
 
 
+class MessageTooLarge(Exception):
+    """A message whose document has more bytes than ``gateway.max_message``."""
+
+
 class _Local(threading.local):
     """What the running thread is at: ``rows`` are what its transaction collects."""
 
@@ -47,6 +51,8 @@ class _Local(threading.local):
     #: How many rows the transaction may collect, and how many bytes of documents still.
     room = 0
     space = 0
+    #: How many bytes a document may have.
+    max_message = 0
     #: Where access is restricted, the upload that is handled.
     admission: Admission | None = None
 
@@ -69,6 +75,7 @@ class Intake:
         self._max_bytes = config.journal.max_bytes
         # The bytes of the smallest message that found no space; 0 once there is space for it.
         self._refused = 0
+        self._max_message = config.gateway.max_message
         self._local = _Local()
 
     def set_max_backlog(self, messages: int) -> None:
@@ -78,6 +85,10 @@ class Intake:
     def set_max_bytes(self, size: int) -> None:
         """Refuse messages once those that the sinks have not taken have this many bytes."""
         self._max_bytes = size
+
+    def set_max_message(self, size: int) -> None:
+        """Refuse messages whose document has more bytes than ``size``."""
+        self._max_message = size
 
     @property
     def room(self) -> int:
@@ -98,8 +109,8 @@ class Intake:
 
         Inside a ``transaction`` of this thread (the gateway's batch, a sink's batch) it is
         committed with that transaction; elsewhere it is durable when this returns. Raises
-        BacklogFull, JournalError when it could not be committed here, and during an upload whose
-        access is restricted what ``Admission.admit`` raises.
+        BacklogFull, MessageTooLarge, JournalError when it could not be committed here, and during
+        an upload whose access is restricted what ``Admission.admit`` raises.
         """
         local = self._local
         rows = local.rows
@@ -112,6 +123,10 @@ class Intake:
             raise BacklogFull(_FULL.format("max_backlog"))
         row = message.document(self._machine_code)
         size = len(row[1])
+        if size > local.max_message:
+            raise MessageTooLarge(
+                f"message: {size} bytes as a document, over the limit of {local.max_message} bytes"
+            )
         if size > local.space:
             local.space = self._make_space(rows, size)
         if local.admission is not None:
@@ -154,13 +169,15 @@ class Intake:
         """Collect what this thread pushes; the caller commits the list that it is given.
 
         Not ``bounded``: a sink's own pushes, which are not refused when the backlog is full, since
-        refusing them would stop the sink that makes the backlog shrink.
+        refusing them would stop the sink that makes the backlog shrink, nor for their size, since
+        what they are made of was taken already.
         """
         rows: list[Row] = []
         self._local.rows = rows
         self._local.room = self.room if bounded else sys.maxsize
         space = self._max_bytes - self.journal.message_bytes
         self._local.space = space if bounded else sys.maxsize
+        self._local.max_message = self._max_message if bounded else sys.maxsize
         try:
             yield rows
         finally:

@@ -142,6 +142,8 @@ class Collector:
         yield counter("malformed_requests", "Requests that were not SCGI.", own.malformed)
         yield counter("log_lost_lines", "Lines that are not in the log.", status.log.lost)
         yield gauge("connections", "Open connections.", status.connections)
+        yield gauge("waiting_bytes", "Bytes of bodies in the gateway.", status.waiting)
+        yield gauge("max_waiting_bytes", "Bytes of bodies at which 503 begins.", status.max_waiting)
         yield gauge("journal_backlog", "Messages the sinks have not taken.", status.backlog)
         yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status.max_backlog)
         yield gauge("journal_bytes", "The journal's size.", status.journal.bytes)

@@ -115,6 +115,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     access_refused: dict[str, int] = {}
     messages: Messages = Messages()
     connections: int = 0
+    waiting: int = 0
+    max_waiting: int = 0
     backlog: int = 0
     max_backlog: int = 0
     journal: JournalStatus = JournalStatus()
