@@ -50,6 +50,9 @@ def look() -> None:
 
 def die(number: int) -> NoReturn:
     """End as the signal ends a program that does nothing about it, so that make sees it."""
+    # make got the signal too; a child that is gone before make looks confuses it ("wait: No child
+    # processes").
+    time.sleep(0.1)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})

@@ -72,26 +72,29 @@ def install(packages: Sequence[str], log: Path) -> None:
                 raise AptError(update or failed)
 
 
-def program(package: str, name: str, into: Path, log: Path) -> None:
-    """Take one program out of a package, for one whose service isn't wanted on this machine.
+def program(name: str, packages: Sequence[str], into: Path, log: Path) -> None:
+    """Take one program out of the first of ``packages`` that has it.
 
-    Needs no rights but to write ``into``. Raises AptError, Stopped, OSError.
+    For one whose package would start a service. Needs no rights but to write ``into``. Raises
+    AptError, Stopped, OSError.
     """
     if shutil.which("apt-get") is None:
         raise AptError("there is no apt-get here")
-    with tempfile.TemporaryDirectory(prefix="habitat-") as name_:
-        directory = Path(name_)
-        failed = _apt(["download", package], log, cwd=directory)
+    with tempfile.TemporaryDirectory(prefix="habitat-") as made:
+        directory = Path(made)
+        failed = _apt(["download", packages[-1]], log, cwd=directory)
         if failed and can_install():
-            update = _apt(["update"], log)
-            failed = _apt(["download", package], log, cwd=directory) and (update or failed)
-        found = list(directory.glob("*.deb"))
-        if failed or not found:
-            raise AptError(failed or f"{package} is not among Debian's packages")
-        if child.run(["dpkg-deb", "-x", found[0], directory / "all"], log):
-            raise AptError(_reason(log))
-        shutil.copy2(directory / "all" / "usr" / "bin" / name, into / f"{name}.part")
-        (into / f"{name}.part").rename(into / name)
+            _apt(["update"], log)
+        for package in packages:
+            failed = _apt(["download", package], log, cwd=directory)
+            for found in directory.glob(f"{package}_*.deb"):
+                child.run(["dpkg-deb", "-x", found, directory / package], log)
+                path = directory / package / "usr" / "bin" / name
+                if path.exists():
+                    shutil.copy2(path, into / f"{name}.part")
+                    (into / f"{name}.part").rename(into / name)
+                    return
+        raise AptError(failed or f"none of {', '.join(packages)} has it")
 
 
 def _apt(words: Sequence[str], log: Path, *, cwd: Path = child.ROOT) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -54,20 +55,19 @@ def nginx_config(
     """An nginx.conf that serves ``block`` on 127.0.0.1 and keeps all its files under ``prefix``."""
     # As root, nginx would drop to a user who can't reach the socket; otherwise `user` is refused.
     user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
-    quoted = str(prefix).replace("\\", "\\\\").replace('"', '\\"')
     temp_paths = "\n".join(
-        f'    {kind}_temp_path "{quoted}/temp-{kind}";'
+        f'    {kind}_temp_path "{prefix}/temp-{kind}";'
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     return f"""\
 {user}
 daemon off;
 worker_processes 1;
-error_log "{quoted}/error.log";
-pid "{quoted}/nginx.pid";
+error_log "{prefix}/error.log";
+pid "{prefix}/nginx.pid";
 events {{ worker_connections 1024; }}
 http {{
-    access_log "{quoted}/access.log";
+    access_log "{prefix}/access.log";
 {temp_paths}
 {in_http}
     server {{
@@ -259,7 +259,13 @@ class Stack:
         try:
             connection.request("GET", "/")
             return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
+        except OSError as error:
+            if error.errno == errno.ENETUNREACH:
+                raise RunError(
+                    "127.0.0.1 can't be reached; is the loopback interface up? (ip link set lo up)"
+                ) from None
+            return False
+        except http.client.HTTPException:
             return False
         finally:
             connection.close()
@@ -321,11 +327,8 @@ def lock() -> int:
     return descriptor
 
 
-def check_place() -> None:
-    """Raise RunError for a checkout that can't be run where it is."""
-    text = str(ROOT)
-    if "$" in text or not text.isprintable():
-        raise RunError(f"nginx can't be given the path {text!r}; move the checkout elsewhere")
+def check_rights() -> None:
+    """Raise RunError if the data can't be written."""
     VAR.mkdir(exist_ok=True)
     for path in (VAR, VAR / "config.yml", VAR / "journal.sqlite"):
         if path.exists() and not os.access(path, os.W_OK):
@@ -368,7 +371,7 @@ def main() -> int:
     stack: Stack | None = None
     good = True
     try:
-        check_place()
+        check_rights()
         descriptor = lock()  # held until this process ends
         print("starting the gateway, and nginx in front of it", flush=True)
         make_socket_directory()
