@@ -243,11 +243,11 @@ def test_the_service_may_make_every_system_call_that_it_makes(
             stdout=log,
             stderr=log,
         )
-    gateway.wait_ready(timeout=60)
+    gateway.wait_ready()
     assert gateway.scgi("POST", "/message", GOOD).status == 200
     gateway.wait_until_archived()
     assert gateway.scgi("GET", "/metrics").status == 200
-    assert gateway.stop(timeout=60) == 0
+    assert gateway.stop() == 0
     lines = trace.read_text(errors="replace")
     made = set(re.findall(r"^\d+ +(\w+)\(", lines, re.M))
     assert {"execve", "epoll_wait", "fdatasync"} <= made

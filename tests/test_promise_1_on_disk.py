@@ -15,7 +15,7 @@ from tests.support.gateway import Habitat
 from tests.support.load import Load, counted, post, sent, upload
 from tests.support.net import program
 from tests.support.reply import unavailable
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 
 def test_1_what_was_answered_200_survives_kill_9(
@@ -53,7 +53,7 @@ def traced(gateway: Habitat, count: int) -> str:
             assert post(gateway, number).status == 200
     finally:
         strace.send_signal(signal.SIGINT)
-        strace.wait(10)
+        strace.wait(PATIENCE)
     lines = output.read_text().splitlines()
     threads = {line.split()[0] for line in lines if "Status: 200" in line}
     assert len(threads) == 1, "more threads than the gateway's send answers"
