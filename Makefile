@@ -66,8 +66,10 @@ requirements: venv
 	    --no-emit-trusted-host --no-emit-find-links $(ARGS) \
 	    --output-file requirements.txt pyproject.toml
 
-venv .venv/.dev:
+venv:
 	@$(PREPARE) venv
+
+.venv/.dev: venv
 
 clean:
 	rm -rf .venv build dist *.egg-info tests/couchdb/node_modules

@@ -390,6 +390,9 @@ def main() -> int:
     finally:
         if stack is not None:
             good = stack.stop() and good
+        if socket_directory(ROOT).parent != ROOT:
+            with contextlib.suppress(OSError):
+                socket_directory(ROOT).rmdir()
     return 0 if good else 1
 
 
