@@ -19,9 +19,10 @@ from habitat_like.cli.import_ import to_document
 from habitat_like.config.keys import ArchiveConfig
 from tests.conftest import CouchOpener
 from tests.support.archive import everything
-from tests.support.cli import PATIENCE, Run, document, environment, fails, on_terminal, store
+from tests.support.cli import Run, document, environment, fails, on_terminal, store
 from tests.support.couch import CouchServer
 from tests.support.proxy import Action, Answer, Proxy
+from tests.support.wait import PATIENCE
 
 NUMBER = 1100
 ALL = Query(order="asc", suspicious=True)

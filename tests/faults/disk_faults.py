@@ -32,7 +32,6 @@ def wait_for_503(run: Run, stations: Stations) -> None:
     eventually(
         lambda: run.ledger.statuses[503] >= before + TURNED_AWAY or not stations.running(),
         "stations get 503",
-        timeout=30,
     )
 
 
@@ -46,7 +45,7 @@ def broken(run: Run, rig: Rig, ops: Op, path: str, error: int) -> None:
             name = errno.errorcode[error]
             if burst:
                 rig.shim.arm(0, ops, Act.FAIL, path, error=error, skip=skip, times=times)
-                eventually(lambda: met(rig, times), "the fault is met", timeout=30)  # noqa: B023
+                eventually(lambda: met(rig, times), "the fault is met")  # noqa: B023
                 run.inject(f"{name} {times} times after {skip}")
             else:
                 rig.shim.arm(0, ops, Act.FAIL, path, error=error, skip=skip)
@@ -103,14 +102,14 @@ def checkpoint_eio(run: Run) -> None:
             stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
             if number % 2 == 0:
                 rig.shim.arm(0, Op.SYNC, Act.FAIL, FILE, error=errno.EIO)
-                eventually(rig.habitat.process_ended, "it ends", timeout=30)
+                eventually(rig.habitat.process_ended, "it ends")
                 code = rig.habitat.wait()
                 assert code == 1, f"exit code {code} after a failed fsync of the journal's file"
                 run.inject("EIO on the fsync of a checkpoint")
             else:
                 times = run.rng.randint(1, 4)
                 rig.shim.arm(0, Op.WRITE, Act.FAIL, FILE, error=errno.EIO, times=times)
-                eventually(lambda: rig.shim.fired(0) > 0, "the fault is met", timeout=30)
+                eventually(lambda: rig.shim.fired(0) > 0, "the fault is met")
                 run.inject(f"EIO on {times} writes of checkpoints")
                 if run.rng.random() < 0.3:
                     rig.crash()

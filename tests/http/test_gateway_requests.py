@@ -14,12 +14,12 @@ from tests.support import scgi
 from tests.support.gateway import OWN, own_actions
 from tests.support.log import logged
 from tests.support.station import answer, archived, body, bulk, each, message, upload
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 GZIP = {"Content-Encoding": "gzip"}
 
 #: Long enough that a test which only ends with it has failed.
-PATIENT = {"gateway": {"timeout": 60}}
+PATIENT = {"gateway": {"timeout": PATIENCE}}
 
 
 def test_a_request_is_read_whatever_byte_it_is_split_at(
@@ -49,7 +49,7 @@ def test_a_request_is_read_that_comes_byte_by_byte(
 
 
 def test_headers_over_the_limit_are_told_431(habitat: HabitatFactory) -> None:
-    gateway = habitat({"gateway": {"timeout": 60, "max_headers": 1000}})
+    gateway = habitat({"gateway": {"timeout": PATIENCE, "max_headers": 1000}})
     with gateway.connect() as connection:
         connection.sendall(scgi.encode("POST", "/message", body(), {"X-Long": "x" * 5000}))
         reply = answer(connection)
@@ -60,7 +60,7 @@ def test_headers_over_the_limit_are_told_431(habitat: HabitatFactory) -> None:
 def test_a_client_still_sending_too_large_a_body_can_read_413(
     habitat: HabitatFactory, connect: Connect
 ) -> None:
-    gateway = habitat({"gateway": {"timeout": 60, "max_body": 1000}})
+    gateway = habitat({"gateway": {"timeout": PATIENCE, "max_body": 1000}})
     (connection,) = connect(gateway, 1)
     connection.sendall(scgi.encode("POST", "/message", b"x" * 5_000_000))
     reply = answer(connection)
@@ -72,7 +72,7 @@ def test_a_client_still_sending_too_large_a_body_can_read_413(
 
 
 def test_a_body_of_just_the_limit_is_read(habitat: HabitatFactory) -> None:
-    gateway = habitat({"gateway": {"timeout": 60, "max_body": len(body())}})
+    gateway = habitat({"gateway": {"timeout": PATIENCE, "max_body": len(body())}})
     assert gateway.scgi("POST", "/message", body()).status == 200
     with gateway.connect() as connection:
         connection.sendall(scgi.encode("POST", "/message", body() + b" "))
@@ -80,8 +80,8 @@ def test_a_body_of_just_the_limit_is_read(habitat: HabitatFactory) -> None:
 
 
 def test_a_station_behind_nginx_reads_413(habitat: HabitatFactory, nginx: NginxFactory) -> None:
-    server = nginx(habitat({"gateway": {"timeout": 60, "max_body": 1000}}))
-    reply = server.request("POST", "/message", b"x" * 50_000, timeout=10)
+    server = nginx(habitat({"gateway": {"timeout": PATIENCE, "max_body": 1000}}))
+    reply = server.request("POST", "/message", b"x" * 50_000)
     assert (reply.status, reply.body) == (413, b"body: 50000 bytes, over the limit of 1000 bytes\n")
 
 
@@ -143,7 +143,7 @@ def test_an_early_answer_ends_as_every_other_with_the_end_of_the_stream(
     habitat: HabitatFactory, data: bytes
 ) -> None:
     gateway = habitat(PATIENT)
-    assert gateway.send_raw(data, timeout=5).startswith(b"Status: 4")
+    assert gateway.send_raw(data).startswith(b"Status: 4")
 
 
 def test_bytes_after_the_body_are_ignored(habitat: HabitatFactory) -> None:
@@ -155,7 +155,7 @@ def test_bytes_after_the_body_are_ignored(habitat: HabitatFactory) -> None:
 
 
 def test_gzip_bodies(habitat: HabitatFactory) -> None:
-    gateway = habitat({"gateway": {"timeout": 60, "max_body": 100_000}})
+    gateway = habitat({"gateway": {"timeout": PATIENCE, "max_body": 100_000}})
     whole = gzip.compress(body(1))
     half = len(body(2)) // 2
     members = gzip.compress(body(2)[:half]) + gzip.compress(body(2)[half:])

@@ -19,6 +19,7 @@ from habitat_like.journal import pruning
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import JournalError, open_file
 from habitat_like.journal.journal import Entry, Journal, Row
+from tests.support.wait import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("switches")
 
@@ -242,13 +243,13 @@ def test_a_waiting_sink_is_woken_by_a_commit(path: Path) -> None:
     woken = threading.Event()
 
     def wait() -> None:
-        if journal.wait(0, timeout=60):
+        if journal.wait(0, timeout=PATIENCE):
             woken.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
     journal.write([row(1)])
-    thread.join(30)
+    thread.join(PATIENCE)
     assert woken.is_set()
     journal.close()
 
@@ -369,7 +370,7 @@ def test_many_threads_write_and_read_at_once(path: Path) -> None:
         seen: list[Entry] = []
         reader = journal.reader()
         while len(seen) < 200:
-            if journal.wait(len(seen), timeout=60):
+            if journal.wait(len(seen), timeout=PATIENCE):
                 seen += reader.read(len(seen), 1000)
                 journal.advance("sink", seen[-1].seq)
         for thread in threads:
