@@ -6,6 +6,8 @@ import contextlib
 import errno
 import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,3 +194,56 @@ def full(run: Run) -> None:
             filler.unlink()
             rig.ready()
     run.judge(rig)
+
+
+def delete(directory: Path) -> None:
+    """As ``rm -rf`` does."""
+    shutil.rmtree(directory)
+
+
+def move(directory: Path) -> None:
+    """As ``mv`` does; what was moved comes back no more."""
+    directory.rename(directory.with_name(f"gone-{time.monotonic_ns()}"))
+
+
+def replace(directory: Path) -> None:
+    """Put an old copy in place, file by file, as one restores a backup."""
+    with tempfile.TemporaryDirectory(dir=directory.parent) as old:
+        for file in directory.iterdir():
+            shutil.copy(file, old)
+        for file in Path(old).iterdir():
+            file.rename(directory / file.name)
+
+
+@scenario("disk.lost", "the journal's files deleted, moved or replaced under load", 18, 3)
+def lost(run: Run) -> None:
+    """What waits is saved. Every second time the archive is away; every third ends with kill -9."""
+    files = short_directory()
+    run.cleanup.callback(shutil.rmtree, files, ignore_errors=True)
+    rig = run.rig()
+    config = rig.habitat.config
+    directory = files / "journal"
+    config["journal"]["path"] = str(directory / "journal.sqlite")
+    good = config["archive"]["uri"]
+    rig.start()
+    for number in range(run.faults):
+        config["archive"]["uri"] = good if number % 2 else "sqlite:/dev/null/none"
+        rig.habitat.restart()
+        way = (delete, move, replace)[number % 3]
+        with run.stations(rig) as stations:
+            stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
+            way(directory)
+            wait_for_503(run, stations)
+            eventually(lambda: is_saved(rig), "what waits is saved", timeout=60)
+            config["archive"]["uri"] = good
+            killed = number % 3 == 1
+            rig.habitat.restart(kill=killed)
+            run.inject(f"{way.__name__}{', killed' * killed}")
+            rig.ready()
+    run.judge(rig)
+
+
+def is_saved(rig: Rig) -> bool:
+    """Whether a journal without its files could end now and lose nothing."""
+    found = list(rig.journal.parent.glob("*.rescued"))
+    return bool(found) or rig.habitat.status()["backlog"] == 0

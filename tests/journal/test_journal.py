@@ -400,25 +400,28 @@ def test_a_large_log_is_reset_by_the_checkpoint(
     journal.close()
 
 
-def test_a_log_that_is_written_to_during_each_checkpoint_starts_over(
+def test_a_log_that_is_written_to_all_the_time_starts_over(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Busy(Journal):
-        """A commit comes at the end of each checkpoint that doesn't keep it out."""
-
-        def _move_log(self) -> int:
-            moved = super()._move_log()
-            if not self._writing.locked():
-                self.write([(str(self.last_seq), b"y")])
-            return moved
-
+    """Commits come during most checkpoints, so what these move is hardly ever all of it."""
     monkeypatch.setattr(journal_module, "WAL_LIMIT", 100_000)
     monkeypatch.setattr(journal_module, "WAL_ROOM", 0)
-    journal = Busy(path)
-    for number in range(200):
-        journal.write([(f"n{number}", b"x" * 20_000)])
+    journal = Journal(path, sync="normal")
+    done = threading.Event()
+
+    def write() -> None:
+        for number in range(3000):
+            journal.write([(str(number), b"x" * 20_000)])
+        done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    largest = 0
+    while not done.is_set():
         journal.checkpoint()
-    assert Path(f"{path}-wal").stat().st_size < 1_000_000
+        largest = max(largest, Path(f"{path}-wal").stat().st_size)
+    thread.join()
+    assert largest < 45_000_000, "of 80 MB that were written"
     journal.close()
 
 
