@@ -21,6 +21,7 @@ from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.couch_connection import Refused, TooLarge, one_line
 from habitat_like.archive.couch_http import CouchLink
 from habitat_like.archive.couch_place import Refusal
+from habitat_like.archive.couch_second import Second
 from habitat_like.archive.couch_uri import CouchUri, parse, with_password
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import ArchiveConfig
@@ -29,6 +30,10 @@ from habitat_like.config.keys import ArchiveConfig
 #: answer may have: a larger one is given up, and half of the documents asked for, down to one.
 PAGE = 500
 PAGE_BYTES = 4 * 1024 * 1024
+#: Pages' worth of documents of one second that are passed over rather than asked for by their ids.
+MANY = 2
+#: The least difference between two times of documents, in seconds; the gateway's are whole ones.
+NEXT = 0.001
 
 #: Bytes of documents in one request at most, unless one document alone is larger.
 REQUEST_BYTES = 8 * 1024 * 1024
@@ -81,6 +86,8 @@ class CouchArchive:
         """Remember where the archive is; no I/O."""
         self._views = views
         self._link = CouchLink(uri, timeout)
+        # Where a query is in a second of many documents.
+        self._second: Second | None = None
 
     @property
     def name(self) -> str:
@@ -131,9 +138,11 @@ class CouchArchive:
         index answers, some servers look at every document in the range before they heed the limit.
         So what is suspicious is left out here, and each page begins at the time of the last
         document of the page before, from which on all that came with it are passed over: a
-        bookmark would spare that, but ends when an index is built anew. Bounds are inclusive, and
-        times whole seconds, as the gateway makes them.
+        bookmark would spare that, but ends when an index is built anew. Where many came with it,
+        their ids are read instead (``couch_second``). Bounds are inclusive, and times whole
+        seconds, as the gateway makes them.
         """
+        self._second = None
         left, after = query.limit, query.after
         size = PAGE if left is None else min(PAGE, left)
         while left is None or left > 0:
@@ -292,35 +301,92 @@ class CouchArchive:
 
         That is 0 where there are no more. It is small where documents are large.
         """
-        most = PAGE_BYTES
         if after is not None:
+            if self._second is not None and self._second.is_about(query, after[0]):
+                return self._page_of_second(query, after)
             size += 1  # the last one of the page before
+        are_large = False
         while True:
             try:
-                found = self._find(query, after, size, most if size > 1 else None)
+                found = self._find(query, after, size, most=PAGE_BYTES if size > 1 else None)
             except TooLarge:
                 size = max(size // 2, 1)
+                are_large = True
                 continue
             fresh = [one for one in found if after is None or _is_behind(one, after, query.order)]
             if fresh or len(found) < size:
                 # What is still wanted may lie behind suspicious ones: read on in larger pages.
                 return fresh, min(2 * size, PAGE) if len(found) == size else 0
             size *= 2
-            most *= 2  # or it would be halved again, and never come behind that place
+            if after is not None and (are_large or size > MANY * PAGE):
+                return self._page_of_second(query, after)
+
+    def _page_of_second(self, query: Query, after: tuple[Any, str]) -> tuple[list[Document], int]:
+        """As ``_page``, where many documents, or large ones, have the time of ``after``."""
+        time, identifier = after
+        if self._second is None or not self._second.is_about(query, time):
+
+            def read(skip: int, limit: int) -> list[str]:
+                only: dict[str, Any] = {"skip": skip, "fields": ["_id", "time_created"]}
+                return [one["_id"] for one in self._find(query, after, limit, at=True, **only)]
+
+            self._second = Second(query, time, read)
+        while ids := self._second.behind(identifier, PAGE):
+            if documents := self._by_ids(ids):
+                return documents, PAGE
+            identifier = ids[-1]  # all of them are gone meanwhile
+        self._second = None
+        size = PAGE
+        while True:
+            try:
+                most = PAGE_BYTES if size > 1 else None
+                found = self._find(query, after, size, most=most, beyond=True)
+            except TooLarge:
+                size = max(size // 2, 1)
+                continue
+            fresh = [one for one in found if one["time_created"] != time]
+            return fresh, size if len(found) == size else 0
+
+    def _by_ids(self, ids: list[str]) -> list[Document]:
+        """The first of the documents with these ids that are there; all, unless they are large."""
+        while True:
+            body = msgspec.json.encode({"keys": ids})
+            most = PAGE_BYTES if len(ids) > 1 else None
+            try:
+                _, data = self._request(
+                    "post", "_all_docs", body=body, most=most, include_docs=True
+                )
+            except TooLarge:
+                ids = ids[: len(ids) // 2]
+                continue
+            rows = self._link.read(_Rows, data).rows
+            return [row.doc for row in rows if row.doc is not None]
 
     def _find(
-        self, query: Query, after: tuple[Any, str] | None, limit: int, most: int | None
+        self,
+        query: Query,
+        after: tuple[Any, str] | None,
+        limit: int,
+        *,
+        most: int | None = None,
+        at: bool = False,
+        beyond: bool = False,
+        **more: Any,
     ) -> list[Document]:
         """Up to ``limit`` documents from the time of ``after`` on, in the query's order.
 
         All that are behind ``after`` are among those from there on; some before it can be too.
+        ``at``: of that time alone; ``beyond``: of none of that time. ``more`` is for the request.
         Raises TooLarge when they are more than ``most`` bytes.
         """
-        first, last = query.since, query.until - 1
-        if after is not None and query.order == "asc":
-            first = max(first, after[0])
-        elif after is not None:
-            last = min(last, after[0])
+        first: float = query.since
+        last: float = query.until - 1
+        if after is not None:
+            # Bounds are inclusive: some servers heed the limit before they leave out a bound.
+            is_up, time = query.order == "asc", after[0]
+            edge = time + (NEXT if is_up else -NEXT) if beyond else time
+            first = max(first, edge) if is_up or at else first
+            last = min(last, edge) if not is_up or at else last
         if first > last:
             return []
         selector: dict[str, Any] = {"time_created": {"$gte": first, "$lte": last}}
@@ -337,6 +403,7 @@ class CouchArchive:
             "sort": [{field: query.order} for field in fields],
             "use_index": [ddoc, couch_design.index_name(ddoc)],
             "limit": limit,
+            **more,
         }
         try:
             body = msgspec.json.encode(question)

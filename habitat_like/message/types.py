@@ -174,9 +174,11 @@ class Registry:
         if not is_set:
             corrected, doubt = created, unset_clock(now)
             now = uploaded
-        elif not 0 <= corrected <= now + FUTURE:
+        elif corrected > now + FUTURE:
             doubt = wrong_date(corrected)
-            corrected = min(max(corrected, 0), MAX_TIME)
+            corrected = min(corrected, MAX_TIME)
+        elif corrected < 0:
+            corrected = 0
         message = Message(listener, type_name, corrected, now, raw.data, created, suspicious=doubt)
         # Five colons of the message's own keys. Colons in strings stand on both sides, unless one
         # is written as an escape; so equality means that no key was dropped and none stood twice.
@@ -216,9 +218,7 @@ def unset_clock(now: float) -> str:
 
 
 def wrong_date(created: float) -> str:
-    """Why a message of ``created`` can't be right."""
-    if created < 0:
-        return "dated before 1970"
+    """Why a message of ``created``, which is to come, can't be right."""
     return f"dated {show_day(created)}, more than a day after it came in"
 
 

@@ -188,7 +188,7 @@ class Rig:
             return
         archive = SqliteArchive(self.habitat.config["archive"]["uri"].removeprefix("sqlite:"))
         try:
-            yield from archive.query(Query())
+            yield from archive.query(Query(suspicious=True))
         finally:
             archive.close()
 

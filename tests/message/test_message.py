@@ -356,11 +356,6 @@ def test_a_message_of_what_is_to_come_is_suspicious(created: int, uploaded: int,
     assert tree["time_created"] == min(created + NOW - uploaded, 9_999_999_999)
 
 
-def test_a_message_of_before_1970_is_suspicious() -> None:
-    message = parse({**TELEM, "time_created": 0, "time_uploaded": 9_999_999_999})
-    assert (message.time_created, message.suspicious) == (0, "dated before 1970")
-
-
 @pytest.mark.parametrize("ahead", [-100_000_000, -1, 0, 86_400])
 @pytest.mark.parametrize("clock", [100_000_000, 3_000_000_000, 9_000_000_000])
 def test_a_stations_own_clock_makes_nothing_suspicious(clock: int, ahead: int) -> None:

@@ -265,9 +265,10 @@ class Habitat:
     def documents(self, callsign: str | None = None) -> list[dict[str, Any]]:
         """What the embedded archive has (of one callsign), once every sink has taken all."""
         self.wait_until_archived()
+        everything = Query(callsign=callsign, suspicious=True)
         with contextlib.closing(SqliteArchive(str(self.directory / "archive.sqlite"))) as archive:
             # Without a single message the backlog is empty before the archive is made.
-            return eventually(lambda: [list(archive.query(Query(callsign=callsign)))])[0]
+            return eventually(lambda: [list(archive.query(everything))])[0]
 
     def cli(
         self, *args: str, stdin: str = "", timeout: float = PATIENCE
