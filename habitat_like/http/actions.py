@@ -230,7 +230,7 @@ def _split(body: bytes) -> list[bytes]:
             # Each item that is no object is refused by itself; a body of little else would cost
             # hundreds of thousands of results.
             if text.count(b",") > MAX_VALUES:
-                reason = f"not objects alone, and more than {MAX_VALUES} values"
+                reason = f"not objects alone, and too many values (over {MAX_VALUES})"
                 raise InvalidMessage(f"body: {reason}") from None
         raws = _RAWS.decode(text)
         _check_parts(len(raws), most, body)
