@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
+from habitat_like.times import RELEASED
+
 #: Rows and bytes of documents that one transaction deletes at most, so that no commit waits long.
 SLICE_ROWS = 1000
 SLICE_BYTES = 4 * 1024 * 1024
@@ -17,8 +19,6 @@ SLICE_BYTES = 4 * 1024 * 1024
 LOOK_ROWS = 100_000
 #: How many marks there are within the retention, about.
 MARKS = 16
-#: Before this time, in UNIX seconds (2026-01-01), no message of ours came in: the clock was wrong.
-EARLIEST = 1_767_225_600
 
 
 class Dropped(NamedTuple):
@@ -75,7 +75,7 @@ class Ages:
         It looks at a slice, so more may be as old. ``now`` is the clock's present time.
         """
         # A clock that is wrong now tells nothing about the times that are noted.
-        earliest = EARLIEST if now >= EARLIEST else 0
+        earliest = RELEASED if now >= RELEASED else 0
         rows = connection.execute(
             "SELECT seq, time FROM message WHERE seq <= ? ORDER BY seq LIMIT ?", (last, SLICE_ROWS)
         ).fetchall()
@@ -104,7 +104,7 @@ class Marks:
 
     def set(self, last: int, now: float, retention: float) -> int:
         """Note that ``last`` is there ``now``; up to which one all came ``retention`` s ago."""
-        earliest = EARLIEST if now >= EARLIEST else 0
+        earliest = RELEASED if now >= RELEASED else 0
         # Without those that were made while the clock was wrong.
         marks = [(seq, since) for seq, since in self._marks if earliest <= since <= now]
         if not marks or now - marks[-1][1] >= retention / MARKS:
