@@ -172,7 +172,7 @@ def journal(stations: int, days: int) -> Path:
 
 
 def _count(path: Path, stations: int, days: int) -> None:
-    """Write what the collector would have written."""
+    """Write what the aggregator would have written."""
     made = Journal(path, sync="normal")
     path_of_sink = f"{ArchiveSink.__module__}.{ArchiveSink.__qualname__}"
     with made.dead_letters() as letters:

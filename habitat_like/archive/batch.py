@@ -9,7 +9,7 @@ import msgspec
 from habitat_like.archive.base import Rejected
 
 
-class Entry(msgspec.Struct, frozen=True):
+class BatchDocument(msgspec.Struct, frozen=True):
     """One document of a batch.
 
     ``index`` is its place in the batch that was given to ``store``, ``id`` its ``_id`` and
@@ -38,7 +38,7 @@ _HEADS = msgspec.json.Decoder(list[_Head])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def sort_out(documents: Sequence[bytes]) -> tuple[list[Entry], list[Rejected]]:
+def sort_out(documents: Sequence[bytes]) -> tuple[list[BatchDocument], list[Rejected]]:
     """Split a batch into the documents that can be sent, each id once, and those that can't.
 
     A document is refused when it is not one JSON object in UTF-8 with a string ``_id`` that is
@@ -57,20 +57,19 @@ def sort_out(documents: Sequence[bytes]) -> tuple[list[Entry], list[Rejected]]:
         and all(ids)
         and not any(name[0] == "_" or "\0" in name for name in ids)
     ):
-        rows = zip(ids, documents, strict=True)
-        return [Entry(index, name, body) for index, (name, body) in enumerate(rows)], rejected
-    entries: dict[str, Entry] = {}
+        return list(map(BatchDocument, range(len(ids)), ids, documents)), rejected
+    found: dict[str, BatchDocument] = {}
     for index, body in enumerate(documents):
         try:
             name = _name(body)
         except ValueError as error:
             rejected.append(Rejected(index, str(error)))
             continue
-        first = entries.setdefault(name, Entry(index, name, body))
+        first = found.setdefault(name, BatchDocument(index, name, body))
         if first.index != index:
             repeats = (*first.repeats, index)
-            entries[name] = msgspec.structs.replace(first, repeats=repeats)
-    return list(entries.values()), rejected
+            found[name] = msgspec.structs.replace(first, repeats=repeats)
+    return list(found.values()), rejected
 
 
 def _name(body: bytes) -> str:

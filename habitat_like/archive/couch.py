@@ -17,10 +17,10 @@ import msgspec
 
 from habitat_like.archive import couch_design, couch_place
 from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, to_json
-from habitat_like.archive.batch import Entry, sort_out
-from habitat_like.archive.couch_connection import Refused, TooLarge, one_line
+from habitat_like.archive.batch import BatchDocument, sort_out
+from habitat_like.archive.couch_connection import CouchRefused, TooLarge, one_line
 from habitat_like.archive.couch_http import CouchLink
-from habitat_like.archive.couch_place import Refusal
+from habitat_like.archive.couch_place import RefusedDocument
 from habitat_like.archive.couch_second import Second
 from habitat_like.archive.couch_uri import CouchUri, parse, with_password
 from habitat_like.config.archive_uri import mask
@@ -114,13 +114,13 @@ class CouchArchive:
         wrong with the place and not with the documents raises ArchiveUnavailable (``couch_place``).
         """
         entries, rejected = sort_out(documents)
-        refusals: list[Refusal] = []
+        refusals: list[RefusedDocument] = []
         for run in _runs(entries):
             refusals += self._send(run)
         if refusals:
             try:
                 problem = couch_place.fault(self._link, refusals, len(entries) - len(refusals))
-            except Refused as refused:
+            except CouchRefused as refused:
                 raise self._link.explain(refused) from None
             if problem is not None:
                 raise self._link.unavailable(problem)
@@ -227,11 +227,11 @@ class CouchArchive:
 
     # -- storing
 
-    def _send(self, entries: list[Entry]) -> list[Refusal]:
+    def _send(self, entries: list[BatchDocument]) -> list[RefusedDocument]:
         """Store the entries with one request, or two halves of it, and so on."""
         try:
             status, data = self._post(entries)
-        except Refused as refused:
+        except CouchRefused as refused:
             # A 400 that isn't CouchDB's own says nothing about the documents.
             if not (refused.status == 413 or (refused.status == 400 and refused.error)):
                 raise self._link.explain(refused) from None
@@ -241,18 +241,20 @@ class CouchArchive:
             return self._send(entries[:middle]) + self._send(entries[middle:])
         return self._judge(entries, status, data)
 
-    def _post(self, entries: list[Entry]) -> tuple[int, bytes]:
+    def _post(self, entries: list[BatchDocument]) -> tuple[int, bytes]:
         """The answer to ``_bulk_docs``. A database that is gone is made, once."""
         body = b'{"docs":[' + b",".join([entry.body for entry in entries]) + b"]}"
         try:
             return self._link.request("post", "_bulk_docs", body=body)
-        except Refused as refused:
+        except CouchRefused as refused:
             if refused.status != 404:
                 raise
         self.prepare()
         return self._link.request("post", "_bulk_docs", body=body)
 
-    def _judge(self, entries: list[Entry], status: int, data: bytes) -> list[Refusal]:
+    def _judge(
+        self, entries: list[BatchDocument], status: int, data: bytes
+    ) -> list[RefusedDocument]:
         """Read the rows: raise ArchiveUnavailable unless each document is stored or refused."""
         link = self._link
         rows = link.read(list[_Row], data)
@@ -263,7 +265,7 @@ class CouchArchive:
                 f"answered {len(rows)} rows for {len(entries)} documents, or for others than were"
                 " sent: check what stands between it and the gateway"
             )
-        refusals: list[Refusal] = []
+        refusals: list[RefusedDocument] = []
         failed: list[_Row] = []
         fresh = 0
         for entry in entries:
@@ -272,7 +274,7 @@ class CouchArchive:
                 fresh += 1
             elif row.error in _FOR_GOOD:
                 # A row has no status of its own.
-                refusals.append((entry, Refused(0, row.error, str(row.reason or ""))))
+                refusals.append((entry, CouchRefused(0, row.error, str(row.reason or ""))))
             elif row.error != "conflict":
                 failed.append(row)
         if failed:
@@ -408,7 +410,7 @@ class CouchArchive:
         try:
             body = msgspec.json.encode(question)
             _, data = self._link.request("post", "_find", body=body, most=most)
-        except Refused as refused:
+        except CouchRefused as refused:
             if "index" in refused.error:
                 raise self._no_index(ddoc) from None
             raise self._link.explain(refused) from None
@@ -432,7 +434,7 @@ class CouchArchive:
     def _request(self, method: Any, *path: str, **parameters: Any) -> tuple[int, bytes]:
         try:
             return self._link.request(method, *path, **parameters)
-        except Refused as refused:
+        except CouchRefused as refused:
             raise self._link.explain(refused) from None
 
 
@@ -491,9 +493,9 @@ def _is_behind(document: Document, after: tuple[Any, str], order: str) -> bool:
     return place > after if order == "asc" else place < after
 
 
-def _runs(entries: list[Entry]) -> Iterator[list[Entry]]:
+def _runs(entries: list[BatchDocument]) -> Iterator[list[BatchDocument]]:
     """The batch in pieces of at most ``REQUEST_BYTES``."""
-    run: list[Entry] = []
+    run: list[BatchDocument] = []
     size = 0
     for entry in entries:
         if run and size + len(entry.body) > REQUEST_BYTES:

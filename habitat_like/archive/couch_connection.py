@@ -28,7 +28,7 @@ WHOLE = 4
 _PIECE = 65536
 
 
-class Refused(Exception):
+class CouchRefused(Exception):
     """CouchDB answered with another status than 2xx.
 
     ``status`` is the HTTP status, ``error`` CouchDB's word for it ("" when something else than
@@ -70,11 +70,11 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
         #: Bytes that the answer to the next request may have, None for any number.
         self.most: int | None = None
         self.interrupted = False
-        self._idle: list[Connection] = []
-        self._busy: set[Connection] = set()
+        self._idle: list[CouchConnection] = []
+        self._busy: set[CouchConnection] = set()
         self._guard = threading.Lock()
 
-    def get(self, url: str) -> Connection:
+    def get(self, url: str) -> CouchConnection:
         """A connection that looks alive: one that waits, else a new one."""
         with self._guard:
             while self._idle:
@@ -83,12 +83,12 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
                     break
                 connection.close()
             else:
-                connection = Connection(self, urlsplit(url).netloc)
+                connection = CouchConnection(self, urlsplit(url).netloc)
             self._busy.add(connection)
         connection.start()
         return connection
 
-    def release(self, url: str, connection: Connection) -> None:
+    def release(self, url: str, connection: CouchConnection) -> None:
         """Keep the connection for the next request; once is enough."""
         with self._guard:
             if connection in self._busy:
@@ -125,7 +125,7 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
         self.drop(idle=True)
 
 
-class Connection(http.client.HTTPConnection):
+class CouchConnection(http.client.HTTPConnection):
     """One connection, http or https, that bounds the time of a request and reads whole answers."""
 
     def __init__(self, pool: Pool, netloc: str) -> None:
@@ -228,7 +228,7 @@ class Connection(http.client.HTTPConnection):
             self._unsent = error
 
     def getresponse(self) -> Any:
-        """The whole answer, for the library to read. Raises Refused for what is not 2xx.
+        """The whole answer, for the library to read. Raises CouchRefused for what is not 2xx.
 
         Raises TooLarge as well, and does not read on then.
         """
@@ -255,7 +255,7 @@ class Connection(http.client.HTTPConnection):
 class _TimedSocket:
     """A socket whose every operation gets what is left of the request's time."""
 
-    def __init__(self, raw: socket.socket, connection: Connection) -> None:
+    def __init__(self, raw: socket.socket, connection: CouchConnection) -> None:
         self._raw = raw
         self._connection = connection
 
@@ -278,7 +278,7 @@ class _TimedSocket:
 class _TimedReader(io.RawIOBase):
     """The reading half of ``_TimedSocket``."""
 
-    def __init__(self, raw: socket.socket, connection: Connection) -> None:
+    def __init__(self, raw: socket.socket, connection: CouchConnection) -> None:
         super().__init__()
         self._raw = raw
         self._connection = connection
@@ -337,12 +337,14 @@ class _Said(msgspec.Struct):
     message: Any = ""
 
 
-def _refused(status: int, body: bytes) -> Refused:
+def _refused(status: int, body: bytes) -> CouchRefused:
     try:
         said = msgspec.json.decode(body, type=_Said)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Refused(status, "", one_line(body[:400].decode(errors="replace")))
-    return Refused(status, str(said.error or ""), one_line(str(said.reason or said.message or "")))
+        return CouchRefused(status, "", one_line(body[:400].decode(errors="replace")))
+    return CouchRefused(
+        status, str(said.error or ""), one_line(str(said.reason or said.message or ""))
+    )
 
 
 def one_line(text: str) -> str:

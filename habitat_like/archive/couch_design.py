@@ -19,7 +19,7 @@ import msgspec
 
 from habitat_like.archive import couch_place
 from habitat_like.archive.base import ArchiveUnavailable
-from habitat_like.archive.couch_connection import Refused
+from habitat_like.archive.couch_connection import CouchRefused
 from habitat_like.archive.couch_http import CouchLink
 
 STATISTICS = "habitat-statistics"
@@ -52,7 +52,7 @@ def make_database(link: CouchLink) -> None:
     """Make the database if there is none. Raises ArchiveUnavailable, also for a partitioned one."""
     try:
         _, data = link.request("get")
-    except Refused as refused:
+    except CouchRefused as refused:
         if refused.status != 404:
             raise link.explain(refused) from None
     else:
@@ -61,7 +61,7 @@ def make_database(link: CouchLink) -> None:
         return
     try:
         link.request("put")
-    except Refused as refused:
+    except CouchRefused as refused:
         if refused.status == 412:  # another gateway was faster
             return
         if refused.status in (401, 403):
@@ -136,7 +136,7 @@ def _with_rights(link: CouchLink, step: Callable[[], None]) -> bool:
     for _ in range(_TRIES):
         try:
             step()
-        except Refused as refused:
+        except CouchRefused as refused:
             if refused.status in (401, 403):
                 return False
             if refused.status != 409:
@@ -174,7 +174,7 @@ def _sync_views(link: CouchLink, names: Collection[str]) -> None:
     wanted = views(names)
     try:
         _, data = link.request("get", *path)
-    except Refused as refused:
+    except CouchRefused as refused:
         if refused.status != 404:
             raise
         present: dict[str, Any] = {"_id": "/".join(path), "language": "javascript", "views": {}}

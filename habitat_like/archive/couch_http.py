@@ -4,7 +4,8 @@ The library (version 1.2) writes the request, keeps connections for reuse, and r
 once when the connection is reset before an answer has come; that is harmless here because every
 document carries its own ``_id``. What it does badly when things go wrong is kept away from it at
 one place: its connections are ours (``couch_connection``), which read the whole answer themselves,
-under a deadline, and raise ``Refused`` for every status that is not 2xx. So none of these is met:
+under a deadline, and raise ``CouchRefused`` for every status that is not 2xx. So none of these is
+met:
 
 - no timeout by default, and none at all for an answer that trickles;
 - an error without Content-Type raises TypeError, one over 8 kB or chunked AttributeError, one that
@@ -34,7 +35,7 @@ import couchdb.json
 import msgspec
 
 from habitat_like.archive.base import ArchiveUnavailable
-from habitat_like.archive.couch_connection import Pool, Refused, TooLarge, TooSlow, one_line
+from habitat_like.archive.couch_connection import CouchRefused, Pool, TooLarge, TooSlow, one_line
 from habitat_like.archive.couch_uri import CouchUri
 
 couchdb.json.use("json")
@@ -77,7 +78,7 @@ class CouchLink:
     ) -> tuple[int, bytes]:
         """Send one request below the database and return the 2xx status and the whole answer.
 
-        ``path`` are the parts behind the database's name, quoted here. Raises Refused for any
+        ``path`` are the parts behind the database's name, quoted here. Raises CouchRefused for any
         other status, TooLarge for an answer of more than ``most`` bytes (None: any number),
         ArchiveUnavailable when there is no whole answer. A request that is answered
         by a reset is sent a second time, so it must be harmless to repeat.
@@ -88,7 +89,7 @@ class CouchLink:
         self._pool.most = most
         try:
             status, _, data = send(list(path) or None, **parameters)
-        except Refused:
+        except CouchRefused:
             raise
         except TooLarge:
             self._pool.drop()
@@ -112,7 +113,7 @@ class CouchLink:
         """The error with the one line "CouchDB at URL WHAT"."""
         return ArchiveUnavailable(f"CouchDB at {self.base} {what}")
 
-    def explain(self, refused: Refused) -> ArchiveUnavailable:  # noqa: PLR0911 (one a status)
+    def explain(self, refused: CouchRefused) -> ArchiveUnavailable:  # noqa: PLR0911 (one a status)
         """What a refused request means for the operator."""
         who = f"user {self.user!r}" if self.user else "a request without user"
         said = one_line(refused.reason or refused.error)

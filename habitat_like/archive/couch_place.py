@@ -13,15 +13,15 @@ from typing import Any
 
 import msgspec
 
-from habitat_like.archive.batch import Entry
-from habitat_like.archive.couch_connection import Refused, one_line
+from habitat_like.archive.batch import BatchDocument
+from habitat_like.archive.couch_connection import CouchRefused, one_line
 from habitat_like.archive.couch_http import CouchLink
 
 #: Bytes of a document for which every place has to have room.
 ORDINARY = 4096
 
 #: A document that CouchDB refuses, with what it says.
-Refusal = tuple[Entry, Refused]
+RefusedDocument = tuple[BatchDocument, CouchRefused]
 
 _PARTITIONED = (
     "is partitioned, and takes no ids of messages: have archive.uri name a database that is not"
@@ -34,11 +34,11 @@ def partitioned(link: CouchLink) -> str:
     return f"has a database {link.database!r} that {_PARTITIONED}"
 
 
-def fault(link: CouchLink, refusals: Sequence[Refusal], taken: int) -> str | None:
+def fault(link: CouchLink, refusals: Sequence[RefusedDocument], taken: int) -> str | None:
     """What is wrong with the place, as "CouchDB at URL ..." goes on; None: the documents are.
 
     ``refusals`` are all of a batch, ``taken`` is how many other documents of it are archived.
-    Raises ArchiveUnavailable and Refused, where CouchDB can't be asked.
+    Raises ArchiveUnavailable and CouchRefused, where CouchDB can't be asked.
     """
     for _, refused in refusals:
         # The ids are ours, and good for every database but a special one.
@@ -60,7 +60,7 @@ def fault(link: CouchLink, refusals: Sequence[Refusal], taken: int) -> str | Non
     if any(refused.status for _, refused in refusals):
         try:
             link.request("post", "_bulk_docs", body=b'{"docs":[]}')
-        except Refused as nothing:
+        except CouchRefused as nothing:
             return f"refuses every request to store ({nothing}): look at its log"
     return None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from habitat_like.archive import ArchiveError, open_archive
 from habitat_like.archive.base import FileArchive, Rejected
-from habitat_like.journal.journal import Entry
+from habitat_like.journal.reader import Entry
 from habitat_like.message_server.intake import Intake
 from habitat_like.message_server.sinks import JournalSink, Refusal, Retry
 

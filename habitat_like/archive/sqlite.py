@@ -29,7 +29,7 @@ import msgspec
 
 from habitat_like.archive import sqlite_users
 from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
-from habitat_like.archive.batch import Entry, sort_out
+from habitat_like.archive.batch import BatchDocument, sort_out
 from habitat_like.archive.sqlite_tables import APPLICATION, INSERT, SCHEMA, VERSION, statements
 from habitat_like.config.keys import ArchiveConfig, ConfigError
 from habitat_like.disk import (
@@ -279,7 +279,7 @@ class SqliteArchive:
 
     # -- writing
 
-    def _insert(self, writer: sqlite3.Connection, entries: list[Entry]) -> list[Rejected]:
+    def _insert(self, writer: sqlite3.Connection, entries: list[BatchDocument]) -> list[Rejected]:
         """Insert all, or all but those that SQLite alone finds wrong, which are returned."""
         rejected: list[Rejected] = []
         self._patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
@@ -298,7 +298,9 @@ class SqliteArchive:
             raise
         return rejected
 
-    def _insert_singly(self, writer: sqlite3.Connection, entries: list[Entry]) -> list[Rejected]:
+    def _insert_singly(
+        self, writer: sqlite3.Connection, entries: list[BatchDocument]
+    ) -> list[Rejected]:
         rejected: list[Rejected] = []
         for entry in entries:
             try:
@@ -612,7 +614,7 @@ def _code(error: Exception) -> int:
     return code & 0xFF if code >= 0 else code
 
 
-def _array(entries: Sequence[Entry]) -> str:
+def _array(entries: Sequence[BatchDocument]) -> str:
     return (b"[" + b",".join([entry.body for entry in entries]) + b"]").decode()
 
 

@@ -25,7 +25,7 @@ from habitat_like.cli.text import printable
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.console import users
 from habitat_like.http.actions import enabled_actions, find_actions
-from habitat_like.http.listener import is_live
+from habitat_like.http.listening_socket import is_live
 from habitat_like.journal.file import JournalError, open_file
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server.server import find_sink

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from habitat_like.http import scgi
-from habitat_like.http.listener import exchange
+from habitat_like.http.listening_socket import exchange
 
 
 class GatewayError(Exception):

@@ -22,7 +22,7 @@ from habitat_like.cli.resume import Place, find_place
 from habitat_like.cli.target import PartFile, is_stream, whole_file
 from habitat_like.cli.text import printable
 
-Form = Literal["ndjson", "csv"]
+FileFormat = Literal["ndjson", "csv"]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     archive: str
-    form: Form
+    form: FileFormat
     callsign: str | None
     type: str | None
     suspicious: bool
@@ -85,7 +85,7 @@ def command(
     suspicious: bool,
     since: str | None,
     until: str | None,
-    form: Form | None,
+    form: FileFormat | None,
     resume: bool,
     file: str,
 ) -> None:

@@ -5,12 +5,9 @@ Works on the journal's file, beside a running gateway and without one.
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,12 +18,9 @@ from habitat_like.cli.progress import with_progress
 from habitat_like.cli.target import whole_file
 from habitat_like.cli.text import printable
 from habitat_like.config.keys import Config
-from habitat_like.disk import read_rows
 from habitat_like.journal.dead_letters import MAX_ID, DeadLetters
-from habitat_like.journal.file import last_seq, open_file
+from habitat_like.journal.inspection import Inspection
 
-#: Messages that one statement of ``export`` reads at most, so that it never holds up the gateway.
-CHUNK = 1000
 #: A dead letter's id.
 NUMBER = click.IntRange(1, MAX_ID)
 
@@ -60,8 +54,8 @@ command.command_class = options.Command
 def ls(config_path: str | None, as_json: bool, limit: int) -> None:
     """Show the backlog and the cursor of each sink, and the dead letters."""
     config = options.load_config(config_path)
-    with _journal(config) as connection:
-        facts = _facts(connection, config, limit)
+    with _inspect(config) as journal:
+        facts = _facts(journal, config, limit)
     if as_json:
         sys.stdout.buffer.write(output.encode_for(facts, sys.stdout.isatty()) + b"\n")
     else:
@@ -73,8 +67,8 @@ def ls(config_path: str | None, as_json: bool, limit: int) -> None:
 @click.argument("number", metavar="ID", type=NUMBER)
 def show(config_path: str | None, number: int) -> None:
     """Show one dead letter with its document."""
-    with _journal(options.load_config(config_path)) as connection:
-        letter = DeadLetters(connection).get(number)
+    with _inspect(options.load_config(config_path)) as journal:
+        letter = journal.dead_letters.get(number)
     if letter is None:
         raise click.ClickException(_no_letters([number]))
     for name, value in (
@@ -96,8 +90,8 @@ def show(config_path: str | None, number: int) -> None:
 def retry(config_path: str | None, numbers: tuple[int, ...], every: bool) -> None:
     """Have dead letters tried again by the sink that refused them."""
     _check_choice(numbers, every)
-    with _journal(options.load_config(config_path)) as connection:
-        letters = DeadLetters(connection)
+    with _inspect(options.load_config(config_path)) as journal:
+        letters = journal.dead_letters
         missing = _missing(letters, numbers)
         marked = letters.retry(None if every else dict.fromkeys(numbers))
     if marked:
@@ -119,17 +113,15 @@ def retry(config_path: str | None, numbers: tuple[int, ...], every: bool) -> Non
 def export(config_path: str | None, what: str, file: str) -> None:
     """Write documents to FILE, or to standard output, one JSON document a line."""
     config = options.load_config(config_path)
-    with _journal(config) as connection:
+    with _inspect(config) as journal:
         if what == "backlog":
-            after, last = _unarchived(connection, config)
+            after, last = journal.unarchived(config.sink_names)
             total = last - after
-            documents = _messages(connection, after, last)
+            documents = journal.documents(after, last)
         else:
-            identifiers = [
-                int(row[0]) for row in connection.execute("SELECT id FROM dead_letter ORDER BY id")
-            ]
-            total = len(identifiers)
-            documents = _documents(DeadLetters(connection), identifiers)
+            numbers = journal.dead_letters.numbers(MAX_ID)
+            total = len(numbers)
+            documents = _documents(journal.dead_letters, numbers)
         with whole_file(file) as out:
             count = 0
             for document in with_progress(documents, "exporting", total, shown=file != "-"):
@@ -161,8 +153,8 @@ def drop(
         _drop_sink(config, sink, yes)
         return
     _check_choice(numbers, every)
-    with _journal(config) as connection:
-        letters = DeadLetters(connection)
+    with _inspect(config) as journal:
+        letters = journal.dead_letters
         missing = _missing(letters, numbers)
         there = sum(letters.count().values()) if every else len({*numbers} - {*missing})
         if there:
@@ -175,44 +167,32 @@ def drop(
         raise click.ClickException(_no_letters(missing))
 
 
-@contextlib.contextmanager
-def _journal(config: Config) -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(open_file(config.journal.path)) as connection:
-        yield connection
+def _inspect(config: Config) -> Inspection:
+    return Inspection(config.journal.path)
 
 
-def _facts(connection: sqlite3.Connection, config: Config, limit: int) -> dict[str, Any]:
-    # One transaction, so that cursors and messages belong together.
-    connection.execute("BEGIN")
-    last = last_seq(connection)
-    ((oldest, bytes_),) = connection.execute(
-        "SELECT (SELECT time FROM message ORDER BY seq LIMIT 1),"
-        " (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size)"
-    )
-    cursors = dict(connection.execute("SELECT sink, seq FROM cursor ORDER BY sink"))
-    letters = DeadLetters(connection)
-    facts = {
+def _facts(journal: Inspection, config: Config, limit: int) -> dict[str, Any]:
+    found = journal.contents(limit)
+    return {
         "path": config.journal.path,
-        "bytes": bytes_ + _size(f"{config.journal.path}-wal"),
-        "last_seq": last,
-        "oldest_time": oldest,
+        "bytes": found.size,
+        "last_seq": found.last_seq,
+        "oldest_time": found.oldest,
         "max_backlog": config.journal.max_backlog,
         "sinks": [
             {
                 "sink": sink,
                 "cursor": cursor,
-                "backlog": last - cursor,
+                "backlog": found.last_seq - cursor,
                 "configured": sink in config.sink_names,
             }
-            for sink, cursor in cursors.items()
+            for sink, cursor in found.cursors.items()
         ],
         "dead_letters": {
-            "count": letters.count(),
-            "newest": [letter.summary() for letter in letters.newest(limit)],
+            "count": found.dead_letters,
+            "newest": [letter.summary() for letter in found.newest],
         },
     }
-    connection.execute("COMMIT")
-    return facts
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
@@ -262,31 +242,8 @@ def _print_facts(facts: dict[str, Any]) -> None:
         )
 
 
-def _unarchived(connection: sqlite3.Connection, config: Config) -> tuple[int, int]:
-    """The sequence numbers between which is what not every configured sink has passed."""
-    cursors = dict(connection.execute("SELECT sink, seq FROM cursor"))
-    last = last_seq(connection)
-    after = min((int(cursors.get(sink, 0)) for sink in config.sink_names), default=0)
-    ((oldest,),) = connection.execute("SELECT min(seq) FROM message")
-    return max(after, (oldest or last + 1) - 1), last
-
-
-def _messages(connection: sqlite3.Connection, after: int, last: int) -> Iterator[bytes]:
-    while True:
-        rows, _ = read_rows(
-            connection.execute(
-                "SELECT seq, document FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-                (after, last, CHUNK),
-            )
-        )
-        if not rows:
-            return
-        yield from (document for _, document in rows)
-        after = rows[-1][0]
-
-
-def _documents(letters: DeadLetters, identifiers: list[int]) -> Iterator[bytes]:
-    found = map(letters.get, identifiers)
+def _documents(letters: DeadLetters, numbers: list[int]) -> Iterator[bytes]:
+    found = map(letters.get, numbers)
     # One that was dropped or archived in the meantime is no dead letter any more.
     return (letter.document for letter in found if letter is not None)
 
@@ -296,15 +253,15 @@ def _drop_sink(config: Config, sink: str, yes: bool) -> None:
         raise options.ConfigurationFailure(
             f"the sink {sink} is configured; take it out of 'sinks' and reload the gateway first"
         )
-    with _journal(config) as connection:
-        row = connection.execute("SELECT seq FROM cursor WHERE sink = ?", (sink,)).fetchone()
-        if row is None:
+    with _inspect(config) as journal:
+        behind = journal.behind(sink)
+        if behind is None:
             raise click.ClickException(
                 f"no sink {sink!r} has a place in the journal; see 'habitat journal ls'"
             )
-        behind = _count(last_seq(connection) - row[0], "message")
-        _confirm(f"Forget the sink {sink}, which has not seen {behind}?", yes)
-        connection.execute("DELETE FROM cursor WHERE sink = ?", (sink,))
+        unseen = _count(behind, "message")
+        _confirm(f"Forget the sink {sink}, which has not seen {unseen}?", yes)
+        journal.forget(sink)
     click.echo(f"forgot the sink {printable(sink)}")
 
 
@@ -337,10 +294,3 @@ def _letters(count: int) -> str:
 
 def _count(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _size(path: str) -> int:
-    try:
-        return Path(path).stat().st_size
-    except OSError:
-        return 0

@@ -19,7 +19,7 @@ from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import open_file
 from habitat_like.statistics import troubles
 from habitat_like.statistics.day import KNOWN_DAYS, Day, facts
-from habitat_like.statistics.reader import Reader
+from habitat_like.statistics.reader import StatisticsReader
 from habitat_like.statistics.tables import DAY
 
 #: Stations and reasons in one list; the rest is a number.
@@ -76,7 +76,7 @@ def command(config_path: str | None, begin: int, form: str) -> None:
     """
     config = options.load_config(config_path)
     path = config.journal.path
-    with Reader(path) as reader, contextlib.closing(open_file(path)) as connection:
+    with StatisticsReader(path) as reader, contextlib.closing(open_file(path)) as connection:
         day = facts(reader, DeadLetters(connection), begin, int(time.time()))
     gateway = config.gateway.machine_code
     if form == "html":

@@ -20,8 +20,8 @@ from habitat_like.archive.csv_form import guard
 from habitat_like.cli import options, output
 from habitat_like.cli.text import printable
 from habitat_like.message.message import InvalidMessage, Listener
-from habitat_like.statistics.reader import SORTS, Reader
-from habitat_like.statistics.rows import Station
+from habitat_like.statistics.reader import SORTS, StatisticsReader
+from habitat_like.statistics.rows import HeardStation
 
 NEVER = "-"
 #: What is sorted from A to Z where ``--order`` says nothing; the rest from the largest and newest.
@@ -183,16 +183,16 @@ def silent(config_path: str | None, length: float, known: float, as_json: bool) 
     return int(bool(found))
 
 
-def _reader(config_path: str | None) -> Reader:
+def _reader(config_path: str | None) -> StatisticsReader:
     """The statistics of the configured journal. Raises ConfigError, JournalError."""
-    return Reader(options.load_config(config_path).journal.path)
+    return StatisticsReader(options.load_config(config_path).journal.path)
 
 
-def _plain(station: Station) -> dict[str, Any]:
+def _plain(station: HeardStation) -> dict[str, Any]:
     return msgspec.structs.asdict(station)
 
 
-def _cells(station: Station) -> Sequence[str]:
+def _cells(station: HeardStation) -> Sequence[str]:
     return (
         station.callsign,
         station.name or NEVER,
@@ -204,7 +204,7 @@ def _cells(station: Station) -> Sequence[str]:
     )
 
 
-def _lines(station: Station, now: float) -> Iterator[tuple[str, str]]:
+def _lines(station: HeardStation, now: float) -> Iterator[tuple[str, str]]:
     """Name and text of each line about a station; what is not known is left out."""
     yield "callsign", station.callsign
     for name in ("name", "location", "radio", "antenna"):
@@ -226,7 +226,7 @@ def _lines(station: Station, now: float) -> Iterator[tuple[str, str]]:
         yield "address", station.ip
 
 
-def _print_csv(stations: Sequence[Station]) -> None:
+def _print_csv(stations: Sequence[HeardStation]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")  # which makes nothing of None
     writer.writerow(SORTS)

@@ -34,7 +34,7 @@ blueprint = Blueprint("exports", __name__)
 CHUNK = 100
 
 
-class Form(msgspec.Struct, frozen=True):
+class ExportFormat(msgspec.Struct, frozen=True):
     """A kind of file. ``make`` gives its parts, ``broken`` the end of one that is not whole."""
 
     mimetype: str
@@ -77,7 +77,7 @@ def progress(token: str) -> Any:
     return json_response(found or {"state": "unknown"})
 
 
-def _parts(started: Download, form: Form, query: Query) -> Generator[Part, None, None]:
+def _parts(started: Download, form: ExportFormat, query: Query) -> Generator[Part, None, None]:
     archives = this_archives()
 
     def parts() -> Generator[Part, None, None]:
@@ -139,9 +139,9 @@ def _csv(archive: Archive, query: Query) -> Generator[Part, None, None]:
 
 #: The kinds of file, by the end of their names. JSON that lacks its end can't be read at all.
 FORMS = {
-    "csv": Form("text/csv", _csv, lambda why: csv_line([not_whole(why)])),
-    "ndjson": Form("application/x-ndjson", _ndjson, broken_ndjson),
-    "json": Form("application/json", _json, lambda _: b""),
+    "csv": ExportFormat("text/csv", _csv, lambda why: csv_line([not_whole(why)])),
+    "ndjson": ExportFormat("application/x-ndjson", _ndjson, broken_ndjson),
+    "json": ExportFormat("application/json", _json, lambda _: b""),
 }
 
 

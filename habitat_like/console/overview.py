@@ -19,7 +19,7 @@ from habitat_like.console.plots import last_minute, plot
 from habitat_like.http.status import status
 from habitat_like.journal.file import JournalError
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series, troubles
-from habitat_like.statistics.collector import KNOWN_FOR, SILENT_AFTER
+from habitat_like.statistics.aggregator import KNOWN_FOR, SILENT_AFTER
 from habitat_like.statistics.status import Status, Trouble
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 from habitat_like.times import MAX_TIME

@@ -21,7 +21,7 @@ from flask import (
 
 from habitat_like.archive import ArchiveError
 from habitat_like.journal.file import JournalError
-from habitat_like.statistics import Reader
+from habitat_like.statistics import StatisticsReader
 
 if TYPE_CHECKING:
     from habitat_like.http.process import Process
@@ -63,11 +63,11 @@ def this_program() -> Process:
     return program
 
 
-def statistics() -> Reader:
+def statistics() -> StatisticsReader:
     """The statistics, opened once for the present request. Raises JournalError."""
     if "statistics" not in g:
-        g.statistics = Reader(this_program().journal.path)
-    reader: Reader = g.statistics
+        g.statistics = StatisticsReader(this_program().journal.path)
+    reader: StatisticsReader = g.statistics
     return reader
 
 

@@ -17,8 +17,8 @@ from habitat_like.console.archives import this_archives
 from habitat_like.console.drawing import Plot, of_series
 from habitat_like.console.pages import Problem, address, link, page, station_page, statistics
 from habitat_like.console.plots import plot
-from habitat_like.statistics import Station
-from habitat_like.statistics.collector import KNOWN_FOR, SILENT_AFTER
+from habitat_like.statistics import HeardStation
+from habitat_like.statistics.aggregator import KNOWN_FOR, SILENT_AFTER
 from habitat_like.statistics.tables import DAY, HOUR
 from habitat_like.times import MAX_TIME
 
@@ -150,7 +150,7 @@ def place_words(latitude: float, longitude: float, altitude: float) -> str:
     return f"{north}, {east}, {altitude:,.0f} m"
 
 
-def _described(station: Station, now: float, silent_after: float) -> dict[str, Any]:
+def _described(station: HeardStation, now: float, silent_after: float) -> dict[str, Any]:
     """A station with what follows from what is known of it."""
     ago = now - station.last_heard
     state = "heard" if ago <= silent_after else "silent" if ago <= KNOWN_FOR else "gone"

@@ -26,7 +26,7 @@ from habitat_like.steering.access import Denied, TooMany
 if TYPE_CHECKING:
     from habitat_like.config.keys import Config
     from habitat_like.http.connection import Host
-    from habitat_like.http.program import Program
+    from habitat_like.http.program import ServingProgram
     from habitat_like.message_server import Server
 
 #: What an action of an operator's own needs.
@@ -106,7 +106,7 @@ class InsertApplication:
     holds no state of requests.
     """
 
-    def __init__(self, server: Server, program: Program) -> None:
+    def __init__(self, server: Server, program: ServingProgram) -> None:
         self.server = server
         self.program = program
         self.actions = enabled_actions(program.config)

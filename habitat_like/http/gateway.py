@@ -16,7 +16,7 @@ from habitat_like.http import scgi
 from habitat_like.http.batch import Answer, Committer
 from habitat_like.http.connection import Connection, Visit, finish_sending, send
 from habitat_like.http.handler import SCGIHandler
-from habitat_like.http.listener import Listener
+from habitat_like.http.listening_socket import ListeningSocket
 from habitat_like.http.response import Refused, crowded, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
@@ -50,17 +50,17 @@ class Gateway:
     thread's own.
     """
 
-    def __init__(self, site: Site, listener: Listener, timeout: float) -> None:
+    def __init__(self, site: Site, listening: ListeningSocket, timeout: float) -> None:
         config = site.program.config.gateway
         self._site = site
         self._server = site.server
         self._metrics = site.metrics
-        self._listener = listener
+        self._listening = listening
         self._timeout = timeout
         self._max_batch = config.max_batch
         self._tick = min(TICK, timeout / 4)
         self._epoll = select.epoll()
-        self._epoll.register(listener.socket.fileno(), select.EPOLLIN)
+        self._epoll.register(listening.socket.fileno(), select.EPOLLIN)
         self._accepting = True
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
@@ -133,7 +133,7 @@ class Gateway:
     def _accept(self, answers: list[Answer], rows: list[Row], now: float) -> None:
         """Accept what waits in the kernel; most requests are whole by then and never wait."""
         # The raw call gives a bare descriptor: a socket object each costs more than parsing does.
-        accept = self._listener.socket._accept  # type: ignore[attr-defined]
+        accept = self._listening.socket._accept  # type: ignore[attr-defined]
         config = self._site.limits
         # From here on, not from the turn's begin: those who send bit by bit can't keep others out.
         enough = time.monotonic() + COLLECT * self._committer.seconds
@@ -375,7 +375,7 @@ class Gateway:
                 self._committer.log_slow(connection.action, connection.ip, status, waited)
             self._drop(connection, _TOO_SLOW if connection.waiting else _TIMED_OUT)
         if not self._accepting and self._stop_at is None:
-            self._epoll.register(self._listener.socket.fileno(), select.EPOLLIN)
+            self._epoll.register(self._listening.socket.fileno(), select.EPOLLIN)
             self._accepting = True
         self._committer.probe()
 
@@ -385,26 +385,26 @@ class Gateway:
         if now - self._paused_at >= LOG_EVERY:
             log.error("can't accept connections for now", extra={"why": error.strerror})
         self._paused_at = now
-        self._epoll.unregister(self._listener.socket.fileno())
+        self._epoll.unregister(self._listening.socket.fileno())
         self._accepting = False
 
     def _finish(self, deadline: float) -> None:
         """Answer what has come in, refuse what has not, wait for the slow lane."""
-        listener = self._listener
-        if listener.inherited:
+        listening = self._listening
+        if listening.inherited:
             # What comes from now on waits in the kernel for the next instance.
             if self._accepting:
-                self._epoll.unregister(listener.socket.fileno())
+                self._epoll.unregister(listening.socket.fileno())
         else:
-            listener.unlink()
+            listening.unlink()
             if not self._accepting:
-                self._epoll.register(listener.socket.fileno(), select.EPOLLIN)
-        self._accepting = not listener.inherited
+                self._epoll.register(listening.socket.fileno(), select.EPOLLIN)
+        self._accepting = not listening.inherited
         begin = time.monotonic()
         grace = min(begin + STOP_GRACE, deadline)
         while (now := time.monotonic()) < deadline:
             if self._accepting and self._queue_is_empty():
-                self._epoll.unregister(listener.socket.fileno())
+                self._epoll.unregister(listening.socket.fileno())
                 self._accepting = False
             if not self._connections and not self._accepting and not self._done:
                 break
@@ -418,7 +418,7 @@ class Gateway:
 
     def _queue_is_empty(self) -> bool:
         poll = select.poll()
-        poll.register(self._listener.socket.fileno(), select.POLLIN)
+        poll.register(self._listening.socket.fileno(), select.POLLIN)
         return not poll.poll(0)
 
     def _close(self) -> None:
@@ -426,8 +426,8 @@ class Gateway:
             self._release(connection)
             os.close(connection.fd)
         self._connections.clear()
-        self._listener.unlink()
-        self._listener.close()
+        self._listening.unlink()
+        self._listening.close()
         self._epoll.close()
 
     def close(self) -> None:

@@ -177,7 +177,7 @@ class SCGIHandler:
         if self.admission is None:
             result = self.action.call(self.site.application, self.ip, args)
         else:
-            with self.site.server.admitted(self.admission):
+            with self.site.server.admitted(self.admission.admit):
                 result = self.action.call(self.site.application, self.ip, args)
         return to_reply(to_response(result))
 

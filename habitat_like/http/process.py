@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from habitat_like.http.program import Program
+from habitat_like.http.program import ServingProgram
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from habitat_like.steering.reload import Reloaded
 
 
-class Process(Program, Protocol):
+class Process(ServingProgram, Protocol):
     """The program as a process of its own, which can be steered from the console and by ``ctl``.
 
     ``config_path`` is where a reload reads the configuration. Every method is thread-safe.

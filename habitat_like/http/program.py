@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from habitat_like.config.keys import Config
     from habitat_like.journal.journal import Journal
     from habitat_like.message.types import Registry
-    from habitat_like.statistics import Collector
+    from habitat_like.statistics import Aggregator
     from habitat_like.statistics.status import Trouble
     from habitat_like.steering.access import Access
     from habitat_like.steering.switches import Steering
 
 
-class Program(Protocol):
+class ServingProgram(Protocol):
     """The program, as its parts see it. They read; a reload replaces values as a whole.
 
     ``config`` is the configuration in force and ``registry`` the types that stations may send;
@@ -33,7 +33,7 @@ class Program(Protocol):
         """Dead letters by sink."""
 
     @property
-    def statistics(self) -> Collector | None:
+    def statistics(self) -> Aggregator | None:
         """The statistics that are kept."""
 
     @property

@@ -11,7 +11,7 @@ from habitat_like.config.keys import socket_mode
 from habitat_like.http import operator
 from habitat_like.http.actions import Action
 from habitat_like.http.gateway import Gateway
-from habitat_like.http.listener import open_listener
+from habitat_like.http.listening_socket import open_socket
 from habitat_like.http.mount import Mount
 from habitat_like.http.site import Site
 from habitat_like.threads import alive, start_thread
@@ -19,7 +19,7 @@ from habitat_like.threads import alive, start_thread
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from habitat_like.http.program import Program
+    from habitat_like.http.program import ServingProgram
     from habitat_like.message_server import Server
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class SCGIApplication(Site):
     """
 
     def __init__(
-        self, server: Server, program: Program, socket_file: str | Path, timeout: float = 1
+        self, server: Server, program: ServingProgram, socket_file: str | Path, timeout: float = 1
     ) -> None:
         super().__init__(server, program)
         self.routes |= operator.routes(self)
@@ -67,11 +67,11 @@ class SCGIApplication(Site):
         """
         config = self.program.config.gateway
         with self._lock:
-            listener = open_listener(
+            listening = open_socket(
                 self.socket_file, socket_mode(config.socket_mode), config.socket_group
             )
             try:
-                self._gateway = Gateway(self, listener, self.timeout)
+                self._gateway = Gateway(self, listening, self.timeout)
                 self._gateway.workers.start()
                 self._gateway.bulk.start()
                 for mount in self.mounts:
@@ -79,8 +79,8 @@ class SCGIApplication(Site):
                 self.stopping = False
                 self._thread = start_thread("gateway", self._gateway.run)
             except BaseException:
-                listener.unlink()
-                listener.close()
+                listening.unlink()
+                listening.close()
                 raise
 
     def shutdown(self, timeout: float | None = None) -> list[str]:

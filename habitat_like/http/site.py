@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from habitat_like.config.keys import GatewayConfig
 from habitat_like.http.actions import Action, InsertApplication, find_actions
 from habitat_like.http.bodies import Bodies
-from habitat_like.http.program import Program
+from habitat_like.http.program import ServingProgram
 from habitat_like.message_server import Server
 from habitat_like.statistics.metrics import GatewayMetrics
 
@@ -18,7 +18,7 @@ class Site:
     ``server`` is the message server. Raises ValueError for an action that doesn't exist.
     """
 
-    def __init__(self, server: Server, program: Program) -> None:
+    def __init__(self, server: Server, program: ServingProgram) -> None:
         self.server = server
         self.program = program
         self.steering = program.steering

@@ -15,13 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from habitat_like.disk import file_size, leave_open, read_rows, rewrite_log, sync
+from habitat_like.disk import file_size, leave_open, rewrite_log, sync
 from habitat_like.journal.custody import Custody
-from habitat_like.journal.dead_letters import WITHOUT_DATA, DeadLetters
+from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import (
-    BUSY_TIMEOUT,
     JournalDiskFull,
     JournalError,
     JournalFailed,
@@ -31,6 +30,7 @@ from habitat_like.journal.file import (
     errors,
     last_seq,
 )
+from habitat_like.journal.reader import JournalReader
 from habitat_like.journal.rescue import take_in
 from habitat_like.journal.room import Room
 
@@ -47,32 +47,6 @@ WAL_LIMIT = 8 * 1024 * 1024
 
 #: A message for the journal: its id and its document's JSON bytes.
 Row = tuple[str, bytes]
-
-
-class Entry(NamedTuple):
-    """A message from the journal: its sequence number and its document's JSON bytes."""
-
-    seq: int
-    document: bytes
-
-
-class TimedEntry(NamedTuple):
-    """A message from the journal with the time it came in, in UNIX seconds."""
-
-    seq: int
-    time: int
-    document: bytes
-
-
-class Joined(NamedTuple):
-    """Messages from the journal: the last one's number, their times, their documents as JSON array.
-
-    What is no JSON makes the array none either.
-    """
-
-    seq: int
-    times: list[int]
-    documents: bytes
 
 
 class Journal:
@@ -265,12 +239,12 @@ class Journal:
         with self._writing:
             self._cursors.pop(sink, None)
 
-    def reader(self) -> Reader:
+    def reader(self) -> JournalReader:
         """A reader with a connection of its own, for one thread. Raises JournalError."""
         self._custody.look()
         self._check_present()
         with errors(self.path):
-            return Reader(self)
+            return JournalReader(self.path)
 
     def wait(self, seq: int, timeout: float) -> bool:
         """Wait until there is a message after ``seq``, ``wake`` is called, or ``timeout`` seconds.
@@ -480,64 +454,6 @@ class Journal:
             with self._grown:
                 self._grown.notify_all()
 
-
-class Reader:
-    """Reads the journal from one thread."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._path = journal.path
-        self._connection = sqlite3.connect(
-            journal.path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
-        )
-        self._connection.execute("PRAGMA query_only=1")
-        # Opens the log as well, which must be today's one, whatever becomes of its name.
-        self._connection.execute("SELECT 1 FROM message LIMIT 1").fetchone()
-
-    def read(self, after: int, limit: int) -> list[Entry]:
-        """Up to ``limit`` messages with a sequence number over ``after``.
-
-        Fewer where they are large, see ``read_rows``; none only where there is none. Raises
-        JournalError.
-        """
-        with errors(self._path):
-            rows, _ = read_rows(
-                self._connection.execute(
-                    "SELECT seq, document FROM message WHERE seq > ? ORDER BY seq LIMIT ?",
-                    (after, limit),
-                )
-            )
-        return [Entry(*row) for row in rows]
-
-    def read_timed(self, after: int, limit: int) -> list[TimedEntry]:
-        """As ``read``, with the time each came in; large documents without their data.
-
-        Raises JournalError.
-        """
-        with errors(self._path):
-            rows = self._connection.execute(_TIMED, (after, limit)).fetchall()
-        return [TimedEntry(*row) for row in rows]
-
-    def read_joined(self, after: int, limit: int) -> Joined | None:
-        """What ``read_timed`` reads in one piece: one release of the interpreter's lock, not many.
-
-        None where there is nothing. Raises JournalError.
-        """
-        with errors(self._path):
-            last, times, documents = self._connection.execute(_JOINED, (after, limit)).fetchone()
-        return None if last is None else Joined(last, [*map(int, times.split(","))], documents)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-
-_TIMED = f"""
-SELECT seq, time, {WITHOUT_DATA} AS known FROM message WHERE seq > ? ORDER BY seq LIMIT ?
-"""  # noqa: S608
-_JOINED = f"""
-SELECT max(seq), group_concat(time), CAST('[' || group_concat(CAST(known AS TEXT)) || ']' AS BLOB)
-FROM ({_TIMED})
-"""  # noqa: S608
 
 _STATEMENTS: dict[int, str] = {}
 

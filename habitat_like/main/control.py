@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import msgspec
 
 from habitat_like.config.keys import ControlConfig, socket_mode
-from habitat_like.http.listener import listen_at
+from habitat_like.http.listening_socket import listen_at
 from habitat_like.http.process import Process
 from habitat_like.steering.drain import Drain
 from habitat_like.steering.reload import Reloaded

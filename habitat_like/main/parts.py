@@ -23,7 +23,7 @@ from habitat_like.main.housekeeping import Housekeeping
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server import Server
 from habitat_like.networks.hisparc.upload import Uploads, read_stations
-from habitat_like.statistics import Collector, Reader, troubles
+from habitat_like.statistics import Aggregator, StatisticsReader, troubles
 from habitat_like.statistics.status import Trouble
 from habitat_like.steering.access import Access
 from habitat_like.steering.switches import Steering
@@ -58,7 +58,7 @@ class Parts:
         self.site: Site
         #: What is wrong, as seen a moment ago, the worst first.
         self.troubles: tuple[Trouble, ...] = ()
-        self._statistics: Collector | None = None
+        self._statistics: Aggregator | None = None
         self._housekeeping: Housekeeping | None = None
 
     @property
@@ -67,7 +67,7 @@ class Parts:
         return {} if self._housekeeping is None else self._housekeeping.dead_letters
 
     @property
-    def statistics(self) -> Collector | None:
+    def statistics(self) -> Aggregator | None:
         """The statistics that are kept, None before they are."""
         return self._statistics
 
@@ -94,12 +94,12 @@ class Parts:
         for index, sink in enumerate(config.sinks):
             self.server.load(sink, f"sinks[{index}]")
         self.site = self.make_site()
-        self._statistics = Collector(self.journal, self.site.metrics, disk_places(config))
+        self._statistics = Aggregator(self.journal, self.site.metrics, disk_places(config))
         self._statistics.watch = self._look_for_troubles
         undo.callback(self._statistics.stop, 1)
         self.keep_house()
 
-    def _look_for_troubles(self, ask: Reader) -> None:
+    def _look_for_troubles(self, ask: StatisticsReader) -> None:
         """On the statistics' thread."""
         self.troubles = tuple(troubles.find(troubles.gather(status(self.site), ask, time.time())))
 

@@ -21,7 +21,7 @@ from habitat_like.config.file import load, origin
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.http import SCGIApplication
 from habitat_like.http.actions import enabled_actions, find_actions
-from habitat_like.http.listener import ListenError
+from habitat_like.http.listening_socket import ListenError
 from habitat_like.journal.file import JournalError
 from habitat_like.main.control import ControlServer
 from habitat_like.main.parts import BUSY_HOUSEKEEPING, HOUSEKEEPING, Parts

@@ -28,7 +28,7 @@ from habitat_like.http import scgi
 from habitat_like.http.actions import enabled_actions
 from habitat_like.http.batch import Committer
 from habitat_like.http.handler import SCGIHandler
-from habitat_like.http.listener import exchange
+from habitat_like.http.listening_socket import exchange
 from habitat_like.http.response import Refused, Reply, crowded, to_reply, unavailable
 from habitat_like.journal.file import JournalError
 from habitat_like.main.parts import BUSY_HOUSEKEEPING, HOUSEKEEPING, Parts

@@ -16,18 +16,11 @@ from habitat_like.journal.journal import Journal, Row
 from habitat_like.message.message import Message
 
 
-class Program(Protocol):
+class StoringProgram(Protocol):
     """What the message server, and the sinks, need of the program that they run in."""
 
     config: Config
     journal: Journal
-
-
-class Admission(Protocol):
-    """An upload whose access is restricted."""
-
-    def admit(self, callsign: str) -> None:
-        """Let in a message of ``callsign``, in upper case; raises where it is not let in."""
 
 
 _FULL = "the backlog is full (journal.{})"
@@ -53,8 +46,8 @@ class _Local(threading.local):
     space = 0
     #: How many bytes a document may have.
     max_message = 0
-    #: Where access is restricted, the upload that is handled.
-    admission: Admission | None = None
+    #: Where access is restricted, what lets in a message of a callsign, in upper case, or raises.
+    admit: Callable[[str], None] | None = None
 
 
 class Intake:
@@ -63,7 +56,7 @@ class Intake:
     Sinks find the configuration in ``program``. Every method is thread-safe.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: StoringProgram) -> None:
         self.program = program
         self.journal = program.journal
         config = program.config
@@ -110,7 +103,7 @@ class Intake:
         Inside a ``transaction`` of this thread (the gateway's batch, a sink's batch) it is
         committed with that transaction; elsewhere it is durable when this returns. Raises
         BacklogFull, MessageTooLarge, JournalError when it could not be committed here, and during
-        an upload whose access is restricted what ``Admission.admit`` raises.
+        an upload whose access is restricted what its ``admit`` raises.
         """
         local = self._local
         rows = local.rows
@@ -129,8 +122,8 @@ class Intake:
             )
         if size > local.space:
             local.space = self._make_space(rows, size)
-        if local.admission is not None:
-            local.admission.admit(message.listener.callsign)
+        if local.admit is not None:
+            local.admit(message.listener.callsign)
         local.space -= size
         rows.append(row)
         return row[0]
@@ -156,13 +149,17 @@ class Intake:
         collected.extend(rows)
 
     @contextlib.contextmanager
-    def admitted(self, admission: Admission) -> Iterator[None]:
-        """What this thread pushes belongs to an upload whose access is restricted."""
-        self._local.admission = admission
+    def admitted(self, admit: Callable[[str], None]) -> Iterator[None]:
+        """What this thread pushes belongs to an upload whose access is restricted.
+
+        ``admit`` is called with the callsign of each message, in upper case, and raises where the
+        message is not let in.
+        """
+        self._local.admit = admit
         try:
             yield
         finally:
-            self._local.admission = None
+            self._local.admit = None
 
     @contextlib.contextmanager
     def transaction(self, *, bounded: bool = True) -> Iterator[list[Row]]:

@@ -15,7 +15,7 @@ from habitat_like.config.imports import import_path
 from habitat_like.config.keys import ConfigError, SinkConfig
 from habitat_like.config.settings import convert
 from habitat_like.journal.file import JournalError
-from habitat_like.message_server.intake import Intake, Program
+from habitat_like.message_server.intake import Intake, StoringProgram
 from habitat_like.message_server.sinks import JournalSink, Sink
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Server(Intake):
     ``program`` is as for Intake. Every method is thread-safe.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: StoringProgram) -> None:
         super().__init__(program)
         # Held while a sink is loaded, started or stopped, which can take seconds. Whoever only
         # looks needs no lock: _sinks is never changed but replaced.

@@ -18,7 +18,8 @@ import msgspec
 
 from habitat_like.config.keys import SinkConfig
 from habitat_like.journal.file import JournalError
-from habitat_like.journal.journal import Entry, Reader, Row
+from habitat_like.journal.journal import Row
+from habitat_like.journal.reader import Entry, JournalReader
 from habitat_like.message.message import Message, from_document, type_of
 from habitat_like.message_server.intake import Intake
 from habitat_like.threads import backoff, start_thread
@@ -197,7 +198,7 @@ class JournalSink(Sink):
         finally:
             reader.close()
 
-    def _turn(self, reader: Reader) -> int:
+    def _turn(self, reader: JournalReader) -> int:
         """Take dead letters that are due, then the next batch; returns how many were in that."""
         journal = self.server.journal
         if time.monotonic() >= self._look_at:

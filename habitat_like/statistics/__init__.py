@@ -1,16 +1,16 @@
 """The statistics: sums that outlive restarts, of what was written to the journal."""
 
-from habitat_like.statistics.collector import Collector
-from habitat_like.statistics.reader import SORTS, Reader
+from habitat_like.statistics.aggregator import Aggregator
+from habitat_like.statistics.reader import SORTS, StatisticsReader
 from habitat_like.statistics.rows import (
     Absent,
     Backlog,
     Disk,
     DiskOutlook,
+    HeardStation,
     Latency,
     Requests,
     Series,
-    Station,
     StationPage,
     Top,
 )
@@ -18,15 +18,15 @@ from habitat_like.statistics.rows import (
 __all__ = [
     "SORTS",
     "Absent",
+    "Aggregator",
     "Backlog",
-    "Collector",
     "Disk",
     "DiskOutlook",
+    "HeardStation",
     "Latency",
-    "Reader",
     "Requests",
     "Series",
-    "Station",
     "StationPage",
+    "StatisticsReader",
     "Top",
 ]

@@ -7,8 +7,8 @@ from collections import Counter
 import msgspec
 
 from habitat_like.journal.dead_letters import DeadLetters
-from habitat_like.statistics.reader import Reader
-from habitat_like.statistics.rows import Absent, DiskOutlook, Latency, Station, Top
+from habitat_like.statistics.reader import StatisticsReader
+from habitat_like.statistics.rows import Absent, DiskOutlook, HeardStation, Latency, Top
 from habitat_like.statistics.tables import DAY
 
 #: Days before in which a station must have been heard to be missed.
@@ -33,7 +33,7 @@ class StatusCount(msgspec.Struct, frozen=True):
     requests: int
 
 
-class Refused(msgspec.Struct, frozen=True):
+class RefusalCount(msgspec.Struct, frozen=True):
     """Dead letters of the day with one reason."""
 
     sink: str
@@ -57,11 +57,11 @@ class Day(msgspec.Struct, frozen=True):
     hours: tuple[int, ...]
     top: tuple[Top, ...]
     heard: int
-    new: tuple[Station, ...]
+    new: tuple[HeardStation, ...]
     absent: tuple[Absent, ...]
     requests: int
     errors: tuple[StatusCount, ...]
-    dead_letters: tuple[Refused, ...]
+    dead_letters: tuple[RefusalCount, ...]
     waiting: int
     largest_backlog: int | None
     latency: Latency
@@ -73,7 +73,7 @@ class Day(msgspec.Struct, frozen=True):
         return self.end == self.begin + DAY
 
 
-def facts(reader: Reader, letters: DeadLetters, begin: int, now: int) -> Day:
+def facts(reader: StatisticsReader, letters: DeadLetters, begin: int, now: int) -> Day:
     """The facts of the day that begins at ``begin``; ``now`` is the present, both UNIX seconds.
 
     Raises JournalError, and sqlite3.Error.
@@ -107,7 +107,7 @@ def facts(reader: Reader, letters: DeadLetters, begin: int, now: int) -> Day:
             for (action, status), count in sorted(statuses.items())
             if status >= 400
         ),
-        dead_letters=tuple(Refused(*row) for row in letters.reasons(begin, end)),
+        dead_letters=tuple(RefusalCount(*row) for row in letters.reasons(begin, end)),
         waiting=sum(letters.count().values()),
         largest_backlog=max((one.largest for one in backlogs), default=None),
         latency=reader.latency(begin, end),

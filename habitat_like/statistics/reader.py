@@ -1,4 +1,4 @@
-"""Reader: questions to the statistics, beside a running gateway or without one."""
+"""StatisticsReader: questions to the statistics, beside a running gateway or without one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from habitat_like.statistics.rows import (
     Backlog,
     Disk,
     DiskOutlook,
+    HeardStation,
     Latency,
     Requests,
     Series,
-    Station,
     StationPage,
     Top,
 )
@@ -34,7 +34,7 @@ STEPS: dict[str, int] = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 #: Steps that one series may have.
 MAX_STEPS = 100_000
 #: What stations can be sorted by.
-SORTS = tuple(field.name for field in msgspec.structs.fields(Station))
+SORTS = tuple(field.name for field in msgspec.structs.fields(HeardStation))
 #: A shorter time than this says nothing of how fast a disk fills, in seconds.
 SHORTEST_TREND = HOUR
 
@@ -53,7 +53,7 @@ _SEARCH = (
 )
 
 
-class Reader:
+class StatisticsReader:
     """Answers from the statistics in the journal's file ``path``; writes nothing.
 
     For one thread at a time. Works beside a running gateway; a journal that no statistics were
@@ -72,7 +72,7 @@ class Reader:
             self._connection.execute("PRAGMA query_only=1")
             self._connection.create_function("folded", 1, _folded, deterministic=True)
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> StatisticsReader:
         """The reader itself."""
         return self
 
@@ -214,11 +214,11 @@ class Reader:
         ) or [(0,)]
         return StationPage(total, _stations(rows))
 
-    def station(self, callsign: str) -> Station | None:
+    def station(self, callsign: str) -> HeardStation | None:
         """One station, None if it is not known."""
         return next(iter(self._select("s.callsign = :callsign", callsign=callsign)), None)
 
-    def silent(self, seconds: float, known: float = 7 * DAY) -> tuple[Station, ...]:
+    def silent(self, seconds: float, known: float = 7 * DAY) -> tuple[HeardStation, ...]:
         """Stations not heard for over ``seconds``, but within ``known`` seconds; longest first.
 
         Last come those that were heard in the future only, by a clock that was ahead then.
@@ -232,7 +232,7 @@ class Reader:
             latest=now + MINUTE,
         )
 
-    def new_stations(self, since: int, until: int) -> tuple[Station, ...]:
+    def new_stations(self, since: int, until: int) -> tuple[HeardStation, ...]:
         """Stations that were heard for the first time in a range, the first one first."""
         return self._select(
             "s.first_heard >= :since AND s.first_heard < :until ORDER BY s.first_heard, s.callsign",
@@ -336,7 +336,7 @@ class Reader:
             places.setdefault(sample.place, []).append(sample)
         return tuple(_outlook(samples) for _, samples in sorted(places.items()))
 
-    # -- for the collector
+    # -- for the aggregator
 
     def counted(self) -> int:
         """The sequence number of the last message that is counted."""
@@ -372,7 +372,7 @@ class Reader:
         now = int(self._clock())
         return {"today": now - now % DAY}
 
-    def _select(self, condition: str, **parameters: Any) -> tuple[Station, ...]:
+    def _select(self, condition: str, **parameters: Any) -> tuple[HeardStation, ...]:
         return _stations(
             self._rows(
                 f"SELECT {_STATION} FROM station s WHERE {condition}",  # noqa: S608
@@ -397,8 +397,8 @@ class Reader:
             return self._connection.execute(sql, parameters).fetchall()
 
 
-def _stations(rows: Iterable[tuple[Any, ...]]) -> tuple[Station, ...]:
-    return tuple(Station(*row) for row in rows)
+def _stations(rows: Iterable[tuple[Any, ...]]) -> tuple[HeardStation, ...]:
+    return tuple(HeardStation(*row) for row in rows)
 
 
 def _folded(text: str | None) -> str | None:

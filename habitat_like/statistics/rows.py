@@ -17,7 +17,7 @@ class Series(msgspec.Struct, frozen=True):
     types: dict[str, tuple[int, ...]]
 
 
-class Station(msgspec.Struct, frozen=True):
+class HeardStation(msgspec.Struct, frozen=True):
     """A station: what is known of it, from its messages.
 
     ``first_heard`` and ``last_heard`` are by the gateway's clock: when a message came in.
@@ -50,7 +50,7 @@ class StationPage(msgspec.Struct, frozen=True):
     """Some of the stations that were asked for, and how many there are in all."""
 
     total: int
-    stations: tuple[Station, ...]
+    stations: tuple[HeardStation, ...]
 
 
 class Absent(msgspec.Struct, frozen=True):

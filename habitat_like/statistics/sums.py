@@ -54,7 +54,7 @@ _POSITION = msgspec.json.Decoder(_Position)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Admission:
+class CallsignLimit:
     """Which callsigns have sums of their own in an hour or day, so that forged ones can't grow it.
 
     ``load`` gives those that a bucket has in the tables, ``limit`` is how many it may have.
@@ -116,7 +116,7 @@ class _Heard:
 class Sums:
     """What a number of messages add to the tables."""
 
-    def __init__(self, hours: Admission, days: Admission) -> None:
+    def __init__(self, hours: CallsignLimit, days: CallsignLimit) -> None:
         self._hours = hours
         self._days = days
         self._total: Counter[str] = Counter()

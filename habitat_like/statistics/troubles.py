@@ -9,7 +9,7 @@ import msgspec
 
 from habitat_like import times
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
-from habitat_like.statistics.reader import Reader
+from habitat_like.statistics.reader import StatisticsReader
 from habitat_like.statistics.status import READY, Status, Trouble
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 from habitat_like.statistics.words import many, sentence, show_days, size
@@ -291,7 +291,7 @@ def _rate(minutes: Series) -> float:
 
 
 def gather(
-    status: Status, ask: Reader, now: float, outlooks: Sequence[DiskOutlook] | None = None
+    status: Status, ask: StatisticsReader, now: float, outlooks: Sequence[DiskOutlook] | None = None
 ) -> Facts:
     """What troubles are looked for in, out of the statistics. Raises JournalError.
 

@@ -85,7 +85,7 @@ MUTANTS = [
     ),
     Mutant(
         "the socket of a successor is unlinked",
-        "habitat_like/http/listener.py",
+        "habitat_like/http/listening_socket.py",
         "        if self._identity is not None and _identity(self.path) == self._identity:\n"
         "            self.path.unlink(missing_ok=True)",
         "        if not self.inherited:\n            self.path.unlink(missing_ok=True)",

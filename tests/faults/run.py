@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from habitat_like.statistics import Reader
+from habitat_like.statistics import StatisticsReader
 from tests.faults.judge import Verdict, judge
 from tests.faults.ledger import Ledger
 from tests.faults.messages import Messages
@@ -166,7 +166,7 @@ class Run:
         """Each message that was written is counted once: their numbers have no gaps."""
         rig.count()
         written = rig.habitat.status()["journal"]["last_seq"]
-        with Reader(rig.journal) as reader:
+        with StatisticsReader(rig.journal) as reader:
             counted = sum(reader.totals().values())
         assert counted == written, f"{counted} messages are counted, {written} were written"
 

@@ -18,7 +18,8 @@ from habitat_like.journal import journal as journal_module
 from habitat_like.journal import pruning
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import JournalError, open_file
-from habitat_like.journal.journal import Entry, Journal, Row
+from habitat_like.journal.journal import Journal, Row
+from habitat_like.journal.reader import Entry
 from tests.support.wait import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("switches")

@@ -15,7 +15,8 @@ from habitat_like.config.keys import Config
 from habitat_like.disk import READ_BYTES
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import open_file
-from habitat_like.journal.journal import Entry, Journal
+from habitat_like.journal.journal import Journal
+from habitat_like.journal.reader import Entry
 from habitat_like.message.message import Message
 from habitat_like.message_server import JournalSink, Server, SimpleSink, ThreadedSink
 from habitat_like.message_server.sinks import Refusal

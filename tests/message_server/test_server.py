@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from habitat_like.config.keys import Config, GatewayConfig, JournalConfig
-from habitat_like.journal.journal import Entry, Journal
+from habitat_like.journal.journal import Journal
+from habitat_like.journal.reader import Entry
 from habitat_like.message.message import Listener, Message
 from habitat_like.message_server import (
     BacklogFull,

@@ -16,7 +16,7 @@ import pytest
 from habitat_like import passwords
 from habitat_like.console import users
 from habitat_like.disk import Directory, open_stream
-from habitat_like.http.listener import ListenError, listen_at
+from habitat_like.http.listening_socket import ListenError, listen_at
 from habitat_like.steering.maintenance import MaintenanceFile
 from tests.conftest import HabitatFactory
 from tests.security.swap import SECRET, THEM

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from habitat_like.journal.file import JournalError
 from habitat_like.journal.journal import Journal
-from habitat_like.statistics import Reader, Station, collector, sums
+from habitat_like.statistics import HeardStation, StatisticsReader, aggregator, sums
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, RETENTIONS
 from habitat_like.times import RELEASED
 from tests.conftest import HabitatFactory
@@ -239,7 +239,7 @@ def test_days_left_follow_from_how_the_disk_fills(site: Site) -> None:
 def test_a_journal_without_statistics_answers_as_an_empty_one(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     Journal(path).close()
-    with Reader(path) as reader:
+    with StatisticsReader(path) as reader:
         assert reader.totals() == {}
         assert reader.series("hour", 0, 7200).types == {}
         assert reader.stations().total == 0
@@ -249,7 +249,7 @@ def test_a_journal_without_statistics_answers_as_an_empty_one(tmp_path: Path) ->
         assert reader.latency(0, 1).p99 is None
         assert reader.outlook() == ()
     with pytest.raises(JournalError, match="no journal at"):
-        Reader(tmp_path / "missing")
+        StatisticsReader(tmp_path / "missing")
 
 
 def test_the_tables_are_no_change_of_the_format(site: Site) -> None:
@@ -288,9 +288,9 @@ def test_the_sums_are_those_of_a_naive_count(
     chunk: int,
     rows: int,
 ) -> None:
-    monkeypatch.setattr(collector, "CHUNK", chunk)
-    monkeypatch.setattr(collector, "MAX_ROWS", rows)
-    monkeypatch.setattr(collector, "PAUSE", 0)
+    monkeypatch.setattr(aggregator, "CHUNK", chunk)
+    monkeypatch.setattr(aggregator, "MAX_ROWS", rows)
+    monkeypatch.setattr(aggregator, "PAUSE", 0)
     site = Site(tmp_path_factory.mktemp("naive") / "journal.sqlite")
     totals: Counter[str] = Counter()
     hours: Counter[tuple[int, str]] = Counter()
@@ -330,8 +330,8 @@ def test_the_sums_are_those_of_a_naive_count(
 
 
 def test_what_is_too_old_goes_and_totals_stay(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "EXPIRE_CHUNK", 2)
-    monkeypatch.setattr(collector, "EVERY", 0.01)
+    monkeypatch.setattr(aggregator, "EXPIRE_CHUNK", 2)
+    monkeypatch.setattr(aggregator, "EVERY", 0.01)
     for minute in range(5):
         site.clock.now = MIDNIGHT + minute * MINUTE
         site.metrics.requests["message", 200] += 1
@@ -347,7 +347,7 @@ def test_what_is_too_old_goes_and_totals_stay(site: Site, monkeypatch: pytest.Mo
         assert all(left(one.table, one.column) for one in RETENTIONS)
         for days in (2, 8, 400):
             site.clock.now = MIDNIGHT + (days + 1) * DAY + 2 * MINUTE
-            site.collector.start()
+            site.aggregator.start()
             eventually(lambda now=site.clock.now: reader.disk(int(now) - 60, 2**33))  # type: ignore[misc]
             eventually(
                 lambda days=days: (
@@ -358,7 +358,7 @@ def test_what_is_too_old_goes_and_totals_stay(site: Site, monkeypatch: pytest.Mo
                     )
                 )
             )
-            site.collector.stop(20)
+            site.aggregator.stop(20)
             assert all(
                 left(one.table, one.column) for one in RETENTIONS if one.seconds > days * DAY
             )
@@ -371,7 +371,7 @@ def test_what_is_too_old_goes_and_totals_stay(site: Site, monkeypatch: pytest.Mo
 def test_forged_callsigns_push_out_only_who_was_not_heard_for_longest(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector, "STATIONS", 100)
+    monkeypatch.setattr(aggregator, "STATIONS", 100)
     monkeypatch.setattr(sums, "CALLSIGNS", 50)
     for number in range(150):
         site.clock.now += 1
@@ -391,7 +391,7 @@ def test_forged_callsigns_push_out_only_who_was_not_heard_for_longest(
 def test_forged_callsigns_are_summed_together_beyond_a_number(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sums.Admission.__init__, "__defaults__", (10,))
+    monkeypatch.setattr(sums.CallsignLimit.__init__, "__defaults__", (10,))
     site.write("REAL")
     site.count()
     for number in range(30):
@@ -442,9 +442,9 @@ def test_sums_and_cursor_are_one_transaction(site: Site) -> None:
     site.write("B")
     refuse = "CREATE TRIGGER refuse BEFORE INSERT ON station BEGIN SELECT RAISE(ABORT, 'no'); END"
     site.journal.update([(refuse, ())])
-    site.collector.start()
-    site.collector.stop(20)
-    assert "no" in (site.collector.problem or "")
+    site.aggregator.start()
+    site.aggregator.stop(20)
+    assert "no" in (site.aggregator.problem or "")
     with site.ask() as reader:
         assert (reader.counted(), reader.totals()) == (1, {"RECEIVED_TELEM": 1})
     site.journal.update([("DROP TRIGGER refuse", ())])
@@ -466,12 +466,12 @@ limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
 for _ in range(3):
-    site.collector._try_round()
-print(site.collector.problem)
-assert site.collector.counted == 0
+    site.aggregator._try_round()
+print(site.aggregator.problem)
+assert site.aggregator.counted == 0
 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 site.count()
-print(site.collector.problem)
+print(site.aggregator.problem)
 with site.ask() as reader:
     print(json.dumps(reader.totals()))
 site.close()
@@ -512,7 +512,7 @@ def test_each_message_counts_once_over_kills(habitat: HabitatFactory) -> None:
     assert gateway.stop() == 0
     with sqlite3.connect(gateway.journal_path) as connection:
         (written,) = connection.execute("SELECT count(*) FROM message").fetchone()
-    with Reader(gateway.journal_path) as reader:
+    with StatisticsReader(gateway.journal_path) as reader:
         assert sum(reader.totals().values()) == written >= sent
         station = reader.station("M0ZDR")
         assert station is not None
@@ -520,7 +520,7 @@ def test_each_message_counts_once_over_kills(habitat: HabitatFactory) -> None:
 
 
 def counted_or_none(path: Path) -> int:
-    with Reader(path) as reader:
+    with StatisticsReader(path) as reader:
         return reader.counted()
 
 
@@ -559,9 +559,9 @@ def test_a_station_heard_while_the_clock_was_ahead_is_silent_in_time(site: Site)
         assert new.first_heard == new.last_heard == int(site.clock.now)
 
 
-def corrected(site: Site) -> list[Station]:
-    """The stations once a running collector has seen what the clock shows now."""
-    site.collector.start()
+def corrected(site: Site) -> list[HeardStation]:
+    """The stations once a running aggregator has seen what the clock shows now."""
+    site.aggregator.start()
     with site.ask() as reader:
         eventually(lambda: not reader.heard_wrongly(RELEASED, site.clock.now + MINUTE), timeout=60)
         return list(reader.stations().stations)

@@ -15,7 +15,7 @@ import msgspec
 
 from habitat_like.http import Args, InsertApplication, Response, action
 from habitat_like.http.response import Refused
-from habitat_like.journal.journal import Entry
+from habitat_like.journal.reader import Entry
 from habitat_like.message.message import Listener, Message
 from habitat_like.message_server import JournalSink, SimpleSink
 from tests.support.wait import eventually

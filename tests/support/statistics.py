@@ -9,7 +9,7 @@ from typing import Any
 from habitat_like.journal.journal import Journal
 from habitat_like.message.message import Listener, Message
 from habitat_like.message.types import Registry
-from habitat_like.statistics import Collector, Reader
+from habitat_like.statistics import Aggregator, StatisticsReader
 from habitat_like.statistics.metrics import GatewayMetrics
 
 #: A midnight, UTC.
@@ -27,7 +27,7 @@ class Clock:
 
 
 class Site:
-    """A journal with a collector, and what a gateway would do to them."""
+    """A journal with an aggregator, and what a gateway would do to them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +39,7 @@ class Site:
     def open(self) -> None:
         """Start anew with the file as it is."""
         self.journal = Journal(self.path, clock=self.clock)
-        self.collector = Collector(
+        self.aggregator = Aggregator(
             self.journal, self.metrics, {"journal": self.path.parent}, self.clock
         )
 
@@ -58,17 +58,17 @@ class Site:
 
     def count(self) -> None:
         """Have all counted: the last round of a stop, and the next start."""
-        self.collector.start()
-        assert self.collector.stop(20) == []
+        self.aggregator.start()
+        assert self.aggregator.stop(20) == []
         self.close()
         self.metrics = GatewayMetrics()
         self.open()
 
     def close(self) -> None:
         """End it; what is not counted stays so."""
-        self.collector.stop(20)
+        self.aggregator.stop(20)
         self.journal.close()
 
-    def ask(self) -> Reader:
+    def ask(self) -> StatisticsReader:
         """A reader by the site's clock."""
-        return Reader(self.path, self.clock)
+        return StatisticsReader(self.path, self.clock)

@@ -17,7 +17,7 @@ import pytest
 
 from habitat_like.config.keys import ConfigError
 from habitat_like.main.wsgi import read_settings
-from habitat_like.statistics import Reader
+from habitat_like.statistics import StatisticsReader
 from tests.conftest import HabitatFactory
 from tests.faults.shim import Act, Op, Shim
 from tests.networks.hisparc.support import FORM, LIST, Network, as_utf8, event, fields
@@ -130,7 +130,7 @@ def test_it_answers_the_codes_and_archives_what_it_took(server: Callable[..., Se
     assert '"archive ready"' in (ours.directory / "log").read_text()
     assert ours.stop() == 0
     assert ours.errors() == ""
-    with Reader(ours.directory / "data" / "journal.sqlite") as statistics:
+    with StatisticsReader(ours.directory / "data" / "journal.sqlite") as statistics:
         assert statistics.totals() == {"HISPARC_EVENT": 100}
         station = statistics.station("501")
     assert station is not None
@@ -264,7 +264,7 @@ def test_its_requests_are_counted(server: Callable[..., Server]) -> None:
     assert ours.code(fields([event()])) == "100"
     assert ours.code(fields([event()], password="no")) == "203"
     ours.stop()
-    with Reader(ours.directory / "data" / "journal.sqlite") as statistics:
+    with StatisticsReader(ours.directory / "data" / "journal.sqlite") as statistics:
         counted = {(one.action, one.status): one.requests for one in statistics.requests(0, 2**40)}
     assert counted["upload", 200] == 2
 

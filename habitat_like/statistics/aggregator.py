@@ -1,4 +1,4 @@
-"""Collector: the thread that counts what was written to the journal.
+"""Aggregator: the thread that counts what was written to the journal.
 
 It reads behind a cursor of its own and commits sums and cursor in one transaction, so each message
 counts once, whatever crashes. What failed is read and summed again.
@@ -16,12 +16,13 @@ from pathlib import Path
 
 from habitat_like import times
 from habitat_like.journal.file import JournalError
-from habitat_like.journal.journal import Journal, Reader
-from habitat_like.statistics import reader as questions
+from habitat_like.journal.journal import Journal
+from habitat_like.journal.reader import JournalReader
 from habitat_like.statistics import tables
 from habitat_like.statistics.metrics import GatewayMetrics
+from habitat_like.statistics.reader import StatisticsReader
 from habitat_like.statistics.status import StatisticsStatus
-from habitat_like.statistics.sums import Admission, Sums, read_joined, read_one
+from habitat_like.statistics.sums import CallsignLimit, Sums, read_joined, read_one
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, UNBOUNDED, Statement
 from habitat_like.threads import start_thread
 
@@ -53,7 +54,7 @@ THREAD = "statistics"
 WATCH_EVERY = 10.0
 
 
-class Collector:
+class Aggregator:
     """Counts the journal's messages, and the requests and times in ``metrics``.
 
     ``places`` are directories on whose disks there must be room, by what is in them. ``clock``
@@ -78,21 +79,21 @@ class Collector:
         self.problem: str | None = None
         #: Stations heard within SILENT_AFTER seconds, and silent ones; None until they are known.
         self.stations: dict[str, int] | None = None
-        #: Called on the collector's thread every WATCH_EVERY seconds, with the statistics.
-        self.watch: Callable[[questions.Reader], None] = lambda _: None
-        # From here on the collector's thread alone.
-        self._messages: Reader | None = None
-        self._questions: questions.Reader | None = None
+        #: Called on the aggregator's thread every WATCH_EVERY seconds, with the statistics.
+        self.watch: Callable[[StatisticsReader], None] = lambda _: None
+        # From here on the aggregator's thread alone.
+        self._messages: JournalReader | None = None
+        self._questions: StatisticsReader | None = None
         self._cursor: int | None = None
         self._has_committed = False
-        self._hours = self._days = Admission(lambda _: set())
+        self._hours = self._days = CallsignLimit(lambda _: set())
         self._requests: dict[tuple[str, int], int] = {}
         self._latency = [0] * len(metrics.latency.counts)
         self._backlog: dict[int, tuple[int, int]] = {}
         self._minute = 0
         self._unchecked = 0
         self._watch_at = 0.0
-        with questions.Reader(journal.path) as reader:
+        with StatisticsReader(journal.path) as reader:
             journal.counted = min(reader.counted(), journal.last_seq)
 
     @property
@@ -184,22 +185,22 @@ class Collector:
             self.stations = {"heard": heard, "silent": silent}
         self._minute = minute
 
-    def _prepare(self) -> tuple[Reader, questions.Reader, int]:
+    def _prepare(self) -> tuple[JournalReader, StatisticsReader, int]:
         """What a round needs: it is made at the first, and after a failure."""
         if self._messages is None:
             self._messages = self._journal.reader()
         if self._questions is None:
-            self._questions = questions.Reader(self._journal.path)
+            self._questions = StatisticsReader(self._journal.path)
         if self._cursor is None:
             self._journal.update([(statement, ()) for statement in tables.SCHEMA])
             ask = self._questions
             # In a journal that was emptied numbers began anew: the file's cursor is wrong then.
             self._cursor = ask.counted() if self._has_committed else self.counted
-            self._hours = Admission(ask.callsigns_of_hour)
-            self._days = Admission(ask.callsigns_of_day)
+            self._hours = CallsignLimit(ask.callsigns_of_hour)
+            self._days = CallsignLimit(ask.callsigns_of_day)
         return self._messages, self._questions, self._cursor
 
-    def _gather(self, reader: Reader, cursor: int) -> tuple[Sums, int, bool]:
+    def _gather(self, reader: JournalReader, cursor: int) -> tuple[Sums, int, bool]:
         """The sums of one transaction, the last message in them, and whether there are more."""
         sums = Sums(self._hours, self._days)
         behind = self._journal.last_seq - cursor > FAR_BEHIND
@@ -274,7 +275,7 @@ class Collector:
                 rows.append((minute, place, usage.free, usage.total))
         return rows
 
-    def _bound_stations(self, ask: questions.Reader) -> None:
+    def _bound_stations(self, ask: StatisticsReader) -> None:
         """Let the least recently heard stations go where there are too many."""
         self._unchecked = 0
         self._watch_at = 0.0
@@ -286,13 +287,13 @@ class Collector:
             self._journal.update([tables.forget(oldest[at : at + EXPIRE_CHUNK])])
             self._stopping.wait(PAUSE)
 
-    def _correct_heard(self, ask: questions.Reader, now: int) -> None:
+    def _correct_heard(self, ask: StatisticsReader, now: int) -> None:
         """See to it that no station was heard at a time that can't be, of a clock since set."""
         bounds = times.RELEASED, now + MINUTE
         if times.is_set(now) and ask.heard_wrongly(*bounds):
             self._journal.update([tables.correct_heard(now, *bounds)])
 
-    def _expire(self, ask: questions.Reader, now: int) -> None:
+    def _expire(self, ask: StatisticsReader, now: int) -> None:
         """Delete what is too old."""
         for retention in tables.RETENTIONS:
             while ask.oldest(retention.table, retention.column) < now - retention.seconds:

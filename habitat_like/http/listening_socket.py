@@ -23,7 +23,7 @@ class ListenError(Exception):
     """The socket can't be had; one line that says why and what to do."""
 
 
-class Listener:
+class ListeningSocket:
     """A non-blocking listening UNIX socket.
 
     ``inherited`` says that systemd owns it: it stays, with the requests that wait in it, when this
@@ -49,7 +49,7 @@ class Listener:
         self.socket.close()
 
 
-def open_listener(path: str | Path, mode: int, group: str | None) -> Listener:
+def open_socket(path: str | Path, mode: int, group: str | None) -> ListeningSocket:
     """Take over systemd's socket (LISTEN_FDS, sd_listen_fds(3)), or listen at ``path``.
 
     The arguments, and what is raised, are as for ``listen_at``.
@@ -59,13 +59,13 @@ def open_listener(path: str | Path, mode: int, group: str | None) -> Listener:
     except OSError as error:
         raise ListenError(f"LISTEN_FDS: {error}; the gateway takes exactly one socket") from None
     if inherited is not None:
-        return Listener(inherited, Path(path), inherited=True)
+        return ListeningSocket(inherited, Path(path), inherited=True)
     return listen_at(path, mode, group)
 
 
 def listen_at(
     path: str | Path, mode: int, group: str | None = None, section: str = "gateway"
-) -> Listener:
+) -> ListeningSocket:
     """Listen at ``path``; a stale socket file is taken over, a live one is left alone.
 
     ``mode`` are permission bits, ``group`` the group's name; ``section`` is that of the
@@ -77,7 +77,7 @@ def listen_at(
         check_links(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         _clear(path, key)
-        return Listener(_bind(path, mode, group), path, inherited=False)
+        return ListeningSocket(_bind(path, mode, group), path, inherited=False)
     except OSError as error:
         raise ListenError(
             f"{key} {path}: {error.strerror}; check the directory and its rights"
