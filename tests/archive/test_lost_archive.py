@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from habitat_like.archive import Query, sqlite
+from habitat_like.archive import Query, sqlite_file
 from habitat_like.archive.sqlite import SqliteArchive
 from tests.conftest import HabitatFactory
 from tests.support.archive import document, encode
@@ -49,8 +49,8 @@ def ids(*numbers: int) -> list[str]:
 def test_the_log_is_small_again_after_a_long_reader(
     path: Path, archive: SqliteArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "WAL_KEPT", 100_000)
-    monkeypatch.setattr(sqlite, "CHECKPOINT_EVERY", 0)
+    monkeypatch.setattr(sqlite_file, "WAL_KEPT", 100_000)
+    monkeypatch.setattr(sqlite_file, "CHECKPOINT_EVERY", 0)
     archive.store(encode([document(0)]))
     log = Path(f"{path}-wal")
     with closing(sqlite3.connect(path)) as reader:

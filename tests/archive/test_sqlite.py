@@ -56,7 +56,7 @@ def test_walks_an_index_and_never_sorts(
 
 
 def test_is_durable_and_lets_others_read(sqlite: sqlite_module.SqliteArchive, path: Path) -> None:
-    writer = sqlite._open_writer()
+    writer = sqlite._file.writer()
     assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
     assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     reader = sqlite_module.SqliteArchive(str(path))
@@ -73,7 +73,7 @@ def test_is_read_without_rights_to_write(sqlite: sqlite_module.SqliteArchive, pa
     sqlite.store(encode([document(1)]))
     reader = sqlite_module.SqliteArchive(str(path))
     assert everything(reader) == [document(1)]
-    connection = reader._reader
+    connection = reader._file._reader
     assert connection is not None
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM document")
@@ -134,7 +134,7 @@ def test_after_a_failed_fsync_nobody_else_may_have_the_file_open(
         assert other.stdout.readline() == b"(1,)\n"
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-        sqlite._let_go(error)
+        sqlite._file._let_go(error)
         for _ in range(2):
             with pytest.raises(ArchiveUnavailable, match="another process has it open"):
                 sqlite.store(encode([document(2)]))
@@ -152,7 +152,7 @@ def test_after_a_failed_fsync_nobody_in_the_same_process_keeps_the_file_open(
         assert len(everything(page)) == 1
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-        sqlite._let_go(error)
+        sqlite._file._let_go(error)
         with pytest.raises(ArchiveUnavailable, match="console still reads it"):
             sqlite.store(encode([document(2)]))
         for _ in range(2):
@@ -166,7 +166,7 @@ def test_disk_full_stores_nothing_and_recovers(
     sqlite: sqlite_module.SqliteArchive,
 ) -> None:
     sqlite.store(encode([document(1)]))
-    writer = sqlite._open_writer()
+    writer = sqlite._file.writer()
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count = {pages + 2}")
     batch = encode([document(number, data={"string": "x" * 4000}) for number in range(2, 50)])

@@ -156,7 +156,7 @@ MUTANTS = [
     ),
     Mutant(
         "the embedded archive goes on after a failed fsync",
-        "habitat_like/archive/sqlite.py",
+        "habitat_like/archive/sqlite_file.py",
         "            sqlite_users.suspect(inode)\n        self._close(in_order=False)\n",
         "            return\n        self._close(in_order=False)\n",
         (),
@@ -164,8 +164,8 @@ MUTANTS = [
     ),
     Mutant(
         "the embedded archive builds on a log that may be in the page cache alone",
-        "habitat_like/archive/sqlite.py",
-        "            self._patiently(lambda: rewrite_log(writer, self._path))\n",
+        "habitat_like/archive/sqlite_file.py",
+        "            self.patiently(lambda: rewrite_log(writer, self.path))\n",
         "",
         (),
         ("power.loss.archive",),
