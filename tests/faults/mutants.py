@@ -118,23 +118,23 @@ MUTANTS = [
     ),
     Mutant(
         "a conflict is a failure",
-        "habitat_like/archive/couch.py",
+        "habitat_like/archive/couch_bulk.py",
         '            elif row.error != "conflict":\n',
         "            else:\n",
         ("archive.known", "archive.toxic"),
     ),
     Mutant(
         "a failure is a conflict",
-        "habitat_like/archive/couch.py",
+        "habitat_like/archive/couch_bulk.py",
         "        if failed:\n",
         "        if failed and not failed:\n",
         ("archive.toxic",),
     ),
     Mutant(
         "202 means stored",
-        "habitat_like/archive/couch.py",
+        "habitat_like/archive/couch_bulk.py",
         "        if fresh and status == 202:\n",
-        "        if status == 202:\n            return rejected\n"
+        "        if status == 202:\n            return refusals\n"
         "        if fresh and status == 202:\n",
         ("archive.toxic",),
     ),

@@ -1,0 +1,164 @@
+"""BulkWriter: stores batches of documents in a CouchDB database.
+
+The rules it relies on are CouchDB's (3.x): ``_bulk_docs`` answers one row for each document
+(https://docs.couchdb.org/en/stable/api/database/bulk-api.html#db-bulk-docs), 202 means that fewer
+nodes than the write quorum have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from habitat_like.archive import couch_place
+from habitat_like.archive.base import Rejected
+from habitat_like.archive.batch import BatchDocument, sort_out
+from habitat_like.archive.couch_connection import CouchRefused, one_line
+from habitat_like.archive.couch_http import CouchLink
+from habitat_like.archive.couch_place import RefusedDocument
+
+#: Bytes of documents in one request at most, unless one document alone is larger.
+REQUEST_BYTES = 8 * 1024 * 1024
+
+#: A row's errors that the same document would meet again, as long as the place stays as it is.
+_FOR_GOOD = frozenset(
+    {
+        "attachment_too_large",
+        "bad_request",
+        "doc_validation",
+        "document_too_large",
+        "forbidden",
+        "illegal_docid",
+        "invalid_json",
+        "too_large",
+        "unauthorized",
+    }
+)
+
+
+class BulkWriter:
+    """Stores batches over ``link``; ``make_database`` makes a database that is gone anew.
+
+    One thread at a time.
+    """
+
+    def __init__(self, link: CouchLink, make_database: Callable[[], object]) -> None:
+        self._link = link
+        self._make_database = make_database
+
+    def store(self, documents: Sequence[bytes]) -> list[Rejected]:
+        """Store the batch with as few ``_bulk_docs`` as its size allows; see ``Archive.store``.
+
+        A conflict means that the document is archived already. Refused for good are: what is not a
+        JSON object with a usable ``_id``; what CouchDB or a validation function of the database
+        forbids; what is too large. A request that is refused as a whole for its content (400, 413)
+        is halved until the documents at fault are alone. A lost database is made anew. What is
+        wrong with the place and not with the documents raises ArchiveUnavailable (``couch_place``).
+        """
+        entries, rejected = sort_out(documents)
+        refusals: list[RefusedDocument] = []
+        for run in _runs(entries):
+            refusals += self._send(run)
+        if refusals:
+            try:
+                problem = couch_place.fault(self._link, refusals, len(entries) - len(refusals))
+            except CouchRefused as refused:
+                raise self._link.explain(refused) from None
+            if problem is not None:
+                raise self._link.unavailable(problem)
+        for entry, why in refusals:
+            said = one_line(f"{why.error}: {why.reason}") if not why.status else str(why)
+            rejected += entry.rejected(f"CouchDB refused the document: {said}")
+        return sorted(rejected, key=lambda one: one.index)
+
+    def _send(self, entries: list[BatchDocument]) -> list[RefusedDocument]:
+        """Store the entries with one request, or two halves of it, and so on."""
+        try:
+            status, data = self._post(entries)
+        except CouchRefused as refused:
+            # A 400 that isn't CouchDB's own says nothing about the documents.
+            if not (refused.status == 413 or (refused.status == 400 and refused.error)):
+                raise self._link.explain(refused) from None
+            if len(entries) == 1:
+                return [(entries[0], refused)]
+            middle = len(entries) // 2
+            return self._send(entries[:middle]) + self._send(entries[middle:])
+        return self._judge(entries, status, data)
+
+    def _post(self, entries: list[BatchDocument]) -> tuple[int, bytes]:
+        """The answer to ``_bulk_docs``. A database that is gone is made, once."""
+        body = b'{"docs":[' + b",".join([entry.body for entry in entries]) + b"]}"
+        try:
+            return self._link.request("post", "_bulk_docs", body=body)
+        except CouchRefused as refused:
+            if refused.status != 404:
+                raise
+        self._make_database()
+        return self._link.request("post", "_bulk_docs", body=body)
+
+    def _judge(
+        self, entries: list[BatchDocument], status: int, data: bytes
+    ) -> list[RefusedDocument]:
+        """Read the rows: raise ArchiveUnavailable unless each document is stored or refused."""
+        link = self._link
+        rows = link.read(list[_Row], data)
+        by_id = {row.id: row for row in rows}
+        # By id, not by place: CouchDB keeps the order, its relatives don't.
+        if len(rows) != len(entries) or by_id.keys() != {entry.id for entry in entries}:
+            raise link.unavailable(
+                f"answered {len(rows)} rows for {len(entries)} documents, or for others than were"
+                " sent: check what stands between it and the gateway"
+            )
+        refusals: list[RefusedDocument] = []
+        failed: list[_Row] = []
+        fresh = 0
+        for entry in entries:
+            row = by_id[entry.id]
+            if row.error is None and row.ok is True:
+                fresh += 1
+            elif row.error in _FOR_GOOD:
+                # A row has no status of its own.
+                refusals.append((entry, CouchRefused(0, row.error, str(row.reason or ""))))
+            elif row.error != "conflict":
+                failed.append(row)
+        if failed:
+            first = one_line(f"{failed[0].error}: {failed[0].reason}")
+            raise link.unavailable(
+                f"could not store {len(failed)} of {len(entries)} documents ({first}):"
+                " look at its log"
+            )
+        if fresh and status == 202:
+            raise link.unavailable(
+                f"has {fresh} documents on too few nodes (202, the write quorum was not met):"
+                " look at the nodes of the cluster"
+            )
+        if fresh and status != 201:
+            raise link.unavailable(
+                f"answered {status} instead of 201: check what stands between it and the gateway"
+            )
+        return refusals
+
+
+class _Row(msgspec.Struct):
+    """One row of the answer to ``_bulk_docs``."""
+
+    id: str
+    ok: Any = None
+    error: str | None = None
+    reason: Any = None
+
+
+def _runs(entries: list[BatchDocument]) -> Iterator[list[BatchDocument]]:
+    """The batch in pieces of at most ``REQUEST_BYTES``."""
+    run: list[BatchDocument] = []
+    size = 0
+    for entry in entries:
+        if run and size + len(entry.body) > REQUEST_BYTES:
+            yield run
+            run, size = [], 0
+        run.append(entry)
+        size += len(entry.body) + 1
+    if run:
+        yield run
