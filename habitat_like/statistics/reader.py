@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from habitat_like.journal.file import errors, open_file
-from habitat_like.statistics.metrics import LATENCY_BUCKETS
+from habitat_like.statistics.estimates import latency_of, outlook_of
 from habitat_like.statistics.rows import (
     Absent,
     Backlog,
@@ -35,8 +34,6 @@ STEPS: dict[str, int] = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 MAX_STEPS = 100_000
 #: What stations can be sorted by.
 SORTS = tuple(field.name for field in msgspec.structs.fields(HeardStation))
-#: A shorter time than this says nothing of how fast a disk fills, in seconds.
-SHORTEST_TREND = HOUR
 
 _KEPT = {retention.table: retention.seconds for retention in RETENTIONS}
 _STATION = ", ".join(
@@ -295,7 +292,7 @@ class StatisticsReader:
             " GROUP BY bound",
             (since - since % MINUTE, until),
         )
-        return _latency(since, Counter(dict(rows)))
+        return latency_of(since, Counter(dict(rows)))
 
     def latencies(self, since: int, until: int) -> tuple[Latency, ...]:
         """Median and 99th percentile of each minute that had requests, ascending."""
@@ -306,7 +303,7 @@ class StatisticsReader:
             (since - since % MINUTE, until),
         ):
             minutes.setdefault(minute, Counter())[bound] = requests
-        return tuple(_latency(minute, counts) for minute, counts in minutes.items())
+        return tuple(latency_of(minute, counts) for minute, counts in minutes.items())
 
     def backlog(self, since: int, until: int) -> tuple[Backlog, ...]:
         """The backlog of each minute that there is a sample of, ascending."""
@@ -334,7 +331,7 @@ class StatisticsReader:
         places: dict[str, list[Disk]] = {}
         for sample in self.disk(0, MAX_TIME):
             places.setdefault(sample.place, []).append(sample)
-        return tuple(_outlook(samples) for _, samples in sorted(places.items()))
+        return tuple(outlook_of(samples) for _, samples in sorted(places.items()))
 
     # -- for the aggregator
 
@@ -416,44 +413,3 @@ def _pattern(search: str | None) -> str | None:
     for special in "\\%_":
         search = search.replace(special, f"\\{special}")
     return f"%{search}%"
-
-
-def _latency(when: int, counts: Counter[float]) -> Latency:
-    return Latency(when, counts.total(), _quantile(counts, 0.5), _quantile(counts, 0.99))
-
-
-def _quantile(counts: Counter[float], share: float) -> float | None:
-    """The quantile of a histogram: within a bucket, values count as evenly spread.
-
-    As Prometheus has it (https://prometheus.io/docs/prometheus/latest/querying/functions/,
-    histogram_quantile): what lies in the last bucket, which has no bound, is taken for the largest
-    bound.
-    """
-    rank = share * counts.total()
-    seen = 0
-    for bound, count in sorted(counts.items()):
-        if seen + count >= rank and count:
-            at = bisect_left(LATENCY_BUCKETS, bound)
-            below = LATENCY_BUCKETS[at - 1] if at else 0.0
-            if at == len(LATENCY_BUCKETS):
-                return float(below)
-            return below + (bound - below) * (rank - seen) / count
-        seen += count
-    return None
-
-
-def _outlook(samples: Sequence[Disk]) -> DiskOutlook:
-    """What the samples of one place, ascending in time, say of its future."""
-    last = samples[-1]
-    growth = days = None
-    if last.time - samples[0].time >= SHORTEST_TREND:
-        mean_time = sum(one.time for one in samples) / len(samples)
-        mean_used = sum(one.total - one.free for one in samples) / len(samples)
-        spread = sum((one.time - mean_time) ** 2 for one in samples)
-        slope = (
-            sum((one.time - mean_time) * (one.total - one.free - mean_used) for one in samples)
-            / spread
-        )
-        growth = slope * DAY
-        days = last.free / growth if growth > 0 else None
-    return DiskOutlook(last.time, last.place, last.free, last.total, growth, days)
