@@ -12,11 +12,11 @@ import hmac
 import os
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Container
 from typing import NamedTuple
 
 from habitat_like.config.addresses import network_of
+from habitat_like.threads import RateLimiter
 
 #: What a hash begins with; no password in clear may.
 PREFIX = "scrypt$"
@@ -163,7 +163,6 @@ MAX_OWN = 4
 
 #: A station's number, or the name of a user of the console.
 Account = int | str
-_Pair = tuple[str, Account]
 
 
 class Limiter:
@@ -179,8 +178,8 @@ class Limiter:
         self._lock = threading.Lock()
         # By account: its addresses, the last one used at the end.
         self._own: dict[Account, tuple[str, ...]] = {}
-        # By pair: how many tries were left, and when that was.
-        self._tries: OrderedDict[_Pair, tuple[float, float]] = OrderedDict()
+        # By place and account: an address counts with its network.
+        self._tries = RateLimiter(60 / REFILL, TRIES, MAX_PAIRS)
 
     def take(self, address: str | None, account: Account, now: float) -> bool:
         """Whether a password from ``address`` for ``account`` is looked at.
@@ -192,14 +191,9 @@ class Limiter:
         with self._lock:
             if place in self._own.get(account, ()):
                 return True
-            left, then = self._tries.get(pair, (TRIES, now))
-            left = min(left + (now - then) / REFILL, TRIES)
-            if left < 1:
+            if self._tries.wait(pair, now):
                 return False
-            self._tries[pair] = (left - 1, now)
-            self._tries.move_to_end(pair)
-            if len(self._tries) > MAX_PAIRS:
-                self._tries.popitem(last=False)
+            self._tries.take(pair, now)
             return True
 
     def right(self, address: str | None, account: Account) -> None:
@@ -208,4 +202,4 @@ class Limiter:
         with self._lock:
             others = [one for one in self._own.get(account, ()) if one != place]
             self._own[account] = (*others, place)[-MAX_OWN:]
-            self._tries.pop((place, account), None)
+            self._tries.forget((place, account))

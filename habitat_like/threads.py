@@ -1,10 +1,11 @@
-"""Threads: how each of the program is started, and how long one waits before another try."""
+"""Threads: how each of the program is started; how long one waits before a try, and by a rate."""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
 
 
 def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
@@ -39,3 +40,42 @@ def backoff(tries: int, shortest: float, longest: float) -> float:
     """
     ceiling = min(longest, shortest * 2.0 ** min(tries - 1, 32))
     return random.uniform(ceiling / 2, ceiling)  # noqa: S311 (jitter needs no secrecy)
+
+
+class RateLimiter:
+    """A token bucket for each key: ``burst`` tokens at most, ``per_minute`` new ones.
+
+    Kept as the time at which a bucket is full again (the generic cell rate algorithm). It may be
+    in debt: who is let in takes all that it needs, and waits longer after it. So what is sent at
+    once can be more than ``burst``, and yet not more on average. ``most`` keys are remembered; over
+    it the one that took least recently is forgotten. Times are in seconds. Not thread-safe.
+    """
+
+    def __init__(self, per_minute: float, burst: int, most: int) -> None:
+        self.per_minute = per_minute
+        self.burst = burst
+        self._most = most
+        self._interval = 60 / per_minute
+        self._room = (burst - 1) * self._interval
+        self._full_at: OrderedDict[Hashable, float] = OrderedDict()
+
+    def wait(self, key: Hashable, now: float) -> float:
+        """Seconds until there is a token, 0 while there is one."""
+        return max(self._full_at.get(key, now) - now - self._room, 0)
+
+    def take(self, key: Hashable, now: float) -> None:
+        """Take a token, also one that is not there yet."""
+        known = self._full_at
+        known[key] = max(known.get(key, now), now) + self._interval
+        known.move_to_end(key)
+        if len(known) > self._most:
+            known.popitem(last=False)
+
+    def forget(self, key: Hashable) -> None:
+        """Fill the key's bucket."""
+        self._full_at.pop(key, None)
+
+    @property
+    def remembered(self) -> int:
+        """How many keys are remembered."""
+        return len(self._full_at)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from habitat_like.config.addresses import Address, Networks, parse
 from habitat_like.config.keys import AccessConfig
+from habitat_like.threads import RateLimiter
 
 #: Addresses, and callsigns, whose rate is remembered; over it the one that sent least recently is
 #: forgotten. Callsigns can be forged, so without a bound they would take all memory.
@@ -38,40 +38,6 @@ class TooMany(Exception):
         super().__init__(f"{text}; try again in {self.retry_after} s")
 
 
-class Rate:
-    """A token bucket for each key: ``burst`` tokens at most, ``per_minute`` new ones.
-
-    Kept as the time at which a bucket is full again (the generic cell rate algorithm). It may be
-    in debt: who is let in takes all that it needs, and waits longer after it. So what is sent at
-    once can be more than ``burst``, and yet not more on average. Times are in seconds. Not
-    thread-safe.
-    """
-
-    def __init__(self, per_minute: int, burst: int) -> None:
-        self.per_minute = per_minute
-        self.burst = burst
-        self._interval = 60 / per_minute
-        self._room = (burst - 1) * self._interval
-        self._full_at: OrderedDict[str, float] = OrderedDict()
-
-    def wait(self, key: str, now: float) -> float:
-        """Seconds until there is a token, 0 while there is one."""
-        return max(self._full_at.get(key, now) - now - self._room, 0)
-
-    def take(self, key: str, now: float) -> None:
-        """Take a token, also one that is not there yet."""
-        known = self._full_at
-        known[key] = max(known.get(key, now), now) + self._interval
-        known.move_to_end(key)
-        if len(known) > MAX_REMEMBERED:
-            known.popitem(last=False)
-
-    @property
-    def remembered(self) -> int:
-        """How many keys are remembered."""
-        return len(self._full_at)
-
-
 class Access:
     """The access rules in force, and what they refused.
 
@@ -85,8 +51,8 @@ class Access:
         self._counts = dict.fromkeys(
             (DENIED_ADDRESS, BLOCKED_CALLSIGN, RATE_ADDRESS, RATE_CALLSIGN), 0
         )
-        self._by_address: Rate | None = None
-        self._by_callsign: Rate | None = None
+        self._by_address: RateLimiter | None = None
+        self._by_callsign: RateLimiter | None = None
         self.configure(config)
 
     def configure(self, config: AccessConfig) -> None:
@@ -174,9 +140,9 @@ class Admission:
         self._access.admit(self, callsign)
 
 
-def _rate(before: Rate | None, per_minute: int | None, burst: int) -> Rate | None:
+def _rate(before: RateLimiter | None, per_minute: int | None, burst: int) -> RateLimiter | None:
     if per_minute is None:
         return None
     if before is not None and (before.per_minute, before.burst) == (per_minute, burst):
         return before
-    return Rate(per_minute, burst)
+    return RateLimiter(per_minute, burst, MAX_REMEMBERED)

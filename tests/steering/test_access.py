@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from habitat_like import config as configuration
 from habitat_like.config.addresses import Networks, network_of, parse
 from habitat_like.config.keys import AccessConfig, ConfigError
-from habitat_like.steering import access as rules
-from habitat_like.steering.access import Access, Denied, Rate, TooMany
+from habitat_like.steering.access import Access, Denied, TooMany
 from tests.conftest import HabitatFactory
 from tests.networks.hisparc.support import LIST, event, fields
 from tests.networks.hisparc.support import as_utf8 as form
@@ -75,51 +74,6 @@ def test_of_ipv6_a_network_of_64_bits_is_one() -> None:
     assert network_of("2001:db8:0:1::1") == network_of("2001:db8:0:1:ffff::2")
     assert network_of("2001:db8:0:1::1") != network_of("2001:db8:0:2::1")
     assert network_of("192.0.2.7") != network_of("192.0.2.8")
-
-
-# -- rates
-
-
-def test_a_rate_lets_a_burst_in_and_then_so_many_a_minute() -> None:
-    rate = Rate(per_minute=60, burst=3)
-    taken = []
-    for tenth in range(100):
-        now = 1000 + tenth / 10
-        if not rate.wait("a", now):
-            rate.take("a", now)
-            taken.append(tenth)
-    assert taken[:3] == [0, 1, 2]
-    assert len(taken) == 3 + 9
-    assert rate.wait("b", 1000) == 0
-
-
-@given(st.lists(st.floats(0, 10), max_size=200), st.integers(1, 600), st.integers(1, 50))
-def test_no_more_than_burst_and_rate_allow(pauses: list[float], per_min: int, burst: int) -> None:
-    rate = Rate(per_min, burst)
-    now = 0.0
-    taken = 0
-    for pause in pauses:
-        now += pause
-        wait = rate.wait("a", now)
-        if not wait:
-            rate.take("a", now)
-            taken += 1
-        else:
-            assert rate.wait("a", now + wait + 1e-6) == 0
-    assert taken <= burst + now * per_min / 60 + 1e-6
-
-
-def test_forged_callsigns_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "MAX_REMEMBERED", 100)
-    rate = Rate(60, 1)
-    for number in range(1000):
-        rate.take(f"F{number}", 0)
-        if number % 50 == 0:
-            rate.take("A", 0)
-    assert rate.remembered == 100
-    # Who sends goes on being known.
-    assert rate.wait("A", 0) > 0
-    assert rate.wait("F1", 0) == 0
 
 
 class Clock:

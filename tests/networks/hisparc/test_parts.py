@@ -309,7 +309,7 @@ def test_no_more_pairs_are_remembered_than_there_is_room_for() -> None:
     limiter = Limiter()
     for number in range(MAX_PAIRS + 5):
         limiter.take("192.0.2.1", number, 0)
-    assert len(limiter._tries) == MAX_PAIRS
+    assert limiter._tries.remembered == MAX_PAIRS
 
 
 # -- activity
