@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -45,8 +44,8 @@ _decode = msgspec.json.Decoder(_Received).decode
 class ParserSink(JournalSink):
     """Reads RECEIVED_TELEM, and ``raw`` of observations.
 
-    What can't be understood is counted by reason, and is archived as it came. Made and run by one
-    thread; ``counts`` may be read by any.
+    What can't be understood is counted by reason, and is archived as it came. ``counts`` has the
+    packets that were ``parsed``, and the others by the reason.
     """
 
     batch = 200
@@ -62,8 +61,6 @@ class ParserSink(JournalSink):
 
     def __init__(self, server: Intake) -> None:
         super().__init__(server)
-        #: Packets by what became of them: "parsed", or why not.
-        self.counts: Counter[str] = Counter()
         self._payloads = Payloads([])
         self._names: Names = NO_NAMES
 

@@ -76,6 +76,11 @@ def test_what_can_t_be_understood_stays_as_it_came(gateway: Habitat) -> None:
     gateway.wait_until_archived()
     assert len(telem(gateway)) == 1
     assert gateway.status()["dead_letters"] == 0
+    assert gateway.status()["sinks"][PARSER]["counts"] == {
+        "checksum": 1,
+        "unknown": 2,
+        "parsed": 1,
+    }
 
 
 def test_payload_configurations_are_read_and_checked(habitat: HabitatFactory) -> None:
