@@ -16,6 +16,7 @@ from habitat_like.cli.progress import with_progress
 from habitat_like.cli.source import Line, Source
 from habitat_like.cli.text import printable
 from habitat_like.config.keys import ArchiveConfig
+from habitat_like.statistics.words import plural
 from habitat_like.threads import backoff
 
 #: Bytes of documents in one batch, unless the last one alone is larger.
@@ -143,8 +144,7 @@ class _Import:
                 return rejected
 
     def _summary(self) -> str:
-        plural = "" if self._archived == 1 else "s"
-        text = f"{self._archived} document{plural} read and archived"
+        text = f"{self._archived} {plural(self._archived, 'document')} read and archived"
         if self._refused:
             text += f", {self._refused} refused"
         if self._bad:

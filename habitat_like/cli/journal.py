@@ -20,6 +20,7 @@ from habitat_like.cli.text import printable
 from habitat_like.config.keys import Config
 from habitat_like.journal.dead_letters import MAX_ID, DeadLetters
 from habitat_like.journal.inspection import Inspection
+from habitat_like.statistics.words import plural
 
 #: A dead letter's id.
 NUMBER = click.IntRange(1, MAX_ID)
@@ -130,7 +131,7 @@ def export(config_path: str | None, what: str, file: str) -> None:
                 count += 1
     if file != "-":
         noun = "message" if what == "backlog" else "dead letter"
-        click.echo(f"wrote {_count(count, noun)} to {file}", err=True)
+        click.echo(f"wrote {count} {plural(count, noun)} to {file}", err=True)
 
 
 @command.command("drop", epilog="Example: habitat journal drop 7 --yes")
@@ -259,7 +260,7 @@ def _drop_sink(config: Config, sink: str, yes: bool) -> None:
             raise click.ClickException(
                 f"no sink {sink!r} has a place in the journal; see 'habitat journal ls'"
             )
-        unseen = _count(behind, "message")
+        unseen = f"{behind} {plural(behind, 'message')}"
         _confirm(f"Forget the sink {sink}, which has not seen {unseen}?", yes)
         journal.forget(sink)
     click.echo(f"forgot the sink {printable(sink)}")
@@ -289,8 +290,4 @@ def _no_letters(numbers: list[int]) -> str:
 
 
 def _letters(count: int) -> str:
-    return _count(count, "dead letter")
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {plural(count, 'dead letter')}"

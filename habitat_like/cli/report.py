@@ -21,6 +21,7 @@ from habitat_like.statistics import troubles
 from habitat_like.statistics.day import KNOWN_DAYS, Day, facts
 from habitat_like.statistics.reader import StatisticsReader
 from habitat_like.statistics.tables import DAY
+from habitat_like.statistics.words import plural
 
 #: Stations and reasons in one list; the rest is a number.
 LONGEST_LIST = 50
@@ -216,7 +217,7 @@ def _who(callsign: str, name: str | None) -> tuple[str, str]:
 
 
 def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {plural(count, noun)}"
 
 
 def _ms(seconds: float) -> str:

@@ -18,6 +18,7 @@ from habitat_like.console.downloads import Download, Part, broken_ndjson, chunks
 from habitat_like.console.pages import Problem, page, page_errors, this_program
 from habitat_like.journal.dead_letters import MAX_ID, DeadLetter, DeadLetters
 from habitat_like.journal.file import errors, open_file
+from habitat_like.statistics.words import plural
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("dead_letters", __name__)
@@ -217,7 +218,7 @@ def _for_log(chosen: list[int] | int, count: int) -> dict[str, Any]:
 
 
 def _named(count: int) -> str:
-    return f"{count} dead letter{'' if count == 1 else 's'}"
+    return f"{count} {plural(count, 'dead letter')}"
 
 
 def _back() -> Any:

@@ -24,8 +24,13 @@ def show_days(days: float) -> str:
 
 
 def many(count: int, noun: str) -> str:
-    """``count`` with its noun, in the plural where it is not one."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    """``count``, its thousands apart, with its noun, in the plural where it is not one."""
+    return f"{count:,} {plural(count, noun)}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``noun``, in the plural where ``count`` is not one."""
+    return noun if count == 1 else f"{noun}s"
 
 
 def sentence(text: str) -> str:

@@ -189,7 +189,7 @@ def test_messages_wait_while_the_archive_is_gone(
     assert gateway.scgi("GET", "/readyz").status == 200
     state = gateway.status()["archive"]
     assert (state["cursor"], state["backlog"]) == (before, 5)
-    assert gateway.log.count("sink can't go on") == 1
+    eventually(lambda: gateway.log.count("sink can't go on") == 1, "one line in the log")
     assert not (kept / "archive.sqlite").exists()
 
 
