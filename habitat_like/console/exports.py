@@ -24,7 +24,7 @@ from habitat_like.console.downloads import (
     not_whole,
     this_downloads,
 )
-from habitat_like.console.filters import Filter, read_filter
+from habitat_like.console.filters import MessageFilter, read_filter
 from habitat_like.console.pages import Problem, json_response, page_errors
 from habitat_like.times import MAX_TIME
 
@@ -145,7 +145,7 @@ FORMS = {
 }
 
 
-def _file_name(chosen: Filter, now: float) -> str:
+def _file_name(chosen: MessageFilter, now: float) -> str:
     """A name that tells what is in the file, without its end."""
     query = chosen.query
     words = ["messages", query.callsign, query.type]

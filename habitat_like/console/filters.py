@@ -20,7 +20,7 @@ Place = tuple[int | float, str]
 _PLACE = re.compile(r"([0-9]{1,10}(?:\.[0-9]+)?),(.{1,1024})", re.DOTALL)
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
+class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wrote, and what it means.
 
     ``written`` are the arguments of the address that aren't empty, so that it can be shared as it
@@ -33,7 +33,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     query: Query
 
 
-def read_filter(arguments: Mapping[str, str], now: float) -> Filter:
+def read_filter(arguments: Mapping[str, str], now: float) -> MessageFilter:
     """The filter in an address; ``now`` is UNIX seconds, for times such as ``2h ago``.
 
     Times are read as ``habitat query`` reads them. Fields of other names are left alone.
@@ -77,7 +77,7 @@ def read_filter(arguments: Mapping[str, str], now: float) -> Filter:
         order=order,
         suspicious="suspicious" in written,
     )
-    return Filter(written=written, problems=problems, query=query)
+    return MessageFilter(written=written, problems=problems, query=query)
 
 
 def read_place(text: str | None) -> Place | None:

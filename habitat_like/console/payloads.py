@@ -20,7 +20,7 @@ SUMMARY = 160
 NODES, LEVELS, CHARACTERS = 1000, 16, 2000
 
 
-class Payload(msgspec.Struct, frozen=True):
+class PacketView(msgspec.Struct, frozen=True):
     """The packet in a message.
 
     ``bytes`` is its length; ``text`` is the packet where all of it can be printed; ``hex`` are
@@ -52,22 +52,22 @@ def packet_of(document: Document) -> bytes | None:
         return None
 
 
-def payload_of(document: Document) -> Payload | None:
+def payload_of(document: Document) -> PacketView | None:
     """The packet of a message for people; None in a message of another type."""
     if document.get("type") != TELEMETRY:
         return None
     try:
         packet = _decode(document)
     except ValueError as error:
-        return Payload(problem=str(error))
+        return PacketView(problem=str(error))
     return describe(packet)
 
 
-def describe(packet: bytes) -> Payload:
+def describe(packet: bytes) -> PacketView:
     """A packet for people."""
     dump = [_dump_line(at, packet[at : at + 16]) for at in range(0, min(len(packet), DUMPED), 16)]
     left_out = max(len(packet) - DUMPED, 0)
-    return Payload(bytes=len(packet), text=text_of(packet), hex=dump, left_out=left_out)
+    return PacketView(bytes=len(packet), text=text_of(packet), hex=dump, left_out=left_out)
 
 
 def text_of(packet: bytes) -> str | None:
