@@ -180,18 +180,18 @@ class Steering:
         if text == self._text:
             return
         self._text = text
-        if text is None:
-            self.maintenance = None
-            logger.info("maintenance ended", extra={"by": by})
-        else:
-            self.maintenance, problem = parse_leniently(text)
-            status, location = self.maintenance.status, self.maintenance.location
-            extra = {"reason": self.maintenance.message, "status": status, "location": location}
-            logger.info("maintenance begins", extra={**extra, "by": by})
-            if problem is not None:
-                self._complain(problem)
+        now, problem = (None, None) if text is None else parse_leniently(text)
+        # In this order: once the status tells of a maintenance, no upload is taken any more.
         if not self._draining:
-            self.closed = self.maintenance
+            self.closed = now
+        self.maintenance = now
+        if now is None:
+            logger.info("maintenance ended", extra={"by": by})
+            return
+        extra = {"reason": now.message, "status": now.status, "location": now.location}
+        logger.info("maintenance begins", extra={**extra, "by": by})
+        if problem is not None:
+            self._complain(problem)
 
     def _complain(self, problem: str) -> None:
         """Warn of the maintenance file, once for each problem."""
