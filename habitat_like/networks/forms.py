@@ -1,0 +1,67 @@
+"""Queries and forms as stations send them, well formed or not. No I/O.
+
+A blank may be a ``+``, a percent sign that is no code stays, the last of a repeated key counts, and
+an ``&`` in front means nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+#: Fields that are read of a query or a form; real ones have fewer than a hundred.
+MAX_FIELDS = 1000
+
+# Where a query begins that its sender put behind the path without a question mark: after the last
+# slash, ampersand, blank code or script's name in front of its first equals sign.
+_GLUED = re.compile(r"(?:/|&|\.php|\.aspx?|\.cgi)(?=[^/&]*\Z)", re.IGNORECASE)
+
+
+def parse(text: str, into: dict[str, str] | None = None) -> dict[str, str]:
+    """The fields of a query or form, added to ``into``; ``text`` has one character for each byte.
+
+    A field without an equals sign has the value "".
+    """
+    fields: dict[str, str] = {} if into is None else into
+    parts = text.split("&", MAX_FIELDS)
+    if len(parts) > MAX_FIELDS:
+        del parts[-1]
+    plain = text.isascii() and "%" not in text and "+" not in text
+    for part in parts:
+        name, _, value = part.partition("=")
+        if not plain:
+            name, value = undo(name), undo(value)
+        if name:
+            fields[name] = value
+    return fields
+
+
+def undo(text: str) -> str:
+    """Undo the percent-encoding of a name or value: UTF-8, or else Latin-1."""
+    if "+" in text:
+        text = text.replace("+", " ")
+    if "%" in text:
+        raw = unquote_to_bytes(text.encode("latin-1", "replace"))
+    elif text.isascii():
+        return text
+    else:
+        raw = text.encode("latin-1", "replace")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def query_of(target: str) -> str:
+    """The query in a request's target: what follows the question mark, or is glued to the path.
+
+    The path of a glued one ends at a slash, an ampersand or a script's name.
+    """
+    path, mark, query = target.partition("?")
+    if mark and query.strip("&"):
+        return query
+    before, equals, _ = path.partition("=")
+    if not equals:
+        return ""
+    cuts = list(_GLUED.finditer(before))
+    return path[cuts[-1].end() :] if cuts else ""
