@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from habitat_like.networks.values import decode
+from habitat_like.networks.forms import text_of
 
 #: Digits of an integer that stays one.
 _DIGITS = 20
@@ -42,7 +42,7 @@ def parse(body: bytes) -> Any:
         raise NotJson("body: nested too deeply") from None
     if not body.strip():
         raise NotJson("body: empty")
-    source = decode(body).removeprefix("\ufeff").strip("\0 \t\r\n")
+    source = text_of(body).removeprefix("\ufeff").strip("\0 \t\r\n")
     try:
         tree = _lenient.decode(_ODD.sub(_null, source))
         return _without_surrogates(tree) if _ESCAPED_SURROGATE.search(source) else tree

@@ -1,7 +1,7 @@
-"""The values in uploads of other networks: numbers as text, what stands for none, positions. No I/O.
+"""The values in other networks' uploads: numbers as text, what stands for none. No I/O.
 
 Stations write numbers as they like: as text, with a decimal comma, with a unit behind them. What
-is a number becomes one; what means "no reading" is left out and its name kept (``Readings.missing``).
+is a number becomes one; what means "no reading" is left out, and its name kept.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-Scalar = str | int | float | bool
+from habitat_like.networks.observation import Position, Scalar
 
 #: Entries of one upload, and how deep they may be nested; what is beyond is left out, with a mark.
 MAX_VALUES = 2000
@@ -28,9 +28,9 @@ _NUMBER_LENGTH = 40
 _LARGE = 2**64
 _NO_READING = -9999
 _MISSING = frozenset(
-    ["", "nan", "-nan", "+nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"]
-    + ["-", "--", "---", "----", "--.-", "---.-", "n/a", "na", "null", "ovf", "-ovf"]
-)
+    "nan -nan +nan inf -inf +inf infinity -infinity +infinity ovf -ovf"
+    " - -- --- ---- --.- ---.- n/a na null".split()
+) | {""}
 _LONGEST_MISSING = max(map(len, _MISSING))
 _NUMBER = re.compile(
     r"\s*([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,4})?)"
@@ -68,7 +68,7 @@ def number(value: object) -> float | int | None:
 
 
 def text(value: object) -> str:
-    """``value`` as text, without blanks around it: a name or an identity; "" where it is neither."""
+    """``value`` as text without blanks around it, for names and identities; "" if it is neither."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -76,12 +76,12 @@ def text(value: object) -> str:
     return ""
 
 
-def decode(data: bytes) -> str:
-    """Bytes as text: UTF-8, else Latin-1, which any bytes are."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+#: Names of what is never archived, whatever sends it; of nested names the last part counts.
+SECRETS = frozenset(
+    "password passwd pwd passkey siteauthenticationkey api_key apikey secret token access_token"
+    " auth_token authorization jwt encryptionkey uplink_token session_key_id app_key appkey nwk_key"
+    " nwkkey app_s_key appskey nwk_s_key nwkskey downlink_url correlation_ids".split()
+)
 
 
 class Readings:
@@ -103,7 +103,12 @@ class Readings:
         return list(self._missing)
 
     def add(self, key: str, value: object) -> None:
-        """Take a value of any kind: objects and lists are taken apart, ``outer.inner``, ``list.0``."""
+        """Take a value of any kind: objects and lists are taken apart, ``outer.inner``, ``list.0``.
+
+        What has the name of a secret is dropped.
+        """
+        if key.lower() in SECRETS:
+            return
         if isinstance(value, dict | list):
             self._add_tree(key, value, 1)
         else:
@@ -115,12 +120,20 @@ class Readings:
             if key not in leave:
                 self.add(key, value)
 
+    def add_text(self, key: str, value: object) -> None:
+        """Take a value that is text even where it looks like a number: an identity, a version."""
+        found = text(value)
+        if found:
+            self.values[key] = found
+
     def mark(self, reason: str) -> None:
         """Note once why the message can't be right."""
         if reason not in self.marks:
             self.marks.append(reason)
 
-    def position(self, latitude: object, longitude: object, altitude: object = None) -> Place | None:
+    def position(
+        self, latitude: object, longitude: object, altitude: object = None
+    ) -> Position | None:
         """The place, None with a mark where these numbers can't be one."""
         found = place(latitude, longitude, altitude)
         if found is None:
@@ -148,6 +161,8 @@ class Readings:
             if len(self.values) + len(self._missing) >= MAX_VALUES:
                 self.mark(f"more than {MAX_VALUES} values")
                 return
+            if isinstance(inner, str) and inner.lower() in SECRETS:
+                continue
             path = f"{key}.{inner}" if key else str(inner)
             if isinstance(value, dict | list):
                 self._add_tree(path, value, depth + 1)
@@ -155,22 +170,14 @@ class Readings:
                 self._add_scalar(path, value)
 
 
-class Place(NamedTuple):
-    """A place: degrees, degrees, metres above the sea or None."""
-
-    latitude: float
-    longitude: float
-    altitude: float | None
-
-
-def place(latitude: object, longitude: object, altitude: object = None) -> Place | None:
+def place(latitude: object, longitude: object, altitude: object = None) -> Position | None:
     """The place that these numbers are; None for 0/0, out of range, or no numbers."""
     north, east = number(latitude), number(longitude)
     if north is None or east is None:
         return None
     if not (-90 <= north <= 90 and -180 <= east <= 180) or (north == 0 and east == 0):
         return None
-    return Place(float(north), float(east), height(altitude))
+    return Position(float(north), float(east), height(altitude))
 
 
 def height(value: object) -> float | None:
