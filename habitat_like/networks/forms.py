@@ -12,6 +12,9 @@ from urllib.parse import unquote_to_bytes
 #: Fields that are read of a query or a form; real ones have fewer than a hundred.
 MAX_FIELDS = 1000
 
+_BOUNDARY = re.compile(r'boundary="?([^";,\s]{1,200})', re.IGNORECASE)
+_PART_NAME = re.compile(rb'[;\s]name="?([^";\r\n]{1,200})', re.IGNORECASE)
+
 # Where a query begins that its sender put behind the path without a question mark: after the last
 # slash, ampersand, blank code or script's name in front of its first equals sign.
 _GLUED = re.compile(r"(?:/|&|\.php|\.aspx?|\.cgi)(?=[^/&]*\Z)", re.IGNORECASE)
@@ -23,6 +26,7 @@ def parse(text: str, into: dict[str, str] | None = None) -> dict[str, str]:
     A field without an equals sign has the value "".
     """
     fields: dict[str, str] = {} if into is None else into
+    text = text.strip("?& \t\r\n\0")
     parts = text.split("&", MAX_FIELDS)
     if len(parts) > MAX_FIELDS:
         del parts[-1]
@@ -46,10 +50,29 @@ def undo(text: str) -> str:
         return text
     else:
         raw = text.encode("latin-1", "replace")
+    return text_of(raw)
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes as text: UTF-8, or else Latin-1, which any bytes are."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin-1")
+
+
+def multipart(body: bytes, content_type: str) -> dict[str, str]:
+    """The fields of a ``multipart/form-data`` body; none where the type names no boundary."""
+    boundary = _BOUNDARY.search(content_type)
+    if boundary is None:
+        return {}
+    fields: dict[str, str] = {}
+    for part in body.split(b"--" + boundary[1].encode("latin-1", "replace"), MAX_FIELDS):
+        head, blank, content = part.partition(b"\r\n\r\n")
+        name = _PART_NAME.search(head[:1000])
+        if blank and name:
+            fields[text_of(name[1])] = text_of(content.removesuffix(b"\r\n"))
+    return fields
 
 
 def query_of(target: str) -> str:
