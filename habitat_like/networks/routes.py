@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from habitat_like.http.actions import Action
 from habitat_like.http.response import Refused, Response
-from habitat_like.networks.base import BULK, FAST, Route
+from habitat_like.networks.base import Route
 from habitat_like.networks.observation import Request
 from habitat_like.networks.runner import Runner
 
@@ -40,8 +40,7 @@ class Way:
             name.rpartition(".")[2],
             functools.partial(runner.run, self),
             self.methods,
-            fast=route.lane == FAST,
-            bulk=route.lane == BULK,
+            route.lane,
             subpaths=True,
             answers=runner,
             upload=route.probe is None,
@@ -106,6 +105,6 @@ def make_router(runners: Iterable[Runner]) -> Router:
                 other = exact.setdefault((method, path), way)
                 if other.runner is not way.runner:
                     names = f"{other.runner.network.name} and {way.runner.network.name}"
-                    raise ValueError(f"networks: {names} have the same path {path}")
+                    raise ValueError(f"{names} have the same path {path}")
     ways.sort(key=lambda way: (way.route.pattern.endswith("*"), way.has_variables, -len(way.base)))
     return Router(exact, tuple(ways))

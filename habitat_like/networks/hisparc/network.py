@@ -45,7 +45,7 @@ class Hisparc(Network):
         try:
             return stations.load(settings.station_list)
         except StationListError as error:
-            raise ConfigError(str(error)) from None
+            raise ConfigError(str(error), "networks.hisparc.station_list") from None
 
     def configure(self, settings: HisparcSettings, loaded: dict[int, Station]) -> None:
         """Put the settings and the listed stations in force."""
