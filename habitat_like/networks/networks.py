@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from habitat_like.config.keys import Config, ConfigError
+from habitat_like.http.actions import RESERVED
 from habitat_like.networks import catalogue, stations
 from habitat_like.networks.base import Network
 from habitat_like.networks.routes import Router, make_router
@@ -60,7 +61,12 @@ class Networks:
         except ConfigError as error:
             raise error.at(str(config.stations)) from None
         prepared = Prepared(classes, settings, loaded, known)
-        _route(self._run(name, prepared) for name in classes)
+        router = _route(self._run(name, prepared) for name in classes)
+        taken = {one.rpartition(".")[2] for one in config.gateway.actions} | RESERVED - {""}
+        for way in router.ways:
+            if way.first in taken:
+                text = f"the path /{way.first} of the network {way.runner.network.name} is taken"
+                raise ConfigError(text, "networks")
         return prepared
 
     def apply(self, prepared: Prepared) -> None:

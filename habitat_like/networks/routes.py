@@ -27,6 +27,7 @@ class Way:
         base, star, _ = route.pattern.partition("*")
         #: The parts of the path that are the same for all.
         self.base = base.partition("{")[0].rstrip("/")
+        self.first = self.base.removeprefix("/").partition("/")[0]
         self.has_variables = "{" in route.pattern
         self.is_exact = not self.has_variables and not star
         pattern = _PART.sub(r"(?P<\1>[^/]+)", re.sub(r"[.+()$^|?\[\]]", r"\\\g<0>", base))

@@ -266,7 +266,7 @@ def test_its_requests_are_counted(server: Callable[..., Server]) -> None:
     ours.stop()
     with Reader(ours.directory / "data" / "journal.sqlite") as statistics:
         counted = {(one.action, one.status): one.requests for one in statistics.requests(0, 2**40)}
-    assert counted["upload", 200] == 2
+    assert counted["hisparc", 200] == 2
 
 
 def test_what_it_took_is_on_disk_before_its_answer(
