@@ -14,7 +14,9 @@ from typing import Any
 
 from habitat_like.networks.observation import Position, Scalar
 
-#: Entries of one upload, and how deep they may be nested; what is beyond is left out, with a mark.
+#: Observations in one request; what is beyond is a problem.
+MAX_ITEMS = 2500
+#: Values of one observation, and how deep they may be nested; what is beyond is left out, with a mark.
 MAX_VALUES = 2000
 MAX_DEPTH = 12
 #: Characters of a value's name; longer ones are cut.
@@ -27,10 +29,10 @@ _NUMBER_LENGTH = 40
 #: Beyond it an integer is an infinity to whoever reads numbers as doubles.
 _LARGE = 2**64
 _NO_READING = -9999
-_MISSING = frozenset(
-    "nan -nan +nan inf -inf +inf infinity -infinity +infinity ovf -ovf"
-    " - -- --- ---- --.- ---.- n/a na null".split()
-) | {""}
+_MISSING = {
+    *("nan", "-nan", "+nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"),
+    *("ovf", "-ovf", "", "-", "--", "---", "----", "--.-", "---.-", "n/a", "na", "null"),
+}
 _LONGEST_MISSING = max(map(len, _MISSING))
 _NUMBER = re.compile(
     r"\s*([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,4})?)"
@@ -77,11 +79,12 @@ def text(value: object) -> str:
 
 
 #: Names of what is never archived, whatever sends it; of nested names the last part counts.
-SECRETS = frozenset(
-    "password passwd pwd passkey siteauthenticationkey api_key apikey secret token access_token"
-    " auth_token authorization jwt encryptionkey uplink_token session_key_id app_key appkey nwk_key"
-    " nwkkey app_s_key appskey nwk_s_key nwkskey downlink_url correlation_ids".split()
-)
+SECRETS = {
+    *("password", "passwd", "pwd", "passkey", "siteauthenticationkey", "api_key", "apikey"),
+    *("secret", "token", "access_token", "auth_token", "authorization", "jwt", "encryptionkey"),
+    *("uplink_token", "session_key_id", "app_key", "appkey", "nwk_key", "nwkkey", "app_s_key"),
+    *("appskey", "nwk_s_key", "nwkskey", "downlink_url", "correlation_ids"),
+}
 
 
 class Readings:
