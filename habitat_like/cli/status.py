@@ -95,7 +95,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "messages", ", ".join(f"{count} {name}" for name, count in messages.items())
     if isinstance(requests := facts.get("requests"), dict):
         yield "requests", _flat(requests) or "none"
-    yield from _uploads(facts.get("hisparc"))
+    for name, counts in (facts.get("networks") or {}).items():
+        yield "network", f"{name}: {_network(counts)}"
     if "connections" in facts:
         yield "connections", str(facts["connections"])
     yield from _journal(facts.get("journal"))
@@ -113,12 +114,16 @@ def _journal(journal: Any) -> Iterator[tuple[str, str]]:
             yield "disk", f"{free / 1e9:.1f} GB free, {100 * free / whole:.0f} %"
 
 
-def _uploads(activity: Any) -> Iterator[tuple[str, str]]:
-    """What HiSPARC stations uploaded, where they can."""
-    if isinstance(activity, dict):
-        codes = ", ".join(f"{name}: {n}" for name, n in activity.get("uploads", {}).items())
-        counts = f"{activity.get('events')} events, {activity.get('suspicious')} suspicious"
-        yield "uploads", f"{codes or 'none'}; {counts}"
+def _network(counts: Mapping[str, Any]) -> str:
+    """What came in over a network."""
+    taken = ", ".join(f"{count} {name}" for name, count in counts["observations"].items())
+    text = f"{counts['requests']} requests, {taken or 'no observations'}"
+    for name in ("suspicious", "problems"):
+        if counts[name]:
+            text += f", {counts[name]} {name}"
+    if refused := sum(counts["refused"].values()):
+        text += f", {refused} refused"
+    return text
 
 
 def _sink(sink: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 import msgspec
 import yaml
 
+from habitat_like.config import networks
 from habitat_like.config.addresses import Networks
 from habitat_like.config.archive_uri import archive_uri, mask
 from habitat_like.config.keys import Config, ConfigError, keys, socket_mode
@@ -39,6 +40,9 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
         config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(error, where, environ)) from None
+    if config.networks:
+        settings = networks.convert(config.networks, path, where, environ)
+        config = msgspec.structs.replace(config, networks=settings)
     try:
         _check(config)
     except ConfigError as error:
@@ -62,9 +66,14 @@ def environment_keys() -> dict[str, str]:
     return {key: ENVIRONMENT_PREFIX + key.replace(".", "_").upper() for key, _ in keys()}
 
 
-def unknown_environment(environ: Mapping[str, str]) -> list[str]:
-    """One line for each HABITAT_ variable that overrides nothing, with the nearest right name."""
+def unknown_environment(environ: Mapping[str, str], config: Config | None = None) -> list[str]:
+    """One line for each HABITAT_ variable that overrides nothing, with the nearest right name.
+
+    With ``config``, the keys of the networks that are on are known.
+    """
     known = set(environment_keys().values()) | ENVIRONMENT_OTHERS
+    for name, settings in (config.networks if config is not None else {}).items():
+        known |= {networks.variable(name, key) for key in settings.__struct_fields__}
     return [
         f"environment variable {name} overrides no key{_nearest(name, known)}"
         for name in sorted(environ)
@@ -106,6 +115,12 @@ def _integer(loader: _Loader, node: Any) -> int | str:
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
+class TextLoader(_Loader):
+    """The same for files in which all values are text: YAML takes 11:22:33 for a number."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (as in its base)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -126,7 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'gateway:', got {_kind(tree)}")
-    for section in {key.partition(".")[0] for key, _ in keys() if "." in key}:
+    for section in {key.partition(".")[0] for key, _ in keys() if "." in key} | {"networks"}:
         if section in tree and tree[section] is None:
             tree[section] = {}
     return tree
@@ -141,9 +156,13 @@ def _check_names(tree: dict[Any, Any], where: str) -> None:
             group, _, name = str(section).partition(".")
             raise ConfigError(f"{where}: {section!r} is written as '{name}:' below '{group}:'")
         if section not in sections:
+            if networks.is_built_in(str(section)):
+                keys_ = value if isinstance(value, dict) else {"": None}
+                names = ", ".join(f"networks.{section}.{key}".rstrip(".") for key in keys_)
+                raise ConfigError(f"{where}: unknown key {section!r}; write it as {names}")
             near = _nearest(str(section), [*sections, *known])
             raise ConfigError(f"{where}: unknown key {section!r}{near}")
-        if section == "types" or not isinstance(value, dict):
+        if section in ("types", "networks") or not isinstance(value, dict):
             continue
         for name in value:
             if f"{section}.{name}" not in known:
@@ -189,6 +208,7 @@ _LISTS = frozenset(
     {
         "sinks",
         "types",
+        "networks",
         "gateway.actions",
         "access.allow",
         "access.deny",
@@ -206,7 +226,7 @@ def _from_environment(key: str, text: str, variable: str) -> Any:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         if value is None:
-            return {} if key == "types" else []
+            return {} if key in ("types", "networks") else []
         return value
     optional = {name for name, default in keys() if default is None}
     return None if key in optional and text == "" else text

@@ -93,13 +93,6 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str | None = None
 
 
-class HisparcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Keys under ``hisparc``."""
-
-    station_list: Text | None = None
-    minimum_year: Annotated[int, msgspec.Meta(ge=1980, le=9999)] = 2020
-
-
 class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys under ``console``."""
 
@@ -114,18 +107,22 @@ class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole configuration. ``types`` maps a message type to a dotted path (docs/extending)."""
+    """The whole configuration. ``types`` maps a message type to a dotted path (docs/extending).
+
+    ``networks`` maps the name of a network that is on to its settings, a Struct of its own.
+    """
 
     gateway: GatewayConfig = GatewayConfig()
     journal: JournalConfig = JournalConfig()
     archive: ArchiveConfig = ArchiveConfig()
-    hisparc: HisparcConfig = HisparcConfig()
     access: AccessConfig = AccessConfig()
     console: ConsoleConfig = ConsoleConfig()
     control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
     sinks: tuple[Text, ...] = ("habitat_like.archive.ArchiveSink",)
     types: dict[str, Text] = {}
+    stations: Text | None = None
+    networks: dict[str, Any] = {}
 
 
 def keys() -> Iterator[tuple[str, Any]]:

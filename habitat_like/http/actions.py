@@ -9,27 +9,24 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
 from habitat_like.config.imports import import_path
 from habitat_like.http import scgi
-from habitat_like.http.response import JSON, OK, Response
+from habitat_like.http.response import JSON, OK, Answers, Response
 from habitat_like.message.message import InvalidMessage
 from habitat_like.message.types import Registry
 from habitat_like.steering.access import Denied, TooMany
 
 if TYPE_CHECKING:
-    from habitat_like.config.keys import Config
     from habitat_like.http.mount import Mount
     from habitat_like.message_server import Server
 
 #: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
 SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
-#: The action that ``hisparc.station_list`` turns on.
-HISPARC_UPLOAD = "habitat_like.networks.hisparc.upload.upload"
 _WHITESPACE = b" \t\r\n"
 
 
@@ -43,6 +40,8 @@ class Args(NamedTuple):
     method: str = "POST"
     path: str = ""
     headers: Mapping[bytes, bytes] = {}
+    #: Whether it is called on the gateway's thread.
+    fast: bool = False
 
     @property
     def query(self) -> str:
@@ -61,6 +60,8 @@ class Action(NamedTuple):
     others run on the slow lane's threads, where they can hold up nobody. With ``subpaths`` it is
     also called for paths below its own, which it finds in ``Args.path``. A ``mount`` takes whole
     requests over, with their connections, and answers them by itself; ``call`` is then not used.
+    ``answers`` has the answers for clients that don't understand the gateway's own. An ``upload``
+    is closed in maintenance, and under the access rules.
     """
 
     name: str
@@ -70,6 +71,19 @@ class Action(NamedTuple):
     subpaths: bool = False
     bulk: bool = False
     mount: Mount | None = None
+    answers: Answers | None = None
+    upload: bool = False
+
+
+class Router(Protocol):
+    """Actions that are found by their whole path, and not by its first part."""
+
+    @property
+    def paths(self) -> list[str]:
+        """A line for each: methods and path."""
+
+    def find(self, method: str, path: str) -> Action | None:
+        """The action, None where no such path is known. Raises Refused for another method."""
 
 
 def action(
@@ -100,7 +114,7 @@ class InsertApplication:
     def __init__(self, server: Server, program: Any) -> None:
         self.server = server
         self.program = program
-        self.actions = enabled_actions(program.config)
+        self.actions = list(program.config.gateway.actions)
         self.clock: Callable[[], float] = time.time
 
     @action(fast=True)
@@ -156,11 +170,6 @@ class InsertApplication:
         return Response(status, answer, JSON, headers)
 
 
-def enabled_actions(config: Config) -> list[str]:
-    """The whitelist that ``config`` makes: ``gateway.actions``, and what other keys turn on."""
-    return [*config.gateway.actions, *([HISPARC_UPLOAD] if config.hisparc.station_list else [])]
-
-
 def find_actions(names: Iterable[str]) -> dict[str, Action]:
     """The whitelisted actions by name: built-in names, or dotted paths of functions.
 
@@ -179,7 +188,8 @@ def find_actions(names: Iterable[str]) -> dict[str, Action]:
             raise ValueError(f"gateway.actions: {name} is not a function")
         if short in found or short in RESERVED:
             raise ValueError(f"gateway.actions: the name {short!r} is taken")
-        found[short] = Action(short, function, *getattr(function, "declared", ()))
+        made = Action(short, function, *getattr(function, "declared", ()))
+        found[short] = made._replace(upload=True)
     return found
 
 

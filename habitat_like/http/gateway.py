@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from habitat_like.http import scgi
 from habitat_like.http.connection import Connection, Visit, finish_sending, send
-from habitat_like.http.handler import SCGIHandler
+from habitat_like.http.handler import SCGIHandler, refuse_unread
 from habitat_like.http.listener import Listener
-from habitat_like.http.response import Refused, Reply, to_reply, unavailable
+from habitat_like.http.response import Refused, Reply, Response, unavailable
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
 from habitat_like.journal.file import JournalError
@@ -54,6 +54,7 @@ class Answer(NamedTuple):
     ip: str | None
     reply: Reply
     pushed: bool
+    handler: SCGIHandler
 
 
 class Gateway:
@@ -171,7 +172,7 @@ class Gateway:
             try:
                 request = scgi.parse(data, config.max_headers, config.max_body)
             except scgi.ScgiError as error:
-                self._malformed(Connection(fd, now, now + self._timeout), error)
+                self._malformed(Connection(fd, now, now + self._timeout), data, error)
                 continue
             if isinstance(request, int):
                 self._wait(fd, data, now)
@@ -182,8 +183,7 @@ class Gateway:
         """Keep a connection of whose request there is only ``data`` yet."""
         connection = Connection(fd, now, now + self._timeout)
         if self._is_crowded():
-            self._metrics.requests["unknown", 503] += 1
-            self._linger(connection, _CROWDED.data)
+            self._linger(connection, self._refuse_unread(data, _CROWDED))
             return
         limits = self._site.limits
         connection.parser = scgi.RequestParser(limits.max_headers, limits.max_body, data)
@@ -214,7 +214,7 @@ class Gateway:
             request = connection.parser.feed(data)
         except scgi.ScgiError as error:
             self._forget(connection)
-            self._malformed(connection, error)
+            self._malformed(connection, connection.parser.received, error)
             return
         if request is not None:
             self._forget(connection)
@@ -235,10 +235,11 @@ class Gateway:
         if reply is None:
             if not self._is_crowded() and self._give_away(fd, request, started, handler):
                 return
-            reply = _CROWDED
-        if reply.status >= 400:
-            del rows[before:]  # a refused request changes nothing
-        answers.append(Answer(fd, started, handler.name, handler.ip, reply, len(rows) > before))
+            reply = handler.refuse(_CROWDED)
+        if reply.changes_nothing:
+            del rows[before:]
+        pushed = len(rows) > before
+        answers.append(Answer(fd, started, handler.name, handler.ip, reply, pushed, handler))
 
     def _give_away(
         self, fd: int, request: scgi.Request, started: float, handler: SCGIHandler
@@ -274,6 +275,7 @@ class Gateway:
                     done.handler.ip,
                     done.reply,
                     bool(done.rows),
+                    done.handler,
                 )
             )
 
@@ -281,17 +283,17 @@ class Gateway:
         """Commit the batch, then tell every client how it went."""
         durable = not rows or self._commit(rows)
         metrics = self._metrics
-        for fd, _, name, _, answer, pushed in answers:
+        for fd, _, name, _, answer, pushed, handler in answers:
             stands = durable or not pushed
-            status, data, _ = answer if stands else _NOT_DURABLE
+            status, data, *_ = answer if stands else handler.refuse(_NOT_DURABLE)
             if answer.settled is not None:
                 self._settle(name, answer.settled, stands)
             metrics.requests[name, status] += 1
             self._send(fd, data)
         end = time.monotonic()
         if self._site.steering.slow_log is not None:
-            for _, started, name, ip, answer, pushed in answers:
-                status = (answer if durable or not pushed else _NOT_DURABLE).status
+            for _, started, name, ip, answer, pushed, _ in answers:
+                status = answer.status if durable or not pushed else _NOT_DURABLE.status
                 self._log_slow(name, ip, status, end - started)
         metrics.batch_size.observe(len(answers))
         # Most of a batch came in together.
@@ -356,9 +358,15 @@ class Gateway:
         self._forget(connection)
         os.close(connection.fd)
 
-    def _malformed(self, connection: Connection, error: scgi.ScgiError) -> None:
+    def _refuse_unread(self, data: bytes, refusal: Response) -> bytes:
+        """The reply to a request of which there is only ``data``, and its headers perhaps."""
+        name, reply = refuse_unread(scgi.peek(data), refusal, self._site)
+        self._metrics.requests[name, reply.status] += 1
+        return reply.data
+
+    def _malformed(self, connection: Connection, data: bytes, error: scgi.ScgiError) -> None:
         """Answer a request that can't be read; the log gets one line a minute."""
-        self._metrics.requests["unknown", int(error.status)] += 1
+        reply = self._refuse_unread(data, Refused(int(error.status), str(error)).response())
         if type(error) is scgi.ScgiError:
             self._metrics.malformed += 1
             self._malformed_since += 1
@@ -368,7 +376,7 @@ class Gateway:
                     "malformed requests", extra={"why": str(error), "count": self._malformed_since}
                 )
                 self._malformed_at, self._malformed_since = now, 0
-        self._linger(connection, Refused(error.status, str(error)).response().encode())
+        self._linger(connection, reply)
 
     def _linger(self, connection: Connection, reply: bytes) -> None:
         """Answer before the request is read to its end, then read on and throw away.
@@ -389,12 +397,20 @@ class Gateway:
         if self._connections.pop(connection.fd, None) is not None and not connection.waiting:
             self._epoll.unregister(connection.fd)
 
-    def _drop(self, connection: Connection, reply: bytes | None) -> None:
-        """End a connection early, with ``reply`` if it can still be given one."""
+    def _drop(self, connection: Connection, refusal: Response) -> None:
+        """End a connection early, with ``refusal`` if it can still be given one."""
         self._forget(connection)
         connection.abandoned = True
-        if reply is not None and connection.out is None and not connection.draining:
-            send(connection.fd, reply)
+        if connection.out is None and not connection.draining:
+            if connection.handler is not None:
+                handler = connection.handler
+                reply = handler.refuse(refusal)
+                self._metrics.requests[handler.name, reply.status] += 1
+                send(connection.fd, reply.data)
+            else:
+                parser = connection.parser
+                data = b"" if parser is None else parser.received
+                send(connection.fd, self._refuse_unread(data, refusal))
         os.close(connection.fd)
 
     def _on_tick(self, now: float) -> None:
@@ -404,7 +420,6 @@ class Gateway:
             self._metrics.timeouts += 1
             status = 503 if connection.waiting else 408
             if connection.out is None and not connection.draining:
-                self._metrics.requests["unknown", status] += 1
                 handler = connection.handler
                 name, ip = (handler.name, handler.ip) if handler else ("unknown", None)
                 self._log_slow(name, ip, status, now - connection.started)
@@ -476,8 +491,8 @@ class Gateway:
         os.close(self._wake_fd)
 
 
-_NOT_DURABLE = to_reply(unavailable("the message could not be stored"))
-_CROWDED = to_reply(unavailable("too many requests wait already"))
-_TOO_SLOW = unavailable("the action took too long").encode()
-_STOPPING = unavailable("the gateway is shutting down").encode()
-_TIMED_OUT = Refused(408, "the request did not arrive in time").response().encode()
+_NOT_DURABLE = unavailable("the message could not be stored")
+_CROWDED = unavailable("too many requests wait already")
+_TOO_SLOW = unavailable("the action took too long")
+_STOPPING = unavailable("the gateway is shutting down")
+_TIMED_OUT = Refused(408, "the request did not arrive in time").response()

@@ -11,6 +11,7 @@ from habitat_like.http.response import (
     Refused,
     Reply,
     Response,
+    TooSlow,
     closed_to_uploads,
     to_reply,
     to_response,
@@ -75,7 +76,9 @@ class SCGIHandler:
             self.check_scgi_environ()
             if not self.is_fast():
                 return None
-            return self.perform_req()
+            return self.perform_req(fast=True)
+        except TooSlow:
+            return None
         except Exception as error:
             return self._failed(error)
 
@@ -104,22 +107,15 @@ class SCGIHandler:
 
         Raises Refused for an unknown path or method and in maintenance, Denied and TooMany.
         """
-        name, _, rest = self.path.removeprefix("/").partition("/")
-        action = self.server.routes.get(name)
-        if action is None or (rest and not action.subpaths):
-            names = ", ".join(f"/{known}" for known in self.server.actions)
-            raise Refused(404, f"no action at this path; there are: {names}")
-        self.name = name or "index"
-        if self.method not in action.methods:
-            allow = ", ".join(action.methods)
-            raise Refused(405, f"/{name} takes {allow}, not {self.method[:32]!r}", {"Allow": allow})
-        closed = self.server.steering.closed
-        if closed is not None and name in self.server.actions:
-            raise closed_to_uploads(closed)
-        if self.server.access.active and name in self.server.actions:
-            self.admission = self.server.access.enter(self.ip)
+        site = self.server
+        action, self.path = site.find(self.method, self.path)
+        self.name = action.name or "index"
         self.action = action
-        self.path = rest
+        if action.upload:
+            if site.steering.closed is not None:
+                raise closed_to_uploads(site.steering.closed)
+            if site.access.active:
+                self.admission = site.access.enter(self.ip)
 
     def is_bulk(self) -> bool:
         """Whether the action only computes, so that on the slow lane it waits for no other."""
@@ -134,17 +130,18 @@ class SCGIHandler:
             and b"HTTP_CONTENT_ENCODING" not in self.request.headers
         )
 
-    def perform_req(self) -> Reply:
+    def perform_req(self, fast: bool = False) -> Reply:
         """Decode the body, call the action, encode what it returned.
 
-        Raises Refused, whatever the action raises, and for an outcome that is no response too.
+        ``fast``: on the gateway's thread. Raises Refused, whatever the action raises, and for an
+        outcome that is no response too.
         """
         assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
         headers = self.request.headers
         encoding = headers.get(b"HTTP_CONTENT_ENCODING")
         if encoding is not None:
             self.body = decode_body(self.body, encoding, self.server.limits.max_body)
-        args = Args(self.body, self.method, self.path, headers)
+        args = Args(self.body, self.method, self.path, headers, fast)
         if self.admission is None:
             result = self.action.call(self.server.application, self.ip, args)
         else:
@@ -152,25 +149,60 @@ class SCGIHandler:
                 result = self.action.call(self.server.application, self.ip, args)
         return to_reply(to_response(result))
 
+    def refuse(self, refusal: Response) -> Reply:
+        """The reply to a request that the gateway can't serve, in the words of its protocol.
+
+        Raises what a refusal that can't be encoded makes it raise.
+        """
+        if self.action is not None and self.action.answers is not None:
+            refusal = self.action.answers.instead_of(refusal)
+        return to_reply(refusal)
+
     def _failed(self, error: Exception) -> Reply:
         try:
-            if isinstance(error, InvalidMessage):
-                return to_reply(Refused(400, str(error)).response())
-            if isinstance(error, Refused):
-                return to_reply(error.response())
-            if isinstance(error, Denied):
-                return to_reply(Refused(403, str(error)).response())
-            if isinstance(error, TooMany):
-                return to_reply(too_many(error).response())
-            if isinstance(error, BacklogFull):
-                return to_reply(unavailable("the backlog is full"))
+            refusal = _refusal(error)
+            if refusal is not None:
+                return self.refuse(refusal)
         except Exception as second:  # an action's own refusal that can't be encoded
             error = second
         log.error("action failed", extra={"action": self.name}, exc_info=error)
-        return _FAILED
+        try:
+            return self.refuse(_FAILED)
+        except Exception:
+            log.exception("answers failed", extra={"action": self.name})
+            return to_reply(_FAILED)
 
 
-_FAILED = to_reply(Response(500, b"the action failed; the gateway's log says why\n"))
+def _refusal(error: Exception) -> Response | None:
+    """The answer to what an action may raise, None for what it may not."""
+    if isinstance(error, InvalidMessage):
+        return Refused(400, str(error)).response()
+    if isinstance(error, Refused):
+        return error.response()
+    if isinstance(error, Denied):
+        return Refused(403, str(error)).response()
+    if isinstance(error, TooMany):
+        return too_many(error).response()
+    if isinstance(error, BacklogFull):
+        return unavailable("the backlog is full")
+    return None
+
+
+_FAILED = Response(500, b"the action failed; the gateway's log says why\n")
+
+
+def refuse_unread(request: scgi.Request | None, refusal: Response, site: Site) -> tuple[str, Reply]:
+    """The name and the reply for a request that is not read to its end; None: not even its head."""
+    if request is None:
+        return "unknown", to_reply(refusal)
+    handler = SCGIHandler(request, None, site)
+    handler.read_scgi_req()
+    try:
+        handler.action, _ = site.find(handler.method, handler.path)
+    except Refused:
+        return "unknown", to_reply(refusal)
+    handler.name = handler.action.name or "index"
+    return handler.name, handler.refuse(refusal)
 
 
 def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:

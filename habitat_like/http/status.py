@@ -37,7 +37,7 @@ def status(site: Site) -> dict[str, Any]:
         }
     problem = site.problem()
     disk_free, disk_size = journal.disk() or (None, None)
-    uploads = getattr(program, "hisparc", None)
+    networks = getattr(program, "networks", None)
     statistics = getattr(program, "statistics", None)
     archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
     return {
@@ -67,6 +67,6 @@ def status(site: Site) -> dict[str, Any]:
         "sinks": sinks,
         "dead_letters": sum(program.dead_letters.values()),
         "statistics": statistics and statistics.status(),
-        "hisparc": uploads and uploads.activity.snapshot(now),
+        "networks": {} if networks is None else networks.status(now),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }

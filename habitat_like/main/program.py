@@ -13,15 +13,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-import msgspec
-
 from habitat_like import __version__, log
 from habitat_like.config.archive_uri import disk_places, mask
 from habitat_like.config.file import load, unknown_environment
 from habitat_like.config.imports import make_importable
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.http import SCGIApplication
-from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import ListenError
 from habitat_like.journal.file import JournalError, JournalFailed
 from habitat_like.journal.journal import Journal
@@ -30,7 +27,7 @@ from habitat_like.main.signals import DONE, FAILED, USAGE, SignalListener
 from habitat_like.main.systemd import SPARE_FILES, notify, raise_file_limit
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server import Server, SinkError
-from habitat_like.networks.hisparc.upload import Uploads, read_stations
+from habitat_like.networks.networks import Networks
 from habitat_like.statistics import Collector
 from habitat_like.steering.access import Access
 from habitat_like.steering.drain import Drain
@@ -69,12 +66,12 @@ class Program:
         self.registry = Registry()
         #: Dead letters by sink, as counted a moment ago.
         self.dead_letters: dict[str, int] = {}
-        #: Uploads of HiSPARC stations, None until ``hisparc.station_list`` is set.
-        self.hisparc: Uploads | None = None
         #: What an operator can switch while it runs.
         self.steering = Steering(config.journal.path)
         #: Who may upload, and how much.
         self.access = Access(config.access)
+        #: The networks whose stations upload here.
+        self.networks: Networks
         self.journal: Journal
         self.server: Server
         self.gateway: SCGIApplication
@@ -192,10 +189,8 @@ class Program:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = load(self.config_path)
-            registry = Registry(load_types(config.types))
-            listed = read_stations(config.hisparc)
-            actions = enabled_actions(msgspec.structs.replace(self.config, hisparc=config.hisparc))
-            find_actions(actions)
+            networks = self.networks.prepare(config)
+            registry = Registry(load_types(config.types), networks.types)
             log.configure(config.log)
         except (ConfigError, ValueError, OSError) as error:
             extra = {"why": str(error), "by": by}
@@ -209,13 +204,10 @@ class Program:
         self.gateway.limits = config.gateway
         self.access.configure(config.access)
         self.server.set_max_backlog(config.journal.max_backlog)
-        if self.hisparc is not None:
-            self.hisparc.configure(config.hisparc, listed)
-        elif config.hisparc.station_list:
-            self.hisparc = Uploads(config.hisparc, listed)
+        self.networks.apply(networks)
+        self.gateway.router = self.networks.router
         self.config = put_in_force(self.config, config)
         problems = self._change_sinks()
-        self.gateway.change_actions(actions)
         logger.info(
             "configuration reloaded",
             extra={"changed": ", ".join(changed) or "nothing", "by": by},
@@ -238,13 +230,12 @@ class Program:
     def _build(self) -> None:
         config = self.config
         log.configure(config.log)
-        for line in unknown_environment(os.environ):
+        for line in unknown_environment(os.environ, config):
             logger.warning(line)
         make_importable(self.config_path)
         raise_file_limit(2 * config.gateway.max_connections + SPARE_FILES)
-        self.registry = Registry(load_types(config.types))
-        if config.hisparc.station_list:
-            self.hisparc = Uploads(config.hisparc, read_stations(config.hisparc))
+        self.networks = Networks(config)
+        self.registry = Registry(load_types(config.types), self.networks.types)
         self.journal = Journal(config.journal.path, sync=config.journal.sync)
         try:
             self.server = Server(self)
@@ -253,7 +244,13 @@ class Program:
             self.gateway = SCGIApplication(
                 self.server, self, config.gateway.socket, config.gateway.timeout
             )
-            self.statistics = Collector(self.journal, self.gateway.metrics, disk_places(config))
+            self.gateway.router = self.networks.router
+            self.statistics = Collector(
+                self.journal,
+                self.gateway.metrics,
+                disk_places(config),
+                uncorrected=lambda: self.networks.types,
+            )
             if config.console.is_on:
                 self._mount_console()
             self._prune_at = time.monotonic()
@@ -284,6 +281,7 @@ class Program:
                 "max_connections": config.gateway.max_connections,
                 "max_body": config.gateway.max_body,
                 "actions": ", ".join(self.gateway.actions),
+                "networks": ", ".join(self.networks.runners) or "none",
                 "journal": config.journal.path,
                 "sync": config.journal.sync,
                 "backlog": self.journal.backlog,

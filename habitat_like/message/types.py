@@ -104,28 +104,45 @@ LISTENER_TELEM = MessageType("LISTENER_TELEM", ListenerTelem)
 STATION_TYPES = (RECEIVED_TELEM, LISTENER_INFO, LISTENER_TELEM)
 _OWN_TYPES = frozenset(definition.name for definition in STATION_TYPES)
 
-#: The type of the events in a HiSPARC station's uploads.
-HISPARC_EVENT = "HISPARC_EVENT"
+#: Types of the observations that networks' stations upload.
+OBSERVATION_TYPES = (
+    "AMATEUR_TELEM",
+    "SONDE_TELEM",
+    "WEATHER",
+    "SENSOR",
+    "UPLINK",
+    "POSITION",
+    "EVENT",
+)
 
 #: Types that only the server itself makes, with the reason that a station is told.
 SERVER_TYPES = {
     "TELEM": "is made by the server's own sinks; stations may not send it",
-    HISPARC_EVENT: "is made of uploads to /upload; stations may not send it",
+    **dict.fromkeys(
+        OBSERVATION_TYPES, "is made of uploads over networks; stations may not send it"
+    ),
 }
 
 
 class Registry:
     """The types that stations may send, and the decoder of their messages.
 
-    Immutable once made, so any number of threads may share it. Raises ValueError for a name that
-    is no type's name, is taken, or for a definition that msgspec can't decode.
+    ``reserved`` are types that are made by the server, beside SERVER_TYPES, with the reason why a
+    station may not send them. Immutable once made, so any number of threads may share it. Raises
+    ValueError for a name that is no type's name, is taken, or for a definition that msgspec can't
+    decode.
     """
 
-    def __init__(self, extra: Iterable[MessageType] = ()) -> None:
+    def __init__(
+        self, extra: Iterable[MessageType] = (), reserved: Mapping[str, str] | None = None
+    ) -> None:
         self._types: dict[str, MessageType] = {}
+        self._reserved = {**(reserved or {}), **SERVER_TYPES}
+        for name in STATION_TYPES:
+            self._reserved.pop(name.name, None)
         for definition in (*STATION_TYPES, *extra):
             check_type_name(definition.name)
-            if definition.name in self._types or definition.name in SERVER_TYPES:
+            if definition.name in self._types or definition.name in self._reserved:
                 raise ValueError(f"the type {definition.name} exists already")
             self._types[definition.name] = definition
         # The envelope that a message is decoded into tells its type.
@@ -195,8 +212,8 @@ class Registry:
 
     def _type_reason(self, body: bytes) -> str:
         name = _lenient(body).get("type")
-        if isinstance(name, str) and name in SERVER_TYPES:
-            return f"type: {name} {SERVER_TYPES[name]}"
+        if isinstance(name, str) and name in self._reserved:
+            return f"type: {name} {self._reserved[name]}"
         return f"type: must be one of {', '.join(self._types)}"
 
 

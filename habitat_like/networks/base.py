@@ -7,8 +7,8 @@ folder, in this package, or an operator's own module (docs/extending.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -17,20 +17,26 @@ from habitat_like.message.message import Message
 from habitat_like.networks.observation import Decoded, Problem, Request
 
 #: What a client does with an answer that is no success. It forgets what it sent,
-FIRE_AND_FORGET = "fire and forget"
+FIRE_AND_FORGET: Final = "fire and forget"
 #: sends the same again for ever, before all else,
-STUBBORN = "stubborn"
+STUBBORN: Final = "stubborn"
 #: or knows that 4xx means never and 5xx means later.
-CAREFUL = "careful"
+CAREFUL: Final = "careful"
 
 Family = Literal["fire and forget", "stubborn", "careful"]
 
 #: On the gateway's thread: must neither wait nor compute for long.
-FAST = "fast"
+FAST: Final = "fast"
 #: On the bulk thread: computes for milliseconds, and waits for nothing.
-BULK = "bulk"
+BULK: Final = "bulk"
 
 Lane = Literal["fast", "bulk"]
+
+
+#: Stages a message.
+Push = Callable[[Message], object]
+#: Is told a station's callsign, and what of it could not be taken.
+Note = Callable[[str | None, str], None]
 
 
 class Route(NamedTuple):
@@ -84,19 +90,30 @@ class Network:
     types: ClassVar[tuple[str, ...]]
     family: ClassVar[Family] = FIRE_AND_FORGET
     routes: ClassVar[tuple[Route, ...]]
-    Settings: ClassVar[type[NetworkSettings]] = NetworkSettings
+    #: What is below ``networks.NAME`` in the configuration.
+    Settings: ClassVar[type[msgspec.Struct]] = NetworkSettings
     #: The status of ``overload``.
     overload_status: ClassVar[int] = 503
     #: Whether a client sends a secret in the query, which nginx must not log.
     secret_query: ClassVar[bool] = False
+    #: Whether what its stations call themselves is a credential.
+    secret_identity: ClassVar[bool] = False
+    #: Its own list of stations, in place of the ``stations`` file.
+    station_list: ClassVar[StationList | None] = None
     #: Whether there are clients without TLS, which follow no redirect to it either.
     plain_http: ClassVar[bool] = False
 
-    def __init__(self, settings: NetworkSettings) -> None:
-        self.settings: Any = settings
+    def __init__(self, settings: Any, loaded: Any = None) -> None:
+        """``loaded`` is what ``load`` made of the ``settings``."""
+        self.settings = settings
 
-    def configure(self, settings: NetworkSettings) -> None:
-        """Put other settings in force. Raises ConfigError, and changes nothing then."""
+    @classmethod
+    def load(cls, settings: Any) -> Any:
+        """Read the files that the settings name. Raises ConfigError."""
+        return None
+
+    def configure(self, settings: Any, loaded: Any) -> None:
+        """Put other settings in force, and what ``load`` made of them."""
         self.settings = settings
 
     # -- what a request is
@@ -115,6 +132,14 @@ class Network:
 
         A part that can't be read is a Problem, and the others are taken. Anything else that is
         raised is a fault of the decoder: it is logged, and answered as ``refused``.
+        """
+        raise NotImplementedError
+
+    def serve(self, request: Request, push: Push, note: Note) -> Response:
+        """Take the whole request over: only for a network that can't be written as ``decode``.
+
+        ``push`` stages a message; it raises BacklogFull, Denied and TooMany, which are passed on.
+        ``note`` is told what could not be taken: the station, None if not known, and why.
         """
         raise NotImplementedError
 
@@ -164,8 +189,31 @@ class Network:
         return iter(())
 
     def check(self) -> Iterator[tuple[str, str, str]]:
-        """What ``habitat check`` finds: mark ("ok", "warning", "config error"), key and a line."""
+        """What ``habitat check`` finds: mark, key and a line.
+
+        The mark is "ok", "warning", "config error", or "secret": then the line is the path of a
+        file that others must not read. Raises ConfigError.
+        """
         return iter(())
+
+
+class StationList:
+    """A list of stations that a network has of its own, apart from the ``stations`` file.
+
+    For ``habitat station``; the methods raise ConfigError for a file that can't be used.
+    """
+
+    def show(self, settings: Any, status: dict[str, Any]) -> list[dict[str, Any]]:
+        """The stations, with what the network's ``status`` tells; each has the same keys."""
+        raise NotImplementedError
+
+    def examine(self, path: str) -> tuple[str, list[str], bool]:
+        """Of the list at ``path``: what is in it, each problem, and if passwords are in clear."""
+        raise NotImplementedError
+
+    def hashed(self, path: str) -> Iterator[str]:
+        """The lines of the list at ``path`` with all passwords hashed."""
+        raise NotImplementedError
 
 
 def json_response(status: int, value: Any) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -209,7 +209,7 @@ class Observation(msgspec.Struct, kw_only=True):
         return base64.b64encode(self.raw or b"").decode("ascii")
 
 
-class Problem(NamedTuple):
+class Problem(msgspec.Struct, frozen=True):
     """A part of a request that was not taken: ``text`` is one line, with no secret in it.
 
     ``index`` is its place among the parts, from 0; ``item`` the part itself, for networks that send
@@ -224,5 +224,5 @@ class Problem(NamedTuple):
 class Decoded(NamedTuple):
     """What a decoder made of a request."""
 
-    observations: list[Observation]
-    problems: list[Problem] = []
+    observations: Sequence[Observation]
+    problems: Sequence[Problem] = ()

@@ -17,8 +17,6 @@ RELOADABLE = frozenset(
         "gateway.max_body",
         "journal.max_backlog",
         "journal.retention",
-        "hisparc.station_list",
-        "hisparc.minimum_year",
         "access.allow",
         "access.deny",
         "access.blocked_callsigns",
@@ -30,6 +28,8 @@ RELOADABLE = frozenset(
         "log.file",
         "sinks",
         "types",
+        "stations",
+        "networks",
     }
 )
 
