@@ -69,16 +69,17 @@ class CloudEvents(Network):
 
 def _take(events: list[Any], body: bytes | None) -> Decoded:
     """The observations in ``events``; ``body`` is the data of the only one in binary mode."""
-    decoded = Decoded([], [])
+    observations: list[Observation] = []
+    problems: list[Problem] = []
     for index, event in enumerate(events[: MAX_ITEMS + 1]):
         problem = _problem(event)
         if index == MAX_ITEMS:
             problem = f"body: more than {MAX_ITEMS} events"
         if problem is None:
-            decoded.observations.append(_observe(event, body))
+            observations.append(_observe(event, body))
         else:
-            decoded.problems.append(Problem(index, problem))
-    return decoded
+            problems.append(Problem(index, problem))
+    return Decoded(observations, problems)
 
 
 def _problem(event: object) -> str | None:

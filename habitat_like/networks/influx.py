@@ -70,19 +70,19 @@ class Influx(Network):
         if parts is None:
             raise BadRequest(400, "precision: must be one of n, ns, u, us, ms, s, m, h")
         station, secret = self._sender(request)
-        decoded = Decoded([], [])
+        observations: list[Observation] = []
+        problems: list[Problem] = []
         for index, point in enumerate(line_protocol.parse(text_of(request.body))):
             if index >= MAX_LINES:
                 raise BadRequest(413, f"body: more than {MAX_LINES} lines")
             if isinstance(point, line_protocol.BadLine):
-                decoded.problems.append(Problem(index, f"line {point.number}: {point.text}"))
+                problems.append(Problem(index, f"line {point.number}: {point.text}"))
             else:
-                found = next(
-                    (point.tags[tag] for tag in self.settings.tags if tag in point.tags), ""
-                )
-                decoded.observations.append(_observe(point, found or station, parts))
-                decoded.observations[-1].secret = secret and not found
-        return decoded
+                named = [point.tags[tag] for tag in self.settings.tags if point.tags.get(tag)]
+                observation = _observe(point, named[0] if named else station, parts)
+                observation.secret = secret and not named
+                observations.append(observation)
+        return Decoded(observations, problems)
 
     def _sender(self, request: Request) -> tuple[str, bool]:
         """Who writes, where no tag tells, and whether that is a secret."""

@@ -63,25 +63,29 @@ def parse(source: str) -> Iterator[Point | BadLine]:
         if not line or line.startswith("#"):
             start = end + 1
             continue
-        point, after = _point(source, start)
-        if isinstance(point, str):
-            yield BadLine(number, f"unable to parse {line[:_SHOWN]!r}: {point}")
+        try:
+            point, after = _point(source, start)
+        except _Unreadable as error:
+            yield BadLine(number, f"unable to parse {line[:_SHOWN]!r}: {error}")
             start = end + 1
             continue
         # Text may hold line feeds.
-        number += source.count("\n", start, after) - 1
+        number += max(source.count("\n", start, after) - 1, 0)
         start = after
         yield point
 
 
-def _point(source: str, at: int) -> tuple[Point | str, int]:
-    """The point that begins at ``at`` and where the next line does, or what is wrong with it."""
+class _Unreadable(ValueError):
+    """What is wrong with a line."""
+
+
+def _point(source: str, at: int) -> tuple[Point, int]:
+    """The point that begins at ``at``, and where the next line does. Raises _Unreadable."""
     if blanks := _BLANKS.match(source, at):
         at = blanks.end()
     match = _MEASUREMENT.match(source, at)
     if match is None:
-        return "no measurement", at
-    measurement = _ESCAPED.sub(r"\1", match[0])
+        raise _Unreadable("no measurement")
     at = match.end()
     tags: dict[str, str] = {}
     while tag := _TAG.match(source, at):
@@ -89,41 +93,42 @@ def _point(source: str, at: int) -> tuple[Point | str, int]:
         at = tag.end()
     blanks = _BLANKS.match(source, at)
     if blanks is None:
-        return "a tag is not name=value" if source[at : at + 1] == "," else "no fields", at
-    at = blanks.end()
+        reason = "a tag is not name=value" if source[at : at + 1] == "," else "no fields"
+        raise _Unreadable(reason)
+    fields, at = _fields(source, blanks.end())
+    time = None
+    if (blanks := _BLANKS.match(source, at)) and (stamp := _TIME.match(source, blanks.end())):
+        time, at = int(stamp[0]), stamp.end()
+    ending = _END.match(source, at)
+    if ending is None:
+        raise _Unreadable("the time must be an integer")
+    return Point(_ESCAPED.sub(r"\1", match[0]), tags, fields, time), ending.end()
+
+
+def _fields(source: str, at: int) -> tuple[dict[str, Scalar | None], int]:
+    """The fields that begin at ``at``, and where they end. Raises _Unreadable."""
     fields: dict[str, Scalar | None] = {}
     while field := _FIELD.match(source, at):
         name = _ESCAPED.sub(r"\1", field[1])
-        if field[2] is not None:
-            fields[name] = _ESCAPED_TEXT.sub(r"\1", field[2])
+        if field[2] is None:
+            fields[name] = _value(name, field[3])
         else:
-            value = _value(field[3])
-            if value is Ellipsis:
-                return f"the value of the field {name[:_SHOWN]!r} is none", at
-            fields[name] = value
+            fields[name] = _ESCAPED_TEXT.sub(r"\1", field[2])
         at = field.end()
         if source[at : at + 1] != ",":
-            break
+            return fields, at
         at += 1
-    if not fields or field is None:
-        return "a field is not name=value", at
-    time = None
-    if blanks := _BLANKS.match(source, at):
-        if stamp := _TIME.match(source, blanks.end()):
-            time = int(stamp[0])
-            at = stamp.end()
-    ending = _END.match(source, at)
-    if ending is None:
-        return "the time must be an integer", at
-    return Point(measurement, tags, fields, time), ending.end()
+    raise _Unreadable("a field is not name=value")
 
 
-def _value(text: str) -> Scalar | None:
-    """A field's value; Ellipsis where it is none."""
+def _value(name: str, text: str) -> Scalar | None:
+    """A field's value, None for no finite number. Raises _Unreadable."""
     if text in _BOOLS:
         return _BOOLS[text]
     if integer := _INTEGER.fullmatch(text):
         return int(integer[1])
     if _FLOAT.fullmatch(text):
         return float(text)
-    return None if text.lower() in _NO_NUMBER else ...  # type: ignore[return-value]
+    if text.lower() in _NO_NUMBER:
+        return None
+    raise _Unreadable(f"the value of {name[:_SHOWN]!r} is neither number, text nor bool")

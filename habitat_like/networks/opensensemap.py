@@ -118,9 +118,9 @@ class _Group:
         """Whether ``one`` can be in it: each sensor once, all at one place."""
         if one.sensor in self.sensors:
             return False
-        return (
-            one.place is None or self.position is None or _place(Readings(), one) == self.position
-        )
+        if one.place is None or self.position is None:
+            return True
+        return _place(Readings(), one) == self.position
 
     def take(self, one: _Measurement) -> None:
         self.sensors.add(one.sensor)

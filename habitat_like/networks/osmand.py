@@ -50,7 +50,7 @@ class OsmAnd(Network):
         if not fields:
             return Decoded([])
         if "=%" in request.query:
-            unfilled = {name: "" for name in _UNFILLED.findall(request.query)}
+            unfilled = dict.fromkeys(_UNFILLED.findall(request.query), "")
             fields = {**fields, **unfilled} if unfilled else fields
         uploader = (fields.get("id") or fields.get("deviceid") or "").strip()
         latitude: object = fields.get("lat")

@@ -111,7 +111,7 @@ def _who(item: dict[str, Any], request: Request) -> tuple[str, str]:
         text_of(request.headers.get(name).encode("latin-1", "replace")).strip()
         for name in ("x-limit-u", "x-limit-d")
     ]
-    topic = (text(item.get("topic")).split("/") + ["", "", ""])[1:3]
+    topic = [*text(item.get("topic")).split("/"), "", "", ""][1:3]
     query = request.fields
     user = headers[0] or query.get("u", "").strip() or topic[0] or request.login or ""
     device = headers[1] or query.get("d", "").strip() or topic[1]

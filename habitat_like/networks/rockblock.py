@@ -91,10 +91,9 @@ def delivery(request: Request) -> list[Observation]:
     for key in _TEXTS:
         readings.add_text(key, fields.get(key))
     readings.add_all(fields, {*_PLACE, *_TEXTS, "data", "from", "callsign", "string", "frequency"})
-    if _PLACE[0] in fields or _PLACE[1] in fields:
-        if readings.position(fields.get(_PLACE[0]), fields.get(_PLACE[1])) is not None:
-            for key in _PLACE:
-                readings.add(key, fields.get(key))
+    estimate = [fields.get(key) for key in _PLACE]
+    if estimate[:2] != [None, None] and readings.position(*estimate[:2]) is not None:
+        readings.add_all(dict(zip(_PLACE, estimate, strict=True)))
     sent = text(fields.get("data"))
     data = unhex(sent)
     if problem is not None:

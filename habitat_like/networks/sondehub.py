@@ -14,7 +14,14 @@ import msgspec
 from habitat_like.http.response import Response
 from habitat_like.networks import lenient, moments
 from habitat_like.networks.base import Network, Outcome, Recipe, Route, json_response
-from habitat_like.networks.observation import BadRequest, Decoded, Observation, Problem, Request
+from habitat_like.networks.observation import (
+    BadRequest,
+    Decoded,
+    Observation,
+    Position,
+    Problem,
+    Request,
+)
 from habitat_like.networks.values import MAX_ITEMS, Readings, number, place, text, unhex
 
 #: Errors that are told, and bytes of an item that is sent back with its error.
@@ -28,16 +35,9 @@ _OFF = {"AMATEUR_TELEM": 86400.0, "SONDE_TELEM": 172800.0}
 _CLOCK_IS_SET = 1577836800.0
 #: What can be an identity, a version or digits of something, and is text whatever it looks like.
 _TEXTS = {
-    *(
-        "software_name",
-        "software_version",
-        "type",
-        "subtype",
-        "manufacturer",
-        "modulation",
-        "xdata",
-    ),
-    *("uploader_antenna", "uploader_radio", "rs41_mainboard", "rs41_mainboard_fw", "rs41_subframe"),
+    *("software_name", "software_version", "manufacturer", "type", "subtype", "modulation"),
+    *("xdata", "uploader_antenna", "uploader_radio"),
+    *("rs41_mainboard", "rs41_mainboard_fw", "rs41_subframe"),
 }
 _ELSEWHERE = {
     *("lat", "lon", "alt", "raw", "uploader_callsign", "uploader_position", "payload_callsign"),
@@ -68,23 +68,24 @@ class SondeHub(Network):
         items = [tree] if isinstance(tree, dict) else tree
         if not isinstance(items, list):
             raise BadRequest(400, "body: expecting a list of payloads")
-        decoded = Decoded([], [])
+        observations: list[Observation] = []
+        problems: list[Problem] = []
         sonde = request.path.startswith("/sondes/")
         if len(items) > MAX_ITEMS:
             reason = f"body: more than {MAX_ITEMS} payloads; the others were not taken"
-            decoded.problems.append(Problem(MAX_ITEMS, reason))
+            problems.append(Problem(MAX_ITEMS, reason))
         for index, item in enumerate(items[:MAX_ITEMS]):
             try:
                 if not isinstance(item, dict):
                     raise _Refused("must be an object")
                 if request.path.endswith("/listeners"):
-                    decoded.observations.extend(_listener(item, request.now))
+                    observations.extend(_listener(item, request.now))
                 else:
                     kind = "SONDE_TELEM" if sonde else "AMATEUR_TELEM"
-                    decoded.observations.append(_telemetry(kind, item, request))
+                    observations.append(_telemetry(kind, item, request))
             except _Refused as error:
-                decoded.problems.append(Problem(index, str(error), item))
-        return decoded
+                problems.append(Problem(index, str(error), item))
+        return Decoded(observations, problems)
 
     def success(self, request: Request, outcome: Outcome) -> Response:
         """As upstream."""
@@ -132,12 +133,7 @@ class _Refused(ValueError):
 
 def _telemetry(kind: str, item: dict[str, Any], request: Request) -> Observation:
     sonde = kind == "SONDE_TELEM"
-    for key in ("uploader_callsign", "datetime", "lat", "lon", "alt", *(["serial"] * sonde)):
-        if key not in item:
-            raise _Refused(f"{key}: required field is missing")
-    for key in ("lat", "lon", "alt"):
-        if isinstance(item[key], str | bool | list | dict):
-            raise _Refused(f"{key}: must be a number")
+    _check_fields(item, sonde)
     readings = Readings()
     for key, value in item.items():
         if key in _TEXTS:
@@ -155,11 +151,8 @@ def _telemetry(kind: str, item: dict[str, Any], request: Request) -> Observation
         _check_sonde(readings, item["alt"])
     if readings.values.get("dev"):
         readings.mark("dev")
-    own = item.get("uploader_position")
-    extra: dict[str, Any] = {}
-    if isinstance(own, list) and (station := place(*[*own, None, None][:3])):
-        extra["uploader_position"] = station
-    elif own is not None or "uploader_position" in item:
+    station = _station(item)
+    if station is None and "uploader_position" in item:
         readings.add("uploader_position", None)
     payload = text(item["serial"] if sonde else item.get("payload_callsign"))
     if not payload:
@@ -176,8 +169,26 @@ def _telemetry(kind: str, item: dict[str, Any], request: Request) -> Observation
         raw=_raw(item.get("raw")),
         missing=readings.missing,
         marks=readings.marks,
-        extra=extra,
+        extra={} if station is None else {"uploader_position": station},
     )
+
+
+def _check_fields(item: dict[str, Any], sonde: bool) -> None:
+    """Raise _Refused for what upstream refuses."""
+    for key in ("uploader_callsign", "datetime", "lat", "lon", "alt", *(["serial"] * sonde)):
+        if key not in item:
+            raise _Refused(f"{key}: required field is missing")
+    for key in ("lat", "lon", "alt"):
+        if isinstance(item[key], str | bool | list | dict):
+            raise _Refused(f"{key}: must be a number")
+    if not text(item["uploader_callsign"]):
+        raise _Refused("uploader_callsign: must be a text")
+
+
+def _station(item: dict[str, Any]) -> Position | None:
+    """Where the listener is; None where it does not say."""
+    own = item.get("uploader_position")
+    return place(*[*own, None, None, None][:3]) if isinstance(own, list) else None
 
 
 def _compare(
@@ -228,8 +239,7 @@ def _listener(item: dict[str, Any], now: float) -> list[Observation]:
         if isinstance(item.get(key), str) and item[key]
     }
     found = [Observation(type="LISTENER_INFO", uploader=uploader, rule="gateway", data=info)]
-    own = item.get("uploader_position")
-    station = place(*[*own, None, None][:3]) if isinstance(own, list) else None
+    station = _station(item)
     if station is not None:
         data = listener_telemetry(station.latitude, station.longitude, station.altitude, now)
         found.append(

@@ -32,9 +32,7 @@ class TheThingsStack(LoraNetwork):
         if not device:
             if kind is not None and kind != "uplink_message":
                 return None
-            raise BadRequest(
-                400, "end_device_ids: no device; don't mask it, or use /ttn/up/{devID}"
-            )
+            raise BadRequest(400, "end_device_ids: no device; unmask it, or use /ttn/up/{devID}")
         uploader = self.station(device, text(child(ids, "application_ids").get("application_id")))
         received = tree.get("received_at")
         if kind == "uplink_message":

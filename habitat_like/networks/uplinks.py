@@ -82,9 +82,8 @@ def gateway(
     for key, value in (("rssi", one.get("rssi")), ("snr", one.get("snr")), *more.items()):
         found[key] = text(value) if isinstance(value, str) else number(value)
     longitude = location.get("longitude", location.get("long"))
-    where = place(
-        location.get("latitude", location.get("lat")), longitude, location.get("altitude")
-    )
+    latitude = location.get("latitude", location.get("lat"))
+    where = place(latitude, longitude, location.get("altitude"))
     return {key: value for key, value in {**found, "position": where}.items() if value is not None}
 
 

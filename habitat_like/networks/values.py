@@ -16,7 +16,7 @@ from habitat_like.networks.observation import Position, Scalar
 
 #: Observations in one request; what is beyond is a problem.
 MAX_ITEMS = 2500
-#: Values of one observation, and how deep they may be nested; what is beyond is left out, with a mark.
+#: Values of one observation, and how deep they may be nested; a mark says that there were more.
 MAX_VALUES = 2000
 MAX_DEPTH = 12
 #: Characters of a value's name; longer ones are cut.
