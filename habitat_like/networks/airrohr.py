@@ -30,8 +30,6 @@ class AirRohr(Network):
     types = ("SENSOR",)
     routes = (
         Route("POST", "/airrohr", lane=FAST),
-        Route("POST", "/airrohr/", lane=FAST),
-        Route("POST", "/v1/push-sensor-data", lane=FAST),
         Route("POST", "/v1/push-sensor-data/", lane=FAST),
     )
     plain_http = True

@@ -18,7 +18,7 @@ class ChirpStack(LoraNetwork):
     """ChirpStack's webhook: any event, named in the query."""
 
     name = "chirpstack"
-    routes = (Route("POST", "/chirpstack"), Route("POST", "/chirpstack/"))
+    routes = (Route("POST", "/chirpstack"),)
 
     def event(self, tree: dict[str, Any], request: Request) -> Observation:
         """An uplink, or an EVENT."""

@@ -24,12 +24,7 @@ class CloudEvents(Network):
     name = "cloudevents"
     types = ("EVENT",)
     family = CAREFUL
-    routes = (
-        Route("POST", "/events"),
-        Route("POST", "/events/"),
-        Route("OPTIONS", "/events", probe="consent"),
-        Route("OPTIONS", "/events/", probe="consent"),
-    )
+    routes = (Route("POST", "/events"), Route("OPTIONS", "/events", probe="consent"))
 
     def credential(self, request: Request) -> str | None:
         """The key in the Authorization header, or the query's access_token."""

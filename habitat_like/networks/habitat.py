@@ -37,7 +37,6 @@ class Habitat(Network):
         Route("POST", "/ssdv/*"),
         Route("PUT", "/habitat/{id}"),
         Route("POST", "/habitat"),
-        Route("POST", "/habitat/"),
     )
     plain_http = True
 

@@ -16,7 +16,7 @@ class Helium(ChirpStack):
     """The HTTP integration of Helium's Console, told from ChirpStack's by its fields."""
 
     name = "helium"
-    routes = (Route("POST", "/helium"), Route("POST", "/helium/"))
+    routes = (Route("POST", "/helium"),)
 
     def event(self, tree: dict[str, Any], request: Request) -> Observation:
         """An uplink, or an EVENT."""

@@ -32,7 +32,6 @@ class OsmAnd(Network):
     family = STUBBORN
     routes = (
         Route("GET,POST", "/osmand", lane=FAST),
-        Route("GET,POST", "/osmand/", lane=FAST),
         # Traccar Client's default path.
         Route("POST", "/", lane=FAST),
     )

@@ -27,7 +27,7 @@ class OwnTracks(Network):
     name = "owntracks"
     types = ("POSITION", "EVENT")
     family = STUBBORN
-    routes = (Route("POST", "/pub"), Route("POST", "/pub/"))
+    routes = (Route("POST", "/pub"),)
 
     def decode(self, request: Request) -> Decoded:
         """One observation; none of an empty body."""

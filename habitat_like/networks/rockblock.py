@@ -38,7 +38,7 @@ class RockBlock(Network):
     name = "rockblock"
     types = ("RECEIVED_TELEM",)
     family = STUBBORN
-    routes = (Route("POST", "/rockblock"), Route("POST", "/rockblock/"))
+    routes = (Route("POST", "/rockblock"),)
     Settings = RockBlockSettings
 
     def decode(self, request: Request) -> Decoded:

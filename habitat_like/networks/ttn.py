@@ -18,7 +18,7 @@ class TheThingsStack(LoraNetwork):
     """The webhooks of The Things Stack v3; any path below ``/ttn`` for any event."""
 
     name = "ttn"
-    routes = (Route("POST", "/ttn"), Route("POST", "/ttn/*"))
+    routes = (Route("POST", "/ttn/*"),)
 
     def event(self, tree: dict[str, Any], request: Request) -> Observation | None:
         """An uplink, or an EVENT."""
