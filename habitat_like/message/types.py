@@ -73,7 +73,7 @@ def check_received_telem(data: dict[str, Scalar]) -> None:
     if not isinstance(string, str):
         reason = "must be a string" if "string" in data else "required field is missing"
         raise InvalidMessage(f"data.string: {reason}")
-    if not _is_base64(string):
+    if not is_base64(string):
         raise InvalidMessage("data.string: not base64 (A-Z a-z 0-9 + / in fours, padded with =)")
     for key, value in data.items():
         if type(value) is int and not -_LARGE < value < _LARGE:
@@ -84,7 +84,7 @@ def check_received_telem(data: dict[str, Scalar]) -> None:
         raise InvalidMessage("data.frequency: must be a number >= 0, in Hz")
 
 
-def _is_base64(text: str) -> bool:
+def is_base64(text: str) -> bool:
     """Whether ``text`` is base64 as in RFC 4648 section 4."""
     # binascii's strict mode alone lets padding after whole quads pass.
     if len(text) % 4 or text.endswith("==="):

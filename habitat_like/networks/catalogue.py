@@ -16,7 +16,21 @@ from habitat_like.networks.base import Network
 
 #: The networks that come with the program: the name in the configuration, and the class.
 BUILT_IN = {
+    "airrohr": "habitat_like.networks.airrohr.AirRohr",
+    "chirpstack": "habitat_like.networks.chirpstack.ChirpStack",
+    "cloudevents": "habitat_like.networks.cloudevents.CloudEvents",
+    "habitat": "habitat_like.networks.habitat.Habitat",
+    "helium": "habitat_like.networks.helium.Helium",
     "hisparc": "habitat_like.networks.hisparc.network.Hisparc",
+    "influx": "habitat_like.networks.influx.Influx",
+    "opensensemap": "habitat_like.networks.opensensemap.OpenSenseMap",
+    "osmand": "habitat_like.networks.osmand.OsmAnd",
+    "owntracks": "habitat_like.networks.owntracks.OwnTracks",
+    "rockblock": "habitat_like.networks.rockblock.RockBlock",
+    "safecast": "habitat_like.networks.safecast.Safecast",
+    "sondehub": "habitat_like.networks.sondehub.SondeHub",
+    "ttn": "habitat_like.networks.ttn.TheThingsStack",
+    "weather": "habitat_like.networks.weather.Weather",
 }
 
 

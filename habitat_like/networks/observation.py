@@ -48,6 +48,15 @@ class Headers:
             value = self._scgi.get(variable)
         return default if value is None else value.decode("latin-1")
 
+    def starting(self, prefix: str) -> dict[str, str]:
+        """The fields whose names start with ``prefix``, by their names in lower case."""
+        start = b"HTTP_" + prefix.upper().replace("-", "_").encode("ascii", "replace")
+        return {
+            name[5:].decode("latin-1").lower().replace("_", "-"): value.decode("latin-1")
+            for name, value in self._scgi.items()
+            if name.startswith(start)
+        }
+
 
 class Login(NamedTuple):
     """User name and password of Basic authentication."""
