@@ -92,7 +92,7 @@ class Parts:
             self.journal,
             self.site.metrics,
             disk_places(config),
-            uncorrected=lambda: self.networks.types,
+            uncorrected=lambda: self.registry.reserved,
         )
         undo.callback(self._statistics.stop, 1)
         self.keep_house()
