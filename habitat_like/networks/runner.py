@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from habitat_like.http import scgi
 from habitat_like.http.actions import Args, InsertApplication
@@ -28,10 +27,8 @@ from habitat_like.networks.observation import (
     Request,
 )
 from habitat_like.networks.stations import UNKNOWN, Gatekeeper, Stations
+from habitat_like.networks.ways import Way
 from habitat_like.steering.access import Denied, TooMany
-
-if TYPE_CHECKING:
-    from habitat_like.networks.routes import Way
 
 log = logging.getLogger(__name__)
 

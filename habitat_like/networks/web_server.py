@@ -91,9 +91,9 @@ def beside(networks: Iterable[Network]) -> str:
         text += UNREADABLE
     if names := ", ".join(network.name for network in networks if network.plain_http):
         text += (
-            f"# Clients of {names} have no TLS, and follow\n"
-            "# no redirect: keep port 80 open for them. A server for port 80 that sends all others\n"
-            "# to HTTPS gets the block of 'habitat nginx --redirect'.\n"
+            f"# Clients of {names} have no TLS, and no redirects work,\n"
+            "# so keep port 80 open for them. A server of port 80 that sends\n"
+            "# all others to HTTPS gets the block of 'habitat nginx --redirect'.\n"
         )
     return text
 
