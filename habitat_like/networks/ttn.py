@@ -86,8 +86,9 @@ def _uplink(message: dict[str, Any]) -> Observation:
         readings.add("frequency", settings["frequency"])
     for modulation in ("lora", "fsk", "lrfhss"):
         readings.add_all(child(settings, "data_rate", modulation))
-    if "consumed_airtime" in message:
-        readings.add("consumed_airtime", message["consumed_airtime"])
+    airtime = message.get("consumed_airtime")
+    if isinstance(airtime, str):  # seconds, as protobuf writes a duration
+        readings.add("consumed_airtime", airtime.removesuffix("s"))
     decoded = message.get("decoded_payload")
     readings.add_all(decoded if isinstance(decoded, dict) else {})
     user = child(message, "locations", "user")
