@@ -6,18 +6,38 @@ from habitat_like.config.file import (
     environment_keys,
     find,
     load,
+    origin,
     unknown_environment,
 )
-from habitat_like.config.keys import Config, ConfigError, keys
+from habitat_like.config.keys import (
+    AccessConfig,
+    ArchiveConfig,
+    Config,
+    ConfigError,
+    ConsoleConfig,
+    ControlConfig,
+    GatewayConfig,
+    JournalConfig,
+    LogConfig,
+    keys,
+)
 
 __all__ = [
     "DEFAULT_PATH",
+    "AccessConfig",
+    "ArchiveConfig",
     "Config",
     "ConfigError",
+    "ConsoleConfig",
+    "ControlConfig",
+    "GatewayConfig",
+    "JournalConfig",
+    "LogConfig",
     "effective",
     "environment_keys",
     "find",
     "keys",
     "load",
+    "origin",
     "unknown_environment",
 ]

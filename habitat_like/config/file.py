@@ -1,25 +1,29 @@
-"""The typed configuration: the one place that knows the keys, their defaults and their meaning."""
+"""The configuration file, and the environment on top of it: read, and checked."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, cast
 
 import msgspec
 import yaml
 
-from habitat_like.config import networks
 from habitat_like.config.addresses import Networks
-from habitat_like.config.archive_uri import archive_uri, mask
-from habitat_like.config.keys import Config, ConfigError, keys, socket_mode
+from habitat_like.config.archive_uri import mask
+from habitat_like.config.keys import Config, ConfigError, SinkConfig, facts, keys, socket_mode
+from habitat_like.config.settings import explain, nearest
 
 DEFAULT_PATH = "/etc/habitat/config.yml"
 ENVIRONMENT_PREFIX = "HABITAT_"
 #: HABITAT_ variables that are not configuration keys.
 ENVIRONMENT_OTHERS = frozenset({"HABITAT_CONFIG"})
+#: The networks of ours, by their names.
+NETWORKS = "habitat_like.networks.catalogue.BUILT_IN"
+#: Settings of sinks and networks with such names are not shown.
+SECRET = re.compile("password|secret|token|key$", re.IGNORECASE)
 
 
 def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -31,23 +35,18 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
     environ = os.environ if environ is None else environ
     source = find(path, environ)
     tree: dict[str, Any] = _read(source) if source else {}
-    where = str(source or DEFAULT_PATH)
-    _check_names(tree, where)
-    for key, variable in environment_keys().items():
-        if variable in environ:
-            _put(tree, key, _from_environment(key, environ[variable], variable))
     try:
-        config = msgspec.convert(tree, Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_explain(error, where, environ)) from None
-    if config.networks:
-        settings = networks.convert(config.networks, path, where, environ)
-        config = msgspec.structs.replace(config, networks=settings)
-    try:
+        _check_names(tree)
+        for key, variable in environment_keys().items():
+            if variable in environ:
+                _put(tree, key, _from_environment(key, environ[variable], variable))
+        _override_networks(tree, environ)
+        if "sinks" in tree:
+            tree["sinks"] = _sinks(tree["sinks"])
+        config = _convert(tree)
         _check(config)
     except ConfigError as error:
-        key = str(error).partition(":")[0]
-        raise ConfigError(f"{_origin(key, where, environ)}: {error}") from None
+        raise error.at(origin(error.key, path, environ)) from None
     return config
 
 
@@ -66,16 +65,29 @@ def environment_keys() -> dict[str, str]:
     return {key: ENVIRONMENT_PREFIX + key.replace(".", "_").upper() for key, _ in keys()}
 
 
+def origin(key: str, path: str | None, environ: Mapping[str, str] | None = None) -> str:
+    """What set ``key``: a variable of the environment, or the file that ``load(path)`` reads."""
+    environ = os.environ if environ is None else environ
+    key = key.partition("[")[0]
+    variable = environment_keys().get(key, "")
+    if key.startswith("networks.") and _network_variable(key) in environ:
+        variable = _network_variable(key)
+    if variable in environ:
+        return f"environment variable {variable}"
+    return str(find(path, environ) or DEFAULT_PATH)
+
+
 def unknown_environment(environ: Mapping[str, str], config: Config | None = None) -> list[str]:
     """One line for each HABITAT_ variable that overrides nothing, with the nearest right name.
 
-    With ``config``, the keys of the networks that are on are known.
+    With ``config``, those of the networks that are on override something.
     """
     known = set(environment_keys().values()) | ENVIRONMENT_OTHERS
-    for name, settings in (config.networks if config is not None else {}).items():
-        known |= {networks.variable(name, key) for key in settings.__struct_fields__}
+    for name in () if config is None else config.networks:
+        begin = f"{_network_variable(f'networks.{name}')}_"
+        known |= {variable for variable in environ if variable.startswith(begin)}
     return [
-        f"environment variable {name} overrides no key{_nearest(name, known)}"
+        f"environment variable {name} overrides no key{nearest(name, known)}"
         for name in sorted(environ)
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known
     ]
@@ -85,7 +97,26 @@ def effective(config: Config) -> dict[str, Any]:
     """The configuration as plain data, with secrets masked, for people to read."""
     tree = cast("dict[str, Any]", msgspec.to_builtins(config))
     tree["archive"]["uri"] = mask(tree["archive"]["uri"])
+    tree["sinks"] = [_shown(sink) for sink in config.sinks]
+    for name, settings in config.networks.items():
+        tree["networks"][name] = _masked(settings or {})
     return tree
+
+
+def _shown(sink: SinkConfig) -> str | dict[str, Any]:
+    """A sink as it is written in the file, its secrets masked."""
+    settings = _masked(sink.settings)
+    if sink.name != sink.path:
+        settings = {"name": sink.name, **settings}
+    return {sink.path: settings} if settings else sink.path
+
+
+def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the secrets among them masked."""
+    return {
+        name: "***" if SECRET.search(name) else mask(value) if isinstance(value, str) else value
+        for name, value in settings.items()
+    }
 
 
 class _Loader(yaml.SafeLoader):
@@ -147,89 +178,139 @@ def _read(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _check_names(tree: dict[Any, Any], where: str) -> None:
-    """Refuse an unknown key with the nearest right name."""
-    known = [key for key, _ in keys()]
+def _check_names(tree: dict[Any, Any]) -> None:
+    """Refuse an unknown key with the nearest right name. Raises ConfigError."""
+    known = facts()
     sections = {key.partition(".")[0] for key in known}
     for section, value in tree.items():
         if section in known and "." in str(section):
             group, _, name = str(section).partition(".")
-            raise ConfigError(f"{where}: {section!r} is written as '{name}:' below '{group}:'")
+            raise ConfigError(f"{section!r} is written as '{name}:' below '{group}:'")
         if section not in sections:
-            if networks.is_built_in(str(section)):
-                keys_ = value if isinstance(value, dict) else {"": None}
-                names = ", ".join(f"networks.{section}.{key}".rstrip(".") for key in keys_)
-                raise ConfigError(f"{where}: unknown key {section!r}; write it as {names}")
-            near = _nearest(str(section), [*sections, *known])
-            raise ConfigError(f"{where}: unknown key {section!r}{near}")
-        if section in ("types", "networks") or not isinstance(value, dict):
+            _check_moved(str(section), value)
+            near = nearest(str(section), [*sections, *known])
+            raise ConfigError(f"unknown key {section!r}{near}")
+        if section in known or not isinstance(value, dict):
             continue
         for name in value:
             if f"{section}.{name}" not in known:
-                near = _nearest(f"{section}.{name}", known)
-                raise ConfigError(f"{where}: unknown key '{section}.{name}'{near}")
+                near = nearest(f"{section}.{name}", known)
+                raise ConfigError(f"unknown key '{section}.{name}'{near}")
         if isinstance(value.get("socket_mode"), int):
-            text = 'put the mode in quotes, as in "0660"'
-            raise ConfigError(f"{where}: {section}.socket_mode: {text}")
+            raise ConfigError('put the mode in quotes, as in "0660"', f"{section}.socket_mode")
+
+
+def _check_moved(section: str, value: Any) -> None:
+    """Say where the keys of a network are, for one that is written as a section of its own."""
+    from habitat_like.config.imports import import_path  # noqa: PLC0415 (it imports this)
+
+    if section in import_path(NETWORKS):
+        below = value if isinstance(value, dict) else {}
+        names = ", ".join(f"networks.{section}.{name}" for name in below) or f"networks.{section}"
+        raise ConfigError(f"unknown key {section!r}; networks have a section: write {names}")
+
+
+def _network_variable(key: str) -> str:
+    return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
+
+
+def _override_networks(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Put the environment's overrides on top of the settings of the networks that are on.
+
+    Which keys a network has is known to itself alone, so an unknown one is found out there.
+    """
+    networks = tree.get("networks")
+    if not isinstance(networks, dict):
+        return
+    overridden = {}
+    for name, settings in networks.items():
+        begin = f"{_network_variable(f'networks.{name}')}_"
+        given = {
+            variable.removeprefix(begin).lower(): text
+            for variable, text in environ.items()
+            if variable.startswith(begin)
+        }
+        both = given and isinstance(settings, dict | None)
+        overridden[name] = {**(settings or {}), **given} if both else settings
+    tree["networks"] = overridden
+
+
+def _convert(tree: dict[str, Any]) -> Config:
+    try:
+        return msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        key, reason = explain(error)
+        fact = facts().get(key.partition("[")[0])
+        if fact is not None and fact.choices:
+            reason += f"; one of {', '.join(fact.choices)}"
+        raise ConfigError(reason, key) from None
+
+
+def _sinks(listed: Any) -> Any:
+    """The sinks as SinkConfig has them: a path, or a mapping of one path to settings, each."""
+    if not isinstance(listed, list | tuple):
+        raise ConfigError("expected a list of dotted paths", "sinks")
+    found = []
+    for index, entry in enumerate(listed):
+        key = f"sinks[{index}]"
+        settings: Any = None
+        path = entry
+        if isinstance(entry, dict):
+            if len(entry) != 1:
+                raise ConfigError("expected 'package.module.Sink: {settings}', one a line", key)
+            path, settings = next(iter(entry.items()))
+        if not isinstance(path, str) or not path:
+            raise ConfigError("expected a dotted path such as package.module.Sink", key)
+        if settings is not None and not isinstance(settings, dict):
+            raise ConfigError(f"expected settings, as in '{path}: {{name: value}}'", key)
+        settings = dict(settings or {})
+        name = settings.pop("name", path)
+        found.append({"path": path, "name": name, "settings": settings})
+    return found
 
 
 def _check(config: Config) -> None:
-    """The checks that no type can express. Raises ConfigError, the key first."""
+    """The checks that no type can express. Raises ConfigError."""
     for section, sockets in (("gateway", config.gateway), ("control", config.control)):
         try:
             socket_mode(sockets.socket_mode)
         except ValueError as error:
-            raise ConfigError(f"{section}.socket_mode: {error}") from None
+            raise ConfigError(str(error), f"{section}.socket_mode") from None
         if len(os.fsencode(sockets.socket)) > 107:
             # sizeof(sun_path) less the final NUL, see unix(7).
-            raise ConfigError(f"{section}.socket: a UNIX socket's path has at most 107 bytes")
+            raise ConfigError("a UNIX socket's path has at most 107 bytes", f"{section}.socket")
     if Path(config.control.socket).absolute() == Path(config.gateway.socket).absolute():
-        raise ConfigError("control.socket: this is gateway.socket; choose another path")
+        raise ConfigError("this is gateway.socket; choose another path", "control.socket")
     for name in ("allow", "deny"):
         for text in getattr(config.access, name):
             try:
                 Networks([text])
             except ValueError as error:
                 hint = "write 192.0.2.0/24, 2001:db8::/32 or one address"
-                raise ConfigError(f"access.{name}: {error}; {hint}") from None
+                raise ConfigError(f"{error}; {hint}", f"access.{name}") from None
     if config.archive.retry_min > config.archive.retry_max:
-        raise ConfigError("archive.retry_min: larger than archive.retry_max")
-    if len(set(config.sinks)) != len(config.sinks):
-        raise ConfigError("sinks: a sink stands twice")
-    try:
-        scheme_only = msgspec.structs.replace(config.archive, password_file=None)
-        archive_uri(scheme_only)
-    except ConfigError as error:
-        if "password but no user" not in str(error):
-            raise
-
-
-_LISTS = frozenset(
-    {
-        "sinks",
-        "types",
-        "networks",
-        "gateway.actions",
-        "access.allow",
-        "access.deny",
-        "access.blocked_callsigns",
-    }
-)
+        raise ConfigError("larger than archive.retry_max", "archive.retry_min")
+    names = [sink.name for sink in config.sinks]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            hint = "give one of them another name, as in '{name: second}'"
+            raise ConfigError(f"the sink {name} appears twice; {hint}", f"sinks[{index}]")
 
 
 def _from_environment(key: str, text: str, variable: str) -> Any:
-    if key in _LISTS:
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"{variable}: not a YAML list or a comma-separated one") from None
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",") if part.strip()]
-        if value is None:
-            return {} if key in ("types", "networks") else []
-        return value
-    optional = {name for name, default in keys() if default is None}
-    return None if key in optional and text == "" else text
+    fact = facts()[key]
+    if not fact.is_list:
+        return None if fact.default is None and text == "" else text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        reason = "not a YAML list or a comma-separated one"
+        raise ConfigError(reason, where=f"environment variable {variable}") from None
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if value is None:
+        return {} if isinstance(fact.default, dict) else []
+    return value
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -239,45 +320,6 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     else:
         below = tree.get(section)
         tree[section] = {**below, name: value} if isinstance(below, dict) else {name: value}
-
-
-def _explain(error: msgspec.ValidationError, where: str, environ: Mapping[str, str]) -> str:
-    """msgspec's message as ``file: key: what is wrong``."""
-    reason, _, path = str(error).replace("at `key` in ", "at ").partition(" - at `$")
-    key = path.rstrip("`").lstrip(".")
-    name = key.partition("[")[0]
-    where = _origin(name, where, environ)
-    reason = reason.replace("`", "")
-    if choices := _choices(name):
-        reason += f"; one of {', '.join(choices)}"
-    return f"{where}: {key}: {reason}" if key else f"{where}: {reason}"
-
-
-def _origin(key: str, where: str, environ: Mapping[str, str]) -> str:
-    """What set ``key``: the environment variable that overrides it, or the file ``where``."""
-    variable = environment_keys().get(key, "")
-    return f"environment variable {variable}" if variable in environ else where
-
-
-def _choices(key: str) -> tuple[str, ...]:
-    """The values of a key that has but a few."""
-    section, _, name = key.partition(".")
-    if not name:
-        return ()
-    hint = get_type_hints(get_type_hints(Config)[section]).get(name)
-    return get_args(hint) if get_origin(hint) is Literal else ()
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the known name that is most like ``name``, of dotted ones by their last part."""
-    by_part: dict[str, str] = {}
-    for one in sorted(known, key=lambda one: not one.startswith(name.partition(".")[0] + ".")):
-        by_part.setdefault(one.rpartition(".")[2].lower(), one)
-    part = name.rpartition(".")[2].lower()
-    import difflib  # noqa: PLC0415 (slow to import, and needed for mistakes alone)
-
-    near = difflib.get_close_matches(part, by_part, n=1, cutoff=0.6)
-    return f"; did you mean {by_part[near[0]]!r}?" if near else ""
 
 
 def _kind(value: Any) -> str:

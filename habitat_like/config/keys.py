@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -19,8 +20,26 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=100_000_000)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
+#: What a reload puts in force; every other key waits for a restart.
+Reloadable = msgspec.Meta(extra={"reloadable": True})
+
+
 class ConfigError(Exception):
-    """The configuration can't be used; the text is one line: where, what is wrong, what to do."""
+    """The configuration can't be used; the text is one line: where, which key, what to do.
+
+    ``key`` is dotted, with an index in a list; ``where`` is what holds it: a file, or a variable of
+    the environment. Either may be empty.
+    """
+
+    def __init__(self, reason: str, key: str = "", where: str = "") -> None:
+        super().__init__(": ".join(part for part in (where, key, reason) if part))
+        self.reason = reason
+        self.key = key
+        self.where = where
+
+    def at(self, where: str) -> ConfigError:
+        """The same error with where it is, unless that is known."""
+        return self if self.where else ConfigError(self.reason, self.key, where)
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,9 +51,9 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 4
     max_batch: SmallCount = 256
     timeout: Seconds = 10
-    max_connections: Count = 1024
-    max_headers: Count = 65536
-    max_body: Count = 1048576
+    max_connections: Annotated[Count, Reloadable] = 1024
+    max_headers: Annotated[Count, Reloadable] = 65536
+    max_body: Annotated[Count, Reloadable] = 1048576
     shutdown_timeout: Seconds = 10
     machine_code: Text = msgspec.field(default_factory=lambda: os.uname().nodename)
     actions: tuple[Text, ...] = ("message", "messages")
@@ -45,8 +64,8 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     path: Text = "var/journal.sqlite"
     sync: Literal["full", "normal"] = "full"
-    max_backlog: Count = 1_000_000
-    retention: Annotated[float, msgspec.Meta(ge=0, le=10_000_000_000)] = 86400
+    max_backlog: Annotated[Count, Reloadable] = 1_000_000
+    retention: Annotated[float, msgspec.Meta(ge=0, le=10_000_000_000), Reloadable] = 86400
 
 
 class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +79,9 @@ class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_max: Seconds = 60
 
 
+#: The sink that keeps messages for good.
+ARCHIVE_SINK = "habitat_like.archive.ArchiveSink"
+
 #: As message.Listener takes it.
 Callsign = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9/_-]{1,64}\Z")]
 
@@ -70,12 +92,12 @@ Rate = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 class AccessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys under ``access``. ``allow`` and ``deny`` are networks; rates are messages a minute."""
 
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-    blocked_callsigns: tuple[Callsign, ...] = ()
-    rate_per_address: Rate | None = None
-    rate_per_callsign: Rate | None = None
-    rate_burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
+    allow: Annotated[tuple[str, ...], Reloadable] = ()
+    deny: Annotated[tuple[str, ...], Reloadable] = ()
+    blocked_callsigns: Annotated[tuple[Callsign, ...], Reloadable] = ()
+    rate_per_address: Annotated[Rate | None, Reloadable] = None
+    rate_per_callsign: Annotated[Rate | None, Reloadable] = None
+    rate_burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000), Reloadable] = 100
 
 
 class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,9 +110,9 @@ class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys under ``log``."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "text", "json"] = "auto"
-    file: str | None = None
+    level: Annotated[Literal["debug", "info", "warning", "error"], Reloadable] = "info"
+    format: Annotated[Literal["auto", "text", "json"], Reloadable] = "auto"
+    file: Annotated[str | None, Reloadable] = None
 
 
 class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,10 +128,21 @@ class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.password_file is not None or self.trust_proxy_auth
 
 
+class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A sink under ``sinks``: the dotted ``path`` of its class, and its ``settings``.
+
+    ``name`` is its own; its cursor, dead letters and metrics go by it.
+    """
+
+    path: Text
+    name: Text
+    settings: dict[str, Any] = {}
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration. ``types`` maps a message type to a dotted path (docs/extending).
 
-    ``networks`` maps the name of a network that is on to its settings, a Struct of its own.
+    ``networks`` maps the name of each network that is on to its settings.
     """
 
     gateway: GatewayConfig = GatewayConfig()
@@ -119,21 +152,66 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: ConsoleConfig = ConsoleConfig()
     control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
-    sinks: tuple[Text, ...] = ("habitat_like.archive.ArchiveSink",)
-    types: dict[str, Text] = {}
-    stations: Text | None = None
-    networks: dict[str, Any] = {}
+    sinks: Annotated[tuple[SinkConfig, ...], Reloadable] = (SinkConfig(ARCHIVE_SINK, ARCHIVE_SINK),)
+    types: Annotated[dict[str, Text], Reloadable] = {}
+    stations: Annotated[Text | None, Reloadable] = None
+    networks: Annotated[dict[str, dict[str, Any] | None], Reloadable] = {}
+
+    @property
+    def sink_names(self) -> list[str]:
+        """The names of the sinks, in the configuration's order."""
+        return [sink.name for sink in self.sinks]
+
+
+class Key(NamedTuple):
+    """What is known of a key: its dotted ``name``, its ``default``, and what its field says.
+
+    ``is_list``: it holds several values, in a list or a mapping; ``choices`` are the values of a
+    key that has but a few.
+    """
+
+    name: str
+    default: Any
+    reloadable: bool
+    is_list: bool
+    choices: tuple[str, ...]
+
+
+@functools.cache
+def facts() -> dict[str, Key]:
+    """Every key by its dotted name."""
+    found = {}
+    for section, hint in get_type_hints(Config, include_extras=True).items():
+        default = getattr(Config(), section)
+        if isinstance(default, msgspec.Struct):
+            for name, below in get_type_hints(hint, include_extras=True).items():
+                key = f"{section}.{name}"
+                found[key] = _key(key, getattr(default, name), below)
+        else:
+            found[section] = _key(section, default, hint)
+    return found
+
+
+def _key(name: str, default: Any, hint: Any) -> Key:
+    extra: dict[str, Any] = {}
+    while get_origin(hint) is Annotated:
+        hint, *metas = get_args(hint)
+        for meta in metas:
+            extra |= (isinstance(meta, msgspec.Meta) and meta.extra) or {}
+    kind = get_origin(hint)
+    return Key(
+        name,
+        default,
+        "reloadable" in extra,
+        kind in (tuple, dict),
+        get_args(hint) if kind is Literal else (),
+    )
 
 
 def keys() -> Iterator[tuple[str, Any]]:
     """Every configuration key, dotted, with its default."""
-    for section in msgspec.structs.fields(Config):
-        default = section.default if section.default is not msgspec.NODEFAULT else {}
-        if isinstance(default, msgspec.Struct):
-            for field in msgspec.structs.fields(default):
-                yield f"{section.name}.{field.name}", getattr(default, field.name)
-        else:
-            yield section.name, default
+    for key in facts().values():
+        yield key.name, key.default
 
 
 def socket_mode(text: str) -> int:

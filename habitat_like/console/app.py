@@ -38,7 +38,7 @@ from habitat_like.http.mount import Mount
 from habitat_like.statistics.words import show_days, size
 
 if TYPE_CHECKING:
-    from habitat_like.main.program import Program
+    from habitat_like.http.program import Process
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ PAGES = (
 )
 
 
-def mount(program: Program) -> Mount:
+def mount(program: Process) -> Mount:
     """The console over a ``program``, ready to be mounted. Raises UsersError."""
     app = create_app(program)
     count = program.gateway.metrics.count_mounted
@@ -89,7 +89,7 @@ def mount(program: Program) -> Mount:
     return Mount("console", app, THREADS, program.config.gateway.timeout, count, interrupt)
 
 
-def create_app(program: Program) -> Flask:
+def create_app(program: Process) -> Flask:
     """The application over a running ``program``. Raises UsersError."""
     config = program.config.console
     app = Flask("habitat_like.console")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint
 
-from habitat_like.config.archive_uri import disk_places
+from habitat_like.archive import disk_places
 from habitat_like.console import plots
 from habitat_like.console.drawing import Plot, in_order, of_series
 from habitat_like.console.kept import kept

@@ -24,7 +24,7 @@ from habitat_like.journal.file import JournalError
 from habitat_like.statistics import Reader
 
 if TYPE_CHECKING:
-    from habitat_like.main.program import Program
+    from habitat_like.http.program import Process
 
 View = Callable[..., dict[str, Any]]
 
@@ -57,9 +57,9 @@ def page(blueprint: Blueprint, path: str, template: str) -> Callable[[View], Vie
     return declare
 
 
-def this_program() -> Program:
+def this_program() -> Process:
     """The program that the present request is about."""
-    program: Program = current_app.extensions["program"]
+    program: Process = current_app.extensions["program"]
     return program
 
 

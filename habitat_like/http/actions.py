@@ -9,20 +9,23 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from habitat_like.config.imports import import_path
 from habitat_like.http import scgi
-from habitat_like.http.response import JSON, OK, Answers, Response
+from habitat_like.http.response import JSON, OK, Answers, Refused, Response
 from habitat_like.message.message import InvalidMessage
-from habitat_like.message.types import Registry
 from habitat_like.steering.access import Denied, TooMany
 
 if TYPE_CHECKING:
-    from habitat_like.http.mount import Mount
+    from habitat_like.http.connection import Host
+    from habitat_like.http.program import Program
     from habitat_like.message_server import Server
+
+#: What an action of an operator's own needs.
+__all__ = ["Action", "Args", "InsertApplication", "Lane", "Refused", "Response", "action"]
 
 #: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
 SHORTEST_MESSAGE = 60
@@ -40,8 +43,8 @@ class Args(NamedTuple):
     method: str = "POST"
     path: str = ""
     headers: Mapping[bytes, bytes] = {}
-    #: Whether it is called on the gateway's thread.
-    fast: bool = False
+    #: Where it is called: large bodies are not for the fast lane.
+    lane: Lane = "slow"
 
     @property
     def query(self) -> str:
@@ -51,26 +54,28 @@ class Args(NamedTuple):
 
 ActionFunction = Callable[..., Any]
 
+#: Where an action runs. ``fast``: on the gateway's thread; it must neither wait nor compute for
+#: long. ``bulk``: on the bulk thread; it waits for nothing, but computes for milliseconds.
+#: ``slow``: on the threads of the slow lane, where it holds up nobody. ``mounted``: on the threads
+#: of a mount, which takes whole requests over, with their connections, and answers them by itself.
+Lane = Literal["fast", "bulk", "slow", "mounted"]
+
 
 class Action(NamedTuple):
     """An action that can be called: ``methods`` are HTTP methods.
 
-    A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. A
-    ``bulk`` one waits for nothing, but computes for milliseconds: it runs on the bulk thread. All
-    others run on the slow lane's threads, where they can hold up nobody. With ``subpaths`` it is
-    also called for paths below its own, which it finds in ``Args.path``. A ``mount`` takes whole
-    requests over, with their connections, and answers them by itself; ``call`` is then not used.
-    ``answers`` has the answers for clients that don't understand the gateway's own. An ``upload``
-    is closed in maintenance, and under the access rules.
+    With ``subpaths`` it is also called for paths below its own, which it finds in ``Args.path``. In
+    the lane ``mounted`` the ``host`` answers, and ``call`` is not used. ``answers`` has the answers
+    for clients that don't understand the gateway's own. An ``upload`` is closed in maintenance, and
+    under the access rules.
     """
 
     name: str
     call: ActionFunction
     methods: tuple[str, ...] = ("POST",)
-    fast: bool = False
+    lane: Lane = "slow"
     subpaths: bool = False
-    bulk: bool = False
-    mount: Mount | None = None
+    host: Host | None = None
     answers: Answers | None = None
     upload: bool = False
 
@@ -87,18 +92,16 @@ class Router(Protocol):
 
 
 def action(
-    *,
-    methods: tuple[str, ...] = ("POST",),
-    fast: bool = False,
-    subpaths: bool = False,
-    bulk: bool = False,
+    *, methods: tuple[str, ...] = ("POST",), lane: Lane = "slow", subpaths: bool = False
 ) -> Callable[[ActionFunction], ActionFunction]:
-    """Declare an action's HTTP methods, how it runs, and if it has pages below it; see Action."""
+    """Declare an action's HTTP methods, where it runs, and if it has pages below it; see Action."""
     if isinstance(methods, str):  # or "POST" would be four methods
         raise TypeError('methods is a tuple such as ("GET", "POST")')
+    if lane not in ("fast", "bulk", "slow"):
+        raise TypeError(f"lane is fast, bulk or slow, not {lane!r}")
 
     def declare(function: ActionFunction) -> ActionFunction:
-        function.declared = (methods, fast, subpaths, bulk)  # type: ignore[attr-defined]
+        function.declared = (methods, lane, subpaths)  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -107,35 +110,35 @@ def action(
 class InsertApplication:
     """The actions that put messages into ``server``.
 
-    ``actions`` is the whitelist: the names that may be called. ``program`` has the attributes
-    ``config`` and ``registry``. Used by several threads at once; it holds no state of requests.
+    ``actions`` is the whitelist: the names that may be called. Used by several threads at once; it
+    holds no state of requests.
     """
 
-    def __init__(self, server: Server, program: Any) -> None:
+    def __init__(self, server: Server, program: Program) -> None:
         self.server = server
         self.program = program
         self.actions = list(program.config.gateway.actions)
         self.clock: Callable[[], float] = time.time
 
-    @action(fast=True)
+    @action(lane="fast")
     def message(self, ip: str | None, args: Args | bytes | str | Mapping[str, Any]) -> Response:
         """Take one message: a JSON object.
 
         Returns 200 OK, to be sent once the message is committed. Raises InvalidMessage with field
         and reason, BacklogFull, Denied and TooMany.
         """
-        registry: Registry = self.program.registry
+        registry = self.program.registry
         self.server.push_message(registry.parse(_body(args), ip, int(self.clock())))
         return OK
 
-    @action(fast=True)
+    @action(lane="fast")
     def messages(self, ip: str | None, args: Args | bytes | str) -> Response:
         """Take many messages: a JSON array of objects, or one object a line (NDJSON).
 
         Returns 200, 207 if some were refused, and if all were 400 (403, 429), with a result for
         each in order. Raises InvalidMessage if the body is neither or has too many, BacklogFull.
         """
-        registry: Registry = self.program.registry
+        registry = self.program.registry
         now = int(self.clock())
         results: list[dict[str, Any]] = []
         accepted = 0

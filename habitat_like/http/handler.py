@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import zlib
 
 from habitat_like.http import scgi
-from habitat_like.http.actions import Action, Args
+from habitat_like.http.actions import Action, Args, Lane
 from habitat_like.http.response import (
     Refused,
     Reply,
@@ -25,10 +26,9 @@ from habitat_like.steering.access import Admission, Denied, TooMany
 
 log = logging.getLogger(__name__)
 
-#: Bodies over this many bytes, and compressed ones, are handled on the slow lane: reading them
-#: would keep everybody else waiting.
+#: Bodies over this many bytes, and compressed ones, are for the bulk lane: reading them would keep
+#: everybody else waiting.
 FAST_BODY = 65536
-
 
 #: Members that a gzip body may have: each costs a copy of what follows it.
 MAX_MEMBERS = 100
@@ -38,7 +38,8 @@ class SCGIHandler:
     """Handles one request in the steps ``read_scgi_req``, ``check_scgi_environ``, ``perform_req``.
 
     ``request`` is the whole request, ``client_address`` the peer's address or None to take the
-    web server's REMOTE_ADDR, ``server`` the Site (an SCGIApplication) whose actions may be called.
+    web server's REMOTE_ADDR, ``server`` the Site (an SCGIApplication) whose actions may be called,
+    which is ``site`` from then on.
     Used by one thread at a time.
     """
 
@@ -47,17 +48,18 @@ class SCGIHandler:
         "admission",
         "body",
         "ip",
+        "is_fast",
         "method",
         "name",
         "path",
         "request",
-        "server",
+        "site",
     )
 
     def __init__(self, request: scgi.Request, client_address: str | None, server: Site) -> None:
         self.request = request
         self.ip = client_address
-        self.server = server
+        self.site = server
         self.setup()
 
     def setup(self) -> None:
@@ -67,17 +69,20 @@ class SCGIHandler:
         self.method = ""
         self.path = ""
         self.body = b""
+        #: Whether its action, where that is a fast one, can answer in the fast lane.
+        self.is_fast = True
         self.admission: Admission | None = None
 
     def handle(self) -> Reply | None:
-        """The reply, or None for a request that belongs on the slow lane (``handle_slow``)."""
+        """The reply, or None for a request of another lane than ``fast`` (``handle_slow``)."""
         try:
             self.read_scgi_req()
             self.check_scgi_environ()
-            if not self.is_fast():
+            if self.lane != "fast":
                 return None
-            return self.perform_req(fast=True)
+            return self.perform_req()
         except TooSlow:
+            self.is_fast = False
             return None
         except Exception as error:
             return self._failed(error)
@@ -107,7 +112,7 @@ class SCGIHandler:
 
         Raises Refused for an unknown path or method and in maintenance, Denied and TooMany.
         """
-        site = self.server
+        site = self.site
         action, self.path = site.find(self.method, self.path)
         self.name = action.name or "index"
         self.action = action
@@ -117,36 +122,39 @@ class SCGIHandler:
             if site.access.active:
                 self.admission = site.access.enter(self.ip)
 
-    def is_bulk(self) -> bool:
-        """Whether the action only computes, so that on the slow lane it waits for no other."""
-        return self.action is not None and (self.action.fast or self.action.bulk)
+    @property
+    def lane(self) -> Lane:
+        """Where the action runs on this body: a large or compressed one is not for the fast lane.
 
-    def is_fast(self) -> bool:
-        """Whether the gateway's thread may run the action on this body."""
-        return (
-            self.action is not None
-            and self.action.fast
-            and len(self.body) <= FAST_BODY
-            and b"HTTP_CONTENT_ENCODING" not in self.request.headers
-        )
+        Only after ``check_scgi_environ``.
+        """
+        assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
+        lane = self.action.lane
+        if lane == "fast" and (
+            not self.is_fast
+            or len(self.body) > FAST_BODY
+            or b"HTTP_CONTENT_ENCODING" in self.request.headers
+        ):
+            return "bulk"
+        return lane
 
-    def perform_req(self, fast: bool = False) -> Reply:
+    def perform_req(self) -> Reply:
         """Decode the body, call the action, encode what it returned.
 
-        ``fast``: on the gateway's thread. Raises Refused, whatever the action raises, and for an
-        outcome that is no response too.
+        Raises Refused, whatever the action raises, and for an outcome that is no response too.
         """
         assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
         headers = self.request.headers
         encoding = headers.get(b"HTTP_CONTENT_ENCODING")
+        lane = self.lane
         if encoding is not None:
-            self.body = decode_body(self.body, encoding, self.server.limits.max_body)
-        args = Args(self.body, self.method, self.path, headers, fast)
+            self.body = decode_body(self.body, encoding, self.site.limits.max_body)
+        args = Args(self.body, self.method, self.path, headers, lane)
         if self.admission is None:
-            result = self.action.call(self.server.application, self.ip, args)
+            result = self.action.call(self.site.application, self.ip, args)
         else:
-            with self.server.server.admitted(self.admission):
-                result = self.action.call(self.server.application, self.ip, args)
+            with self.site.server.admitted(self.admission):
+                result = self.action.call(self.site.application, self.ip, args)
         return to_reply(to_response(result))
 
     def refuse(self, refusal: Response) -> Reply:
@@ -191,18 +199,18 @@ def _refusal(error: Exception) -> Response | None:
 _FAILED = Response(500, b"the action failed; the gateway's log says why\n")
 
 
-def refuse_unread(request: scgi.Request | None, refusal: Response, site: Site) -> tuple[str, Reply]:
-    """The name and the reply for a request that is not read to its end; None: not even its head."""
-    if request is None:
-        return "unknown", to_reply(refusal)
-    handler = SCGIHandler(request, None, site)
-    handler.read_scgi_req()
-    try:
-        handler.action, _ = site.find(handler.method, handler.path)
-    except Refused:
-        return "unknown", to_reply(refusal)
-    handler.name = handler.action.name or "index"
-    return handler.name, handler.refuse(refusal)
+def find_unread(request: scgi.Request | None, site: Site) -> SCGIHandler:
+    """The handler of a request that is not read to its end, for its refusal.
+
+    ``request`` has its headers; None where there are not even these.
+    """
+    handler = SCGIHandler(request or scgi.Request({}, b""), None, site)
+    if request is not None:
+        handler.read_scgi_req()
+        with contextlib.suppress(Refused):
+            handler.action, _ = site.find(handler.method, handler.path)
+            handler.name = handler.action.name or "index"
+    return handler
 
 
 def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:

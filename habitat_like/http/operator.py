@@ -23,9 +23,9 @@ def routes(site: Site) -> dict[str, Action]:
         "healthz": lambda *_: Response(),
         "readyz": lambda *_: readiness(site),
     }
-    found = {name: Action(name, call, READ, fast=True) for name, call in pages.items()}
+    found = {name: Action(name, call, READ, "fast") for name, call in pages.items()}
     # Until a console is mounted in its place.
-    found["console"] = Action("console", no_console, READ, fast=True, subpaths=True)
+    found["console"] = Action("console", no_console, READ, "fast", subpaths=True)
     return found
 
 
@@ -60,7 +60,5 @@ def metrics(site: Site) -> Response:
     """The Prometheus text format."""
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415 (slow)
 
-    networks = getattr(site.program, "networks", None)
-    more = None if networks is None else networks.metrics
-    collector = Collector(lambda: status(site), site.metrics, more)
+    collector = Collector(lambda: status(site), site.metrics, site.program.networks.metrics)
     return Response(200, generate_latest(collector), CONTENT_TYPE_LATEST)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from habitat_like.config.keys import AccessConfig, GatewayConfig
+from habitat_like.config.keys import GatewayConfig
 from habitat_like.http.actions import Action, InsertApplication, Router, find_actions
-from habitat_like.http.mount import Mount
+from habitat_like.http.program import Program
 from habitat_like.http.response import Refused
 from habitat_like.message_server import Server
 from habitat_like.statistics.metrics import GatewayMetrics
-from habitat_like.steering.access import Access
-from habitat_like.steering.switches import steering_of
 
 
 class Site:
     """What handlers and pages know of the gateway that they serve in.
 
-    ``server`` is the message server; ``program`` has ``config``, ``registry``, ``journal``,
-    ``started``, ``dead_letters`` and, where networks' stations upload, ``networks``; ``steering``
-    and ``access`` where it can be steered, and access be restricted. Raises ValueError for an
-    action that doesn't exist.
+    ``server`` is the message server. Raises ValueError for an action that doesn't exist.
     """
 
-    def __init__(self, server: Server, program: Any) -> None:
+    def __init__(self, server: Server, program: Program) -> None:
         self.server = server
         self.program = program
-        self.steering = steering_of(program)
-        self.access: Access = getattr(program, "access", None) or Access(AccessConfig())
+        self.steering = program.steering
+        self.access = program.access
         self.application = InsertApplication(server, program)
         self.actions = find_actions(self.application.actions)
         #: Actions and pages by the first part of their path.
@@ -35,8 +28,6 @@ class Site:
         #: Actions by their whole path, for what has none of these. Replaced as a whole.
         self.router: Router | None = None
         self.metrics = GatewayMetrics()
-        #: WSGI applications below paths of their own.
-        self.mounts: list[Mount] = []
         #: The limits in force, replaced as a whole by a reload.
         self.limits: GatewayConfig = program.config.gateway
         #: How many connections are open beyond a single turn. Written by the gateway's thread.

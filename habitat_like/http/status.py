@@ -17,7 +17,8 @@ def status(site: Site) -> dict[str, Any]:
     journal = program.journal
     now = time.time()
     sinks = {}
-    for path, sink in site.server.sinks.items():
+    loaded = site.server.sinks
+    for path, sink in loaded.items():
         if not isinstance(sink, JournalSink):
             continue
         state = sink.state
@@ -37,9 +38,8 @@ def status(site: Site) -> dict[str, Any]:
         }
     problem = site.problem()
     disk_free, disk_size = journal.disk() or (None, None)
-    networks = getattr(program, "networks", None)
-    statistics = getattr(program, "statistics", None)
-    archive = next((entry for path, entry in sinks.items() if path.endswith("ArchiveSink")), None)
+    statistics = program.statistics
+    archive = next((sinks[name] for name, sink in loaded.items() if sink.is_archive), None)
     return {
         "version": __version__,
         "instance": program.config.gateway.machine_code,
@@ -67,6 +67,6 @@ def status(site: Site) -> dict[str, Any]:
         "sinks": sinks,
         "dead_letters": sum(program.dead_letters.values()),
         "statistics": statistics and statistics.status(),
-        "networks": {} if networks is None else networks.status(now),
+        "networks": program.networks.status(now),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }

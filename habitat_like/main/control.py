@@ -14,17 +14,17 @@ import socket
 import struct
 import time
 from concurrent.futures import CancelledError, Future
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 
 from habitat_like.config.keys import ControlConfig, socket_mode
-from habitat_like.http import SCGIApplication
 from habitat_like.http.listener import listen_at
+from habitat_like.http.program import Process
 from habitat_like.http.status import status
 from habitat_like.steering.drain import Drain
 from habitat_like.steering.reload import Reloaded
-from habitat_like.steering.switches import Steering, SteeringError
+from habitat_like.steering.switches import SteeringError
 from habitat_like.threads import alive, start_thread
 
 logger = logging.getLogger(__name__)
@@ -39,19 +39,6 @@ MAX_CLIENTS = 16
 PROGRESS = 0.5
 #: Seconds that clients are given to take their last answer when the gateway ends.
 LAST_ANSWERS = 1.0
-
-
-class Steerable(Protocol):
-    """What is steered: the Program. Every method is thread-safe."""
-
-    steering: Steering
-    gateway: SCGIApplication
-
-    def ask_reload(self, by: str) -> Future[Reloaded]:
-        """Reload soon."""
-
-    def drain(self, timeout: float | None, by: str) -> Drain:
-        """Begin to drain."""
 
 
 class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command"):
@@ -98,7 +85,7 @@ class ControlServer:
     Made and ended by the thread that owns the ``program``. Raises ListenError.
     """
 
-    def __init__(self, program: Steerable, config: ControlConfig) -> None:
+    def __init__(self, program: Process, config: ControlConfig) -> None:
         self._program = program
         self._listener = listen_at(
             config.socket, socket_mode(config.socket_mode), section="control"
@@ -178,7 +165,7 @@ class _Client:
     """One client of the control socket."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, program: Steerable
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, program: Process
     ) -> None:
         self._reader = reader
         self._writer = writer

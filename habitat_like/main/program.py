@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -13,34 +14,25 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from habitat_like import __version__, log
-from habitat_like.config.archive_uri import disk_places, mask
-from habitat_like.config.file import load, unknown_environment
-from habitat_like.config.imports import make_importable
+from habitat_like import __version__, archive, log
+from habitat_like.config.file import load, origin
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.http import SCGIApplication
 from habitat_like.http.listener import ListenError
-from habitat_like.journal.file import JournalError, JournalFailed
-from habitat_like.journal.journal import Journal
+from habitat_like.journal.file import JournalError
 from habitat_like.main.control import ControlServer
+from habitat_like.main.parts import HOUSEKEEPING, Parts
 from habitat_like.main.signals import DONE, FAILED, USAGE, SignalListener
 from habitat_like.main.systemd import SPARE_FILES, notify, raise_file_limit
 from habitat_like.message.types import Registry, load_types
-from habitat_like.message_server import Server, SinkError
-from habitat_like.networks.networks import Networks
-from habitat_like.statistics import Collector
-from habitat_like.steering.access import Access
+from habitat_like.message_server import SinkError
 from habitat_like.steering.drain import Drain
 from habitat_like.steering.reload import RELOADABLE, Reloaded, differences, put_in_force
-from habitat_like.steering.switches import Steering
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two rounds of housekeeping: checkpoint, prune, count of dead letters.
-HOUSEKEEPING = 1.0
-#: Seconds between two rounds of pruning.
-PRUNE_EVERY = 60.0
-#: The same while it drains: it ends soon after the backlog is empty.
+#: Seconds between two rounds of housekeeping while it drains: it ends soon after the backlog is
+#: empty.
 DRAIN_HOUSEKEEPING = 0.1
 #: A gateway thread that has not turned for so many seconds is stuck: the watchdog is not fed.
 STUCK = 30.0
@@ -50,8 +42,14 @@ STUCK = 30.0
 #: long after each while the bulk thread reads a large body.
 SWITCH_INTERVAL = 0.0002
 
+#: By these shares of ``gateway.shutdown_timeout`` have ended: the gateway; the wait for what a
+#: drain still has to archive; the sinks. The statistics get what is left.
+GATEWAY_SHARE = 0.7
+DRAIN_SHARE = 0.8
+SINKS_SHARE = 0.95
 
-class Program:
+
+class Program(Parts):
     """The gateway as a process.
 
     ``config`` is the configuration in force and ``config_path`` where a reload reads it again.
@@ -60,22 +58,8 @@ class Program:
     """
 
     def __init__(self, config: Config, config_path: str | None = None) -> None:
-        self.config = config
-        self.config_path = config_path
-        self.started = time.time()
-        self.registry = Registry()
-        #: Dead letters by sink, as counted a moment ago.
-        self.dead_letters: dict[str, int] = {}
-        #: What an operator can switch while it runs.
-        self.steering = Steering(config.journal.path)
-        #: Who may upload, and how much.
-        self.access = Access(config.access)
-        #: The networks whose stations upload here.
-        self.networks: Networks
-        self.journal: Journal
-        self.server: Server
+        super().__init__(config, config_path)
         self.gateway: SCGIApplication
-        self.statistics: Collector
         self._stopped = threading.Event()
         # The main thread waits for it. Unlike an Event's set, its put is safe in a signal handler.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -100,8 +84,11 @@ class Program:
             # Handlers first: a signal that comes while the parts are built must not be lost.
             with SignalListener(self._ask_stop, self._ask_reload):
                 try:
-                    self._build()
-                except (ConfigError, SinkError, ValueError) as error:
+                    self._start()
+                except ConfigError as error:
+                    where = origin(error.key, self.config_path)
+                    return self._give_up(str(error.at(where)), USAGE)
+                except (SinkError, ValueError) as error:
                     return self._give_up(str(error), USAGE)
                 except (JournalError, ListenError, OSError, RuntimeError) as error:
                     return self._give_up(str(error), FAILED)
@@ -189,6 +176,7 @@ class Program:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = load(self.config_path)
+            archive.check(config.archive)
             networks = self.networks.prepare(config)
             registry = Registry(load_types(config.types), networks.types)
             log.configure(config.log)
@@ -227,49 +215,28 @@ class Program:
         self._ask_stop()
         return self._stopped.wait(timeout)
 
-    def _build(self) -> None:
+    def make_site(self) -> SCGIApplication:
+        """What requests can reach, over SCGI on ``gateway.socket``."""
+        config = self.config.gateway
+        self.gateway = SCGIApplication(self.server, self, config.socket, config.timeout)
+        return self.gateway
+
+    def _start(self) -> None:
+        """Build everything and start every thread, or leave nothing behind."""
         config = self.config
-        log.configure(config.log)
-        for line in unknown_environment(os.environ, config):
-            logger.warning(line)
-        make_importable(self.config_path)
         raise_file_limit(2 * config.gateway.max_connections + SPARE_FILES)
-        self.networks = Networks(config)
-        self.registry = Registry(load_types(config.types), self.networks.types)
-        self.journal = Journal(config.journal.path, sync=config.journal.sync)
-        try:
-            self.server = Server(self)
-            for path in config.sinks:
-                self.server.load(path)
-            self.gateway = SCGIApplication(
-                self.server, self, config.gateway.socket, config.gateway.timeout
-            )
-            self.gateway.router = self.networks.router
-            self.statistics = Collector(
-                self.journal,
-                self.gateway.metrics,
-                disk_places(config),
-                uncorrected=lambda: self.networks.types,
-            )
+        with contextlib.ExitStack() as undo:
+            self.build(undo)
             if config.console.is_on:
                 self._mount_console()
-            self._prune_at = time.monotonic()
-            self._housekeeping()
             self._start_control()
-            self.statistics.start()
+            undo.callback(self._stop_control)
+            if self.statistics is not None:
+                self.statistics.start()
             self.gateway.start()
+            undo.callback(self.gateway.shutdown, 0)
             self.server.start()
-        except BaseException:
-            if self._control is not None:
-                self._control.shutdown()
-            if hasattr(self, "gateway"):
-                self.gateway.shutdown(0)
-            if hasattr(self, "statistics"):
-                self.statistics.stop(1)
-            if hasattr(self, "server"):
-                self.server.shutdown(0)
-            self.journal.close()
-            raise
+            undo.pop_all()
         logger.info(
             "habitat_like started",
             extra={
@@ -285,11 +252,11 @@ class Program:
                 "journal": config.journal.path,
                 "sync": config.journal.sync,
                 "backlog": self.journal.backlog,
-                "archive": mask(config.archive.uri),
-                "sinks": ", ".join(config.sinks),
+                "archive": archive.mask(config.archive.uri),
+                "sinks": ", ".join(config.sink_names),
             },
         )
-        for name in sorted(self.journal.stored_cursors().keys() - set(config.sinks)):
+        for name in sorted(self.journal.stored_cursors().keys() - set(config.sink_names)):
             logger.warning(
                 "a sink that is no longer configured holds back pruning; configure it, or let it go"
                 " with: habitat journal drop --sink",
@@ -308,6 +275,9 @@ class Program:
         except ListenError as error:
             logger.error("habitat ctl can't reach this gateway", extra={"why": str(error)})
 
+    def _stop_control(self) -> list[str]:
+        return [] if self._control is None else self._control.shutdown()
+
     def _take_down(self) -> list[str]:
         """Stop gateway, sinks, statistics, journal, control; returns the threads that are left."""
         notify("STOPPING=1")
@@ -318,14 +288,12 @@ class Program:
         begin = time.monotonic()
         timeout = self.config.gateway.shutdown_timeout
         logger.info("stopping")
-        # The sinks get what the gateway leaves, and at least a quarter.
-        left = self.gateway.shutdown(timeout * 0.7)
+        left = self.gateway.shutdown(timeout * GATEWAY_SHARE)
         if self._drain is not None:
             # What the slow lane still had came in just now.
-            self._wait_for_sinks(self._drain, begin + timeout * 0.8)
-        left += self.server.shutdown(max(begin + timeout * 0.95 - time.monotonic(), 0))
-        # Last, as sinks may push messages until they stop.
-        left += self.statistics.stop(begin + timeout - time.monotonic())
+            self._wait_for_sinks(self._drain, begin + timeout * DRAIN_SHARE)
+        left += self.stop_sinks(begin + timeout * SINKS_SHARE)
+        left += self.stop_statistics(begin + timeout)
         if not left:
             self.journal.close()
         logger.info(
@@ -340,9 +308,7 @@ class Program:
             # Who stopped it in the middle got what they asked for.
             self._failed |= undone > 0 and not self._stop_asked
             self._drain.outcome.set_result(undone)
-        if self._control is not None:
-            left += self._control.shutdown()
-        return left
+        return left + self._stop_control()
 
     def _wait_for_sinks(self, drain: Drain, until: float) -> None:
         while not (drain.is_over() or self._stop_asked) and time.monotonic() < until:
@@ -351,40 +317,29 @@ class Program:
 
     def _change_sinks(self) -> list[str]:
         """Run the sinks that the configuration names, and no others; returns what went wrong."""
-        wanted = self.config.sinks
+        wanted = {sink.name: sink for sink in self.config.sinks}
         problems = []
-        for path, sink in self.server.sinks.items():
+        for name, sink in self.server.sinks.items():
             # One that took too long to stop at an earlier try is made anew.
-            if path not in wanted or sink.stopping:
-                problems += self._try(self.server.unload, path)
-        for path in wanted:
-            if path not in self.server.sinks:
-                problems += self._try(self.server.load, path)
+            if wanted.get(name) != sink.config or sink.stopping:
+                problems += self._try(functools.partial(self.server.unload, name))
+        for index, entry in enumerate(self.config.sinks):
+            if entry.name not in self.server.sinks:
+                key = f"sinks[{index}]"
+                problems += self._try(functools.partial(self.server.load, entry, key))
         return problems
 
-    def _try(self, change: Callable[[str], object], path: str) -> list[str]:
+    @staticmethod
+    def _try(change: Callable[[], object]) -> list[str]:
         try:
-            change(path)
-        except (SinkError, JournalError, OSError) as error:
+            change()
+        except (ConfigError, SinkError, JournalError, OSError) as error:
             logger.error(str(error))
             return [str(error)]
         return []
 
     def _housekeeping(self) -> None:
-        self.steering.look()
-        try:
-            self.journal.checkpoint()
-            self.dead_letters = self.journal.count_dead_letters()
-            if time.monotonic() >= self._prune_at:
-                self._prune_at = time.monotonic() + PRUNE_EVERY
-                self.journal.prune(self.config.journal.retention)
-        except JournalFailed as error:
-            logger.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
-            logging.shutdown()
-            os._exit(FAILED)  # in order, the journal would be closed, and its log removed
-        except JournalError as error:
-            # The gateway tells the world when messages can't be stored; this will be tried again.
-            logger.debug("housekeeping put off", extra={"why": str(error)})
+        self.keep_house()
         if any(sink.stopping and not sink.alive for sink in self.server.sinks.values()):
             self._change_sinks()
         if time.monotonic() - self.gateway.beat < STUCK:

@@ -8,6 +8,7 @@ with a journal and sinks of its own, but no socket. See docs/hisparc.md.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -17,28 +18,20 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from habitat_like import log as logs
-from habitat_like.config.archive_uri import disk_places
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.http import scgi
+from habitat_like.http.batch import Committer
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import exchange
 from habitat_like.http.response import Refused, Reply, to_reply, unavailable
-from habitat_like.http.site import Site
-from habitat_like.journal.file import JournalError, JournalFailed
-from habitat_like.journal.journal import Journal
-from habitat_like.message.types import Registry, load_types
-from habitat_like.message_server import Server, SinkError
+from habitat_like.journal.file import JournalError
+from habitat_like.main.parts import HOUSEKEEPING, Parts
+from habitat_like.message_server import SinkError
 from habitat_like.networks import catalogue, datastore
-from habitat_like.networks.networks import Networks
-from habitat_like.statistics import Collector
-from habitat_like.steering.access import Access
-from habitat_like.steering.switches import Steering
 from habitat_like.threads import start_thread
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two rounds of housekeeping in a journal of our own.
-HOUSEKEEPING = 1.0
 #: Seconds that the sinks have to stop when the process ends.
 STOP_TIMEOUT = 5.0
 
@@ -132,9 +125,9 @@ def _refused(status: int, text: str) -> Reply:
 class Forwarder:
     """Sends requests on to a running gateway; what that answers is the answer."""
 
-    def __init__(self, config: Config, socket: str) -> None:
-        self.config = config
-        self._socket = socket
+    def __init__(self, settings: datastore.Settings) -> None:
+        self.config = settings.config
+        self._socket = settings.socket or ""
         logs.configure(self.config.log)
 
     def answer(self, request: scgi.Request) -> Reply:
@@ -155,78 +148,59 @@ class Forwarder:
             return to_reply(unavailable("the gateway does not answer"))
 
 
-class Standalone:
+class Standalone(Parts):
     """A gateway without a socket: the journal, its sinks, and the actions, in this process.
 
     One process has the journal at a time. Raises ConfigError, SinkError, JournalError, ValueError,
     OSError.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.started = time.time()
-        self.dead_letters: dict[str, int] = {}
+    def __init__(self, settings: datastore.Settings) -> None:
+        super().__init__(settings.config, settings.config_path)
         self._stopping = threading.Event()
-        logs.configure(config.log)
-        self.networks = Networks(config)
-        self.registry = Registry(load_types(config.types), self.networks.types)
-        self.access = Access(config.access)
-        self.steering = Steering(config.journal.path)
-        self.steering.look()
-        self.journal = Journal(config.journal.path, sync=config.journal.sync)
-        try:
-            self.server = Server(self)
-            for path in config.sinks:
-                self.server.load(path)
-            self._site = Site(self.server, self)
-            self._site.router = self.networks.router
-            places = disk_places(config)
-            self.statistics = Collector(self.journal, self._site.metrics, places)
-        except BaseException:
-            self.journal.close()
-            raise
-        self.server.start()
-        self.statistics.start()
-        self._keeper = start_thread("housekeeping", self._keep_house)
+        # Held while a batch is committed and counted: uWSGI may run several threads.
+        self._lock = threading.Lock()
+        with contextlib.ExitStack() as undo:
+            self.build(undo)
+            self._committer = Committer(self.site, _keep)
+            self.server.start()
+            if self.statistics is not None:
+                self.statistics.start()
+            self._keeper = start_thread("housekeeping", self._keep_house)
+            undo.pop_all()
+        self.site.stopping = False
         atexit.register(self.close)
 
     def answer(self, request: scgi.Request) -> Reply:
         """Run the action, commit what it pushed, and only then give its reply."""
-        handler = SCGIHandler(request, None, self._site)
+        handler = SCGIHandler(request, None, self.site)
         with self.server.transaction() as rows:
             reply = handler.handle() or handler.handle_slow()
-        if rows and not reply.changes_nothing:
-            try:
-                self.journal.write(rows)
-            except JournalError as error:
-                log.error("no message can be stored: answering 503", extra={"why": str(error)})
-                reply = handler.refuse(unavailable("the message could not be stored"))
-        if reply.settled is not None:
-            reply.settled(True)
-        return reply
+        with self._lock:
+            own = None if handler.action is None else handler.action.answers
+            return self._committer.answer_one(handler.name, reply, rows, own)
 
     def close(self) -> None:
         """Stop the sinks at a batch boundary, join every thread, close the journal."""
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self.site.stopping = True
+        until = time.monotonic() + STOP_TIMEOUT
         self._keeper.join(STOP_TIMEOUT)
-        left = self.server.shutdown(STOP_TIMEOUT) + self.statistics.stop(STOP_TIMEOUT)
+        left = self.stop_sinks(until) + self.stop_statistics(until)
         if not left and not self._keeper.is_alive():
             self.journal.close()
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING):
-            self.steering.look()
-            try:
-                self.journal.checkpoint()
-                self.journal.prune(self.config.journal.retention)
-            except JournalFailed as error:
-                log.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
-                logging.shutdown()
-                os._exit(1)  # in order, the journal would be closed, and its log removed
-            except JournalError as error:  # a full disk; requests tell the world
-                log.debug("housekeeping put off", extra={"why": str(error)})
+            self.keep_house()
+            with self._lock:
+                self._committer.probe()
+
+
+def _keep(fd: int, data: bytes) -> None:
+    """There is no connection of ours to send to."""
 
 
 # Guards the backends; held while one is made, so that there is one for each file and process.
@@ -239,6 +213,6 @@ def _backend(configfile: str) -> Backend:
     key = (os.getpid(), configfile)
     with _lock:
         if key not in _backends:
-            config, socket = datastore.read(configfile)
-            _backends[key] = Forwarder(config, socket) if socket else Standalone(config)
+            settings = datastore.read(configfile)
+            _backends[key] = Forwarder(settings) if settings.socket else Standalone(settings)
         return _backends[key]

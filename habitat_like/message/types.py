@@ -157,6 +157,11 @@ class Registry:
         """The types' names."""
         return list(self._types)
 
+    @property
+    def reserved(self) -> frozenset[str]:
+        """The types that the server itself makes."""
+        return frozenset(self._reserved)
+
     def parse(self, body: bytes, ip: str | None, now: int) -> Message:
         """One message out of a station's JSON. Raises InvalidMessage with field and reason.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import configparser
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from habitat_like import config as configuration
 from habitat_like.config.keys import ArchiveConfig, Config, ConfigError, JournalConfig, LogConfig
-from habitat_like.networks import catalogue
 
 #: The path of requests that name none of ours: the datastore has no other.
 DEFAULT_PATH = "/upload"
@@ -21,11 +21,19 @@ _LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "err
 _LEVELS |= {"critical": "error", "": "info"}
 
 
-def read(path: str) -> tuple[Config, str | None]:
-    """The configuration that the file at ``path`` makes, and a gateway's socket, None without one.
+class Settings(NamedTuple):
+    """What the INI file says: a gateway's ``socket``, or the configuration of our own.
 
-    With a socket, requests are for the gateway there, else for ourselves. Raises ConfigError.
+    ``config_path`` is the file of the configuration, None where the INI file is all there is.
     """
+
+    config: Config
+    socket: str | None
+    config_path: str | None = None
+
+
+def read(path: str) -> Settings:
+    """The settings in the file at ``path``. Raises ConfigError."""
     parser = configparser.ConfigParser()
     try:
         with Path(path).open(encoding="utf-8") as file:
@@ -47,9 +55,9 @@ def read(path: str) -> tuple[Config, str | None]:
     config = configuration.load(own["config"], {}) if "config" in own else _config(path, general)
     if "socket" not in own and NETWORK not in config.networks:
         settings = {"station_list": _need(path, general, "station_list")}
-        networks = {**config.networks, NETWORK: catalogue.settings_of(NETWORK, settings)}
+        networks = {**config.networks, NETWORK: settings}
         config = msgspec.structs.replace(config, networks=networks)
-    return config, own.get("socket")
+    return Settings(config, own.get("socket"), own.get("config"))
 
 
 def _config(path: str, general: Mapping[str, str]) -> Config:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from habitat_like.config.keys import Config, ConfigError
+from habitat_like.http.actions import RESERVED
 from habitat_like.networks import catalogue, stations
 from habitat_like.networks.base import Network
 from habitat_like.networks.routes import Router, make_router
@@ -58,35 +59,36 @@ class Networks:
         try:
             known = Stations(self._key or b"", entries)
         except ConfigError as error:
-            raise ConfigError(f"{config.stations}: {error}") from None
+            raise error.at(str(config.stations)) from None
         prepared = Prepared(classes, settings, loaded, known)
-        self._make(prepared)
+        router = _route(self._run(name, prepared) for name in classes)
+        taken = {one.rpartition(".")[2] for one in config.gateway.actions} | RESERVED - {""}
+        for way in router.ways:
+            if way.first in taken:
+                text = f"the path /{way.first} of the network {way.runner.network.name} is taken"
+                raise ConfigError(text, "networks")
         return prepared
 
     def apply(self, prepared: Prepared) -> None:
         """Put it in force: networks that stay keep what they know and count."""
-        runners, router = self._make(prepared)
-        for name, runner in runners.items():
-            runner.stations = prepared.stations
-            runner.network.configure(prepared.settings[name], prepared.loaded[name])
-        self._gatekeeper.keep(prepared.stations)
-        self.stations = prepared.stations
-        self.runners = runners
-        self.router = router
-
-    def _make(self, prepared: Prepared) -> tuple[dict[str, Runner], Router]:
-        """The runners, those there are already among them, and their routes. Raises ConfigError."""
         runners = {}
         for name, network in prepared.classes.items():
             runner = self.runners.get(name)
-            if runner is None or type(runner.network) is not network:
-                made = network(prepared.settings[name], prepared.loaded[name])
-                runner = Runner(made, prepared.stations, self._gatekeeper)
+            if runner is not None and type(runner.network) is network:
+                runner.stations = prepared.stations
+                runner.network.configure(prepared.settings[name], prepared.loaded[name])
+            else:
+                runner = self._run(name, prepared)
             runners[name] = runner
-        try:
-            return runners, make_router(runners.values())
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        self._gatekeeper.keep(prepared.stations)
+        self.stations = prepared.stations
+        self.runners = runners
+        self.router = _route(runners.values())
+
+    def _run(self, name: str, prepared: Prepared) -> Runner:
+        """A new runner of a network."""
+        network = prepared.classes[name](prepared.settings[name], prepared.loaded[name])
+        return Runner(network, prepared.stations, self._gatekeeper)
 
     @property
     def types(self) -> dict[str, str]:
@@ -105,6 +107,13 @@ class Networks:
         for name, runner in list(self.runners.items()):
             if name in status:
                 yield from runner.network.metrics(status[name])
+
+
+def _route(runners: Iterable[Runner]) -> Router:
+    try:
+        return make_router(runners)
+    except ValueError as error:
+        raise ConfigError(str(error), "networks") from None
 
 
 def _types(classes: Iterable[type[Network]]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from habitat_like.http.actions import Action
 from habitat_like.http.response import Refused, Response
-from habitat_like.networks.base import BULK, FAST, Route
+from habitat_like.networks.base import Route
 from habitat_like.networks.observation import Request
 from habitat_like.networks.runner import Runner
 
@@ -27,6 +27,7 @@ class Way:
         base, star, _ = route.pattern.partition("*")
         #: The parts of the path that are the same for all.
         self.base = base.partition("{")[0].rstrip("/")
+        self.first = self.base.removeprefix("/").partition("/")[0]
         self.has_variables = "{" in route.pattern
         self.is_exact = not self.has_variables and not star
         pattern = _PART.sub(r"(?P<\1>[^/]+)", re.sub(r"[.+()$^|?\[\]]", r"\\\g<0>", base))
@@ -40,8 +41,7 @@ class Way:
             name.rpartition(".")[2],
             functools.partial(runner.run, self),
             self.methods,
-            fast=route.lane == FAST,
-            bulk=route.lane == BULK,
+            route.lane,
             subpaths=True,
             answers=runner,
             upload=route.probe is None,
@@ -106,6 +106,6 @@ def make_router(runners: Iterable[Runner]) -> Router:
                 other = exact.setdefault((method, path), way)
                 if other.runner is not way.runner:
                     names = f"{other.runner.network.name} and {way.runner.network.name}"
-                    raise ValueError(f"networks: {names} have the same path {path}")
+                    raise ValueError(f"{names} have the same path {path}")
     ways.sort(key=lambda way: (way.route.pattern.endswith("*"), way.has_variables, -len(way.base)))
     return Router(exact, tuple(ways))

@@ -166,7 +166,7 @@ class Runner:
             if unknown == "suspicious":
                 doubt = "the station is not in the stations file"
         elif station.secret is not None:
-            if args.fast and not self._gatekeeper.is_quick(station):
+            if args.lane == "fast" and not self._gatekeeper.is_quick(station):
                 raise TooSlow
             credential = self.network.credential(request)
             if not self._gatekeeper.is_right(station, credential, request.ip):

@@ -7,31 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from habitat_like.config.keys import Config, keys
+from habitat_like.config.keys import Config, facts
 
 #: The keys that a reload puts in force; everything else needs a restart.
-RELOADABLE = frozenset(
-    {
-        "gateway.max_connections",
-        "gateway.max_headers",
-        "gateway.max_body",
-        "journal.max_backlog",
-        "journal.retention",
-        "access.allow",
-        "access.deny",
-        "access.blocked_callsigns",
-        "access.rate_per_address",
-        "access.rate_per_callsign",
-        "access.rate_burst",
-        "log.level",
-        "log.format",
-        "log.file",
-        "sinks",
-        "types",
-        "stations",
-        "networks",
-    }
-)
+RELOADABLE = frozenset(key.name for key in facts().values() if key.reloadable)
 
 
 class Reloaded(NamedTuple):
@@ -48,7 +27,7 @@ class Reloaded(NamedTuple):
 
 def differences(old: Config, new: Config) -> Iterator[str]:
     """The dotted keys whose values differ."""
-    for key, _ in keys():
+    for key in facts():
         if _get(old, key) != _get(new, key):
             yield key
 

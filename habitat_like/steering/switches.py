@@ -159,7 +159,12 @@ class Steering:
         logger.info("slow request", extra=extra)
 
     def archive_batch(self, documents: int, seconds: float, problem: str | None) -> None:
-        """Log a batch that the archive took, or why it did not. On a sink's thread."""
+        """With the archive log on: log a batch that the archive took, or why it did not.
+
+        On a sink's thread.
+        """
+        if not self.archive_log:
+            return
         extra = {"documents": documents, "seconds": round(seconds, 6), "problem": problem}
         logger.info("archive batch", extra=extra)
 
@@ -194,8 +199,3 @@ class Steering:
             extra = {"file": str(self._file.path), "why": problem}
             logger.warning("the maintenance file can't be used as it is", extra=extra)
         self._trouble = problem
-
-
-def steering_of(program: Any) -> Steering:
-    """The program's steering; one that nobody moves where it has none."""
-    return getattr(program, "steering", None) or Steering()

@@ -145,14 +145,14 @@ def test_check_of_a_couchdb_that_is_down_masks_the_password(run: Run) -> None:
         ("HABITAT_TYPES", "{WEATHER: nowhere.Weather}", "types"),
         ("HABITAT_GATEWAY_ACTIONS", "mesage", "gateway.actions"),
         ("HABITAT_GATEWAY_SOCKET_GROUP", "no-such-group", "gateway.socket_group"),
-        ("HABITAT_ARCHIVE_PASSWORD_FILE", "/nonexistent", "configuration"),
+        ("HABITAT_ARCHIVE_PASSWORD_FILE", "/nonexistent", "archive.password_file"),
     ],
 )
 def test_check_of_a_configuration_that_can_not_be_used(
     run: Run, variable: str, value: str, subject: str
 ) -> None:
     more = {variable: value}
-    if subject == "configuration":
+    if subject == "archive.password_file":
         more["HABITAT_ARCHIVE_URI"] = "couchdb://ada@127.0.0.1:1/habitat"
     done = run("check", **more)
     assert (done.returncode, done.stderr) == (2, "")

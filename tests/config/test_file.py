@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from habitat_like import config
-from habitat_like.config.archive_uri import archive_uri, mask
-from habitat_like.config.keys import ArchiveConfig, Config, ConfigError, socket_mode
+from habitat_like.config.keys import Config, ConfigError, socket_mode
 
 
 def load(tmp_path: Path, text: str, **environ: str) -> Config:
@@ -111,14 +110,13 @@ def test_the_file_is_found_by_argument_then_environment(tmp_path: Path) -> None:
         ("journal: {workers: 3}", "did you mean 'gateway.workers'?"),
         ("sinks: ", "sinks: "),
         ("types: {5: a.b}", "types: "),
-        ("archive: {uri: 'sqlite://here'}", "without // before the path"),
-        ("archive: {uri: 'couchdb://u@h/db?x=1'}", "no ? and no #"),
-        ("archive: {uri: 'http://h/db'}", "neither sqlite:PATH nor couchdb://"),
-        ("archive: {uri: 'couchdb://h:x/db'}", "archive.uri: "),
-        ("archive: {uri: 'couchdb://h/Db'}", "no CouchDB database name"),
-        ("archive: {uri: 'couchdb:///db'}", "names no host"),
         ("archive: {retry_min: 9, retry_max: 1}", "archive.retry_min: "),
-        ("sinks: [a.b, a.b]", "sinks: "),
+        ("sinks: [a.b, a.b]", "sinks[1]: the sink a.b appears twice"),
+        ("sinks: [a.b: {name: x}, c.d: {name: x}]", "sinks[1]: the sink x appears twice"),
+        ("sinks: [{a.b: {}, c.d: {}}]", "sinks[0]: expected"),
+        ("sinks: [a.b: 5]", "sinks[0]: expected settings"),
+        ("sinks: [7]", "sinks[0]: expected a dotted path"),
+        ("sinks: a.b", "sinks: expected a list"),
         ("a: 1\na: 2", "line 2: the key 'a' stands twice"),
         ("gateway:\n  - [", "line 2: "),
         ("- x", "expected sections"),
@@ -136,36 +134,8 @@ def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path) -> None
 
 
 def test_a_mistake_that_no_type_shows_names_the_variable_too(tmp_path: Path) -> None:
-    line = mistake(tmp_path, "", HABITAT_ARCHIVE_URI="http://h/db")
-    assert line.startswith("environment variable HABITAT_ARCHIVE_URI: archive.uri: ")
-
-
-@pytest.mark.parametrize("password", ["12/secret", "a/secret", "12?secret", "x#secret", "a/1:s@x"])
-def test_half_a_password_is_never_shown(tmp_path: Path, password: str) -> None:
-    line = mistake(tmp_path, "", HABITAT_ARCHIVE_URI=f"couchdb://user:{password}@host/db")
-    assert not any(half in line for half in ("secret", "12", "s@x", "host"))
-    assert "%2F" in line
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "couchdb://user:a[secret]b@host/db",
-        "couchdb://user:secret\u2100@host/db",
-        "couchdb:user:secret@host/db",
-        "couchdb:/user:secret@host/db",
-        "http://user:secret@host/db",
-        "user:secret@host/db",
-        "couchdb://user:secret@/db",
-        "couchdb://user:secret@host/DB",
-        "couchdb://user:secret@host:port/db",
-        "couchdb://user:secret@host/db?x",
-    ],
-)
-def test_an_address_that_can_not_be_used_keeps_its_password(tmp_path: Path, uri: str) -> None:
-    assert "secret" not in mistake(tmp_path, "", HABITAT_ARCHIVE_URI=uri)
-    assert "secret" not in mistake(tmp_path, f"archive: {{uri: '{uri}'}}")
-    assert "secret" not in mask(uri)
+    line = mistake(tmp_path, "", HABITAT_GATEWAY_SOCKET_MODE="9999")
+    assert line.startswith("environment variable HABITAT_GATEWAY_SOCKET_MODE: gateway.socket_mode:")
 
 
 def test_a_variable_that_overrides_nothing_is_told_with_the_nearest_name() -> None:
@@ -180,27 +150,6 @@ def test_the_sockets_mode_is_octal_with_or_without_quotes(
 ) -> None:
     loaded = load(tmp_path, f"gateway: {{socket_mode: {text}}}")
     assert socket_mode(loaded.gateway.socket_mode) == mode
-
-
-def test_the_archives_address_is_taken_apart(tmp_path: Path) -> None:
-    password = tmp_path / "password"
-    password.write_text("p@ss:word\n")
-    uri = archive_uri(
-        ArchiveConfig(uri="couchdb://us%40er@db.example/messages", password_file=str(password))
-    )
-    assert (uri.user, uri.password, uri.netloc, uri.path) == (
-        "us@er",
-        "p@ss:word",
-        "db.example:5984",
-        "messages",
-    )
-    assert archive_uri(ArchiveConfig(uri="couchdbs://[::1]/m")).netloc == "[::1]:6984"
-    assert archive_uri(ArchiveConfig(uri="sqlite:/var/a.sqlite")).path == "/var/a.sqlite"
-
-
-def test_a_password_file_that_is_missing_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"archive\.password_file"):
-        archive_uri(ArchiveConfig(uri="couchdb://u@h/db", password_file="/nowhere"))
 
 
 def test_secrets_are_masked(tmp_path: Path) -> None:

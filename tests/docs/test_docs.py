@@ -12,6 +12,7 @@ import yaml
 from habitat_like import __version__
 from habitat_like import cli as cli_package
 from habitat_like.config.file import ENVIRONMENT_OTHERS
+from habitat_like.config.keys import Config
 from habitat_like.main.signals import DONE, FAILED, USAGE
 from habitat_like.steering.reload import RELOADABLE
 from tests.conftest import HabitatFactory
@@ -45,6 +46,8 @@ def test_every_key_is_documented(key: str) -> None:
         assert default == "the host's name"
     elif KEYS[key] is None:
         assert default == "none"
+    elif key == "sinks":
+        assert yaml.safe_load(default.strip("`")) == Config().sink_names
     else:
         wanted = list(KEYS[key]) if isinstance(KEYS[key], tuple) else KEYS[key]
         assert yaml.safe_load(default.strip("`")) == wanted

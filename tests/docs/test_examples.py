@@ -149,9 +149,22 @@ def test_example_of_a_sink(habitat: HabitatFactory, nginx: NginxFactory) -> None
     assert gateway.status()["dead_letters"] == 0
 
 
+def test_example_of_an_archive(habitat: HabitatFactory, nginx: NginxFactory) -> None:
+    gateway = run_extension("directory", habitat, nginx)
+    (document,) = eventually(lambda: archived(gateway, "LISTENER_INFO"))
+    assert document["data"] == {"name": "Adam"}
+    export = gateway.cli("export", "all.ndjson")
+    assert export.returncode == 0, export.stderr
+    assert msgspec.json.decode((gateway.directory / "all.ndjson").read_bytes()) == document
+    tail = gateway.cli("tail", "-n", "1", "--format", "ndjson")
+    assert msgspec.json.decode(tail.stdout) == document
+    assert gateway.status()["archive"]["state"] == "ok"
+    assert gateway.cli("check").returncode == 0
+
+
 def test_every_example_of_code_is_run() -> None:
     names = [re.match(r"# /etc/habitat/(\w+)\.py\n", code) for code in all_python()]
-    assert [name and name[1] for name in names] == ["weather", "position", "telemetry"]
+    assert [name and name[1] for name in names] == ["weather", "position", "telemetry", "directory"]
 
 
 def all_python() -> list[str]:

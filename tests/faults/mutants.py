@@ -63,7 +63,7 @@ MUTANTS = [
     ),
     Mutant(
         "the reply goes out before the commit",
-        "habitat_like/http/gateway.py",
+        "habitat_like/http/batch.py",
         "        durable = not rows or self._commit(rows)\n",
         "        durable = True\n"
         '        __import__("threading").Timer(0.005, self._commit, [rows]).start()\n',
@@ -78,9 +78,9 @@ MUTANTS = [
     ),
     Mutant(
         "a commit that failed is answered 200",
-        "habitat_like/http/gateway.py",
-        "answer if stands else _NOT_DURABLE",
-        "answer",
+        "habitat_like/http/batch.py",
+        "status, data, _ = answer if stands else _NOT_DURABLE",
+        "status, data, _ = answer",
         ("disk.write.eio", "disk.full"),
     ),
     Mutant(

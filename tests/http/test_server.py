@@ -20,6 +20,8 @@ from habitat_like.http import SCGIApplication
 from habitat_like.journal.journal import Journal
 from habitat_like.message.types import Registry
 from habitat_like.message_server import Server
+from habitat_like.steering.access import Access
+from habitat_like.steering.switches import Steering
 from tests.support import scgi
 from tests.support.net import short_directory
 from tests.support.station import answer, at_once, upload
@@ -33,6 +35,9 @@ class Parts(SimpleNamespace):
     journal: Journal
     started: float
     dead_letters: dict[str, int]
+    steering: Steering
+    access: Access
+    statistics: None
 
 
 @pytest.fixture
@@ -58,6 +63,9 @@ def application(directory: Path) -> Iterator[SCGIApplication]:
         journal=journal,
         started=time.time(),
         dead_letters={},
+        steering=Steering(),
+        access=Access(config.access),
+        statistics=None,
     )
     made = SCGIApplication(Server(program), program, config.gateway.socket, 5)
     yield made

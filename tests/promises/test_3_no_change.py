@@ -57,7 +57,7 @@ def take(application, ip, args):
     for line in args.body.splitlines():
         application.message(ip, line)
 
-@action(fast=True)
+@action(lane="fast")
 def refuses(application, ip, args):
     take(application, ip, args)
     raise InvalidMessage("more: is needed")
@@ -65,7 +65,7 @@ def refuses(application, ip, args):
 def refuses_slowly(application, ip, args):
     refuses(application, ip, args)
 
-@action(fast=True)
+@action(lane="fast")
 def fails(application, ip, args):
     take(application, ip, args)
     raise RuntimeError("fails")
@@ -73,7 +73,7 @@ def fails(application, ip, args):
 def fails_slowly(application, ip, args):
     fails(application, ip, args)
 
-@action(fast=True)
+@action(lane="fast")
 def answers_409(application, ip, args):
     take(application, ip, args)
     return Response(409, b"no")

@@ -10,7 +10,7 @@ import msgspec
 from habitat_like import passwords
 from habitat_like.config.keys import ConfigError, Text
 from habitat_like.http.response import TEXT, Response
-from habitat_like.networks.base import BULK, STUBBORN, Family, Network, Note, Outcome, Push, Route
+from habitat_like.networks.base import BULK, CAREFUL, Family, Network, Note, Outcome, Push, Route
 from habitat_like.networks.hisparc import listing, stations
 from habitat_like.networks.hisparc.events import HISPARC_EVENT
 from habitat_like.networks.hisparc.stations import Station, StationListError
@@ -30,7 +30,7 @@ class Hisparc(Network):
 
     name = "hisparc"
     types = (HISPARC_EVENT,)
-    family: ClassVar[Family] = STUBBORN
+    family: ClassVar[Family] = CAREFUL
     routes = (Route("POST", "/upload", lane=BULK),)
     Settings = HisparcSettings
     station_list = listing.Listing()
@@ -45,7 +45,7 @@ class Hisparc(Network):
         try:
             return stations.load(settings.station_list)
         except StationListError as error:
-            raise ConfigError(str(error)) from None
+            raise ConfigError(str(error), "networks.hisparc.station_list") from None
 
     def configure(self, settings: HisparcSettings, loaded: dict[int, Station]) -> None:
         """Put the settings and the listed stations in force."""

@@ -143,7 +143,7 @@ def test_what_is_short_and_stands_for_much_is_refused_before_it_is_much() -> Non
 #: and time; prints what happened.
 UNDER_WATCH = """
 import resource, sys
-from habitat_like.hisparc import events, pickles
+from habitat_like.networks.hisparc import events, pickles
 from tests.networks.hisparc import attacks
 
 def read(data):

@@ -403,7 +403,7 @@ def test_suspicious_events_are_kept_and_kept_apart(
     assert network.archived("--callsign", "501", "--until", "2019-12-31") == []
     facts = gateway.status()["networks"]["hisparc"]
     assert (facts["events"], facts["suspicious"]) == (8, 6)
-    assert "uploads       100: 1; 8 events, 6 suspicious\n" in gateway.cli("status").stdout
+    assert "hisparc: 1 requests, 8 HISPARC_EVENT, 6 suspicious\n" in gateway.cli("status").stdout
     assert "\nhabitat_hisparc_suspicious_total 6.0\n" in gateway.scgi("GET", "/metrics").text
 
 
@@ -468,7 +468,7 @@ def test_a_reload_that_would_give_two_actions_one_name_is_refused(
     gateway.write_config()
     gateway.signal(signal.SIGHUP)
     (entry,) = eventually(lambda: logged(gateway, "reload refused"))
-    assert "'upload' is taken" in entry["why"]
+    assert "the path /upload of the network hisparc is taken" in entry["why"]
     assert gateway.scgi("POST", "/upload", as_utf8(GOOD)).text == "own"
 
 

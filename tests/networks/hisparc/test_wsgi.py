@@ -174,6 +174,101 @@ def test_it_has_the_other_actions_and_limits_too(server: Callable[..., Server]) 
     assert ours.request("POST", "/upload", b"x" * 1_048_577).status == 413
 
 
+OWN = """
+import msgspec
+from habitat_like.http import Response, action
+from habitat_like.message import Message, Listener
+from habitat_like.message_server import SimpleSink
+
+class Box(msgspec.Struct):
+    volts: float
+
+outcomes = []
+
+@action(lane="fast")
+def told(application, ip, args):
+    data = {"volts": 1.5}
+    application.server.push_message(Message(Listener("BOX"), "BOX", len(outcomes), 1, data))
+    return Response(settled=lambda durable: outcomes.append(durable))
+
+@action(methods=("GET",))
+def outcomes_so_far(application, ip, args):
+    return outcomes
+
+class Note(SimpleSink):
+    types = frozenset({"BOX"})
+    def message(self, message):
+        print("heard", message.listener.callsign, flush=True)
+
+class Refuse(SimpleSink):
+    attempts = 1
+    def message(self, message):
+        raise ValueError("not this one")
+"""
+
+
+def own_things(directory: Path, sinks: str = "own_things.Note") -> str:
+    """The INI file's lines for a configuration with modules beside it."""
+    (directory / "own_things.py").write_text(OWN)
+    config = directory / "config.yml"
+    config.write_text(
+        f"journal: {{path: {directory}/journal.sqlite}}\n"
+        f"archive: {{uri: 'sqlite:{directory}/archive.sqlite'}}\n"
+        "types: {BOX: own_things.Box}\n"
+        "gateway: {actions: [message, own_things.told, own_things.outcomes_so_far]}\n"
+        f"sinks: [{sinks}]\n"
+    )
+    return f"[Habitat]\nconfig={config}"
+
+
+def box() -> bytes:
+    head = {"callsign": "BOX", "type": "BOX", "time_created": 1, "time_uploaded": 1}
+    return json.dumps({**head, "data": {"volts": 1.5}}).encode()
+
+
+def test_types_actions_and_sinks_beside_the_configuration_work(
+    server: Callable[..., Server], tmp_path: Path
+) -> None:
+    ours = server(more=own_things(tmp_path))
+    assert ours.request("POST", "/message", box()).text == "OK"
+    assert ours.request("POST", "/told").text == "OK"
+    eventually(lambda: "heard BOX" in ours.errors(), "the sink has it")
+
+
+def test_an_action_is_told_that_its_message_could_not_be_stored(
+    server: Callable[..., Server], tmp_path: Path
+) -> None:
+    disk = Shim(tmp_path)
+    disk.environ["FAULTS_ROOT"] = "/"
+    ours = server(more=own_things(tmp_path), shim=disk)
+    assert ours.request("POST", "/told").status == 200
+    disk.arm(0, Op.WRITE, Act.FAIL, "journal.sqlite-wal", error=errno.EIO)
+    assert ours.request("POST", "/told").status == 503
+    outcomes = json.loads(ours.request("GET", "/outcomes_so_far").body)
+    assert outcomes == [True, False]
+
+
+def test_its_dead_letters_are_counted(server: Callable[..., Server], tmp_path: Path) -> None:
+    ours = server(more=own_things(tmp_path, "own_things.Refuse"))
+    assert ours.request("POST", "/message", box()).text == "OK"
+
+    def dead() -> int:
+        with sqlite3.connect(tmp_path / "journal.sqlite") as journal:
+            return int(journal.execute("SELECT count(*) FROM dead_letter").fetchone()[0])
+
+    eventually(lambda: dead() == 1, "it is refused")
+
+
+def test_its_requests_are_counted(server: Callable[..., Server]) -> None:
+    ours = server()
+    assert ours.code(fields([event()])) == "100"
+    assert ours.code(fields([event()], password="no")) == "203"
+    ours.stop()
+    with Reader(ours.directory / "data" / "journal.sqlite") as statistics:
+        counted = {(one.action, one.status): one.requests for one in statistics.requests(0, 2**40)}
+    assert counted["hisparc", 200] == 2
+
+
 def test_what_it_took_is_on_disk_before_its_answer(
     server: Callable[..., Server], tmp_path: Path
 ) -> None:
