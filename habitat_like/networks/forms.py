@@ -28,13 +28,15 @@ def parse(text: str, into: dict[str, str] | None = None) -> dict[str, str]:
     """
     fields: dict[str, str] = {} if into is None else into
     text = text.strip("?& \t\r\n\0")
+    if "+" in text:
+        text = text.replace("+", " ")
+    plain = "%" not in text and text.isascii()
     parts = text.split("&", MAX_FIELDS)
     if len(parts) > MAX_FIELDS:
         del parts[-1]
-    plain = text.isascii() and "%" not in text and "+" not in text
     for part in parts:
         name, _, value = part.partition("=")
-        if not plain:
+        if not plain and ("%" in part or not part.isascii()):
             name, value = undo(name), undo(value)
         if name:
             fields[name] = value
