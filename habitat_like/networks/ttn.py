@@ -43,7 +43,9 @@ class TheThingsStack(LoraNetwork):
             readings = Readings()
             readings.add("event", kind or "unknown")
             readings.add_all(child(tree, kind or ""))
-            observation = _observation("EVENT", readings)
+            solved = child(tree, kind or "", "location")
+            where = place(solved.get("latitude"), solved.get("longitude"), solved.get("altitude"))
+            observation = _observation("EVENT", readings, position=where)
             counter = kind or ""
         observation.uploader = uploader
         observation.payload = name or device
