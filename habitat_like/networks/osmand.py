@@ -28,6 +28,7 @@ class OsmAnd(Network):
     """Positions by query or form, and the JSON of Traccar Client from version 9 on."""
 
     name = "osmand"
+    secret_query = True
     types = ("POSITION",)
     family = STUBBORN
     routes = (

@@ -29,6 +29,7 @@ class Weather(Network):
     """Consoles and programs that upload as they do to Weather Underground, Ecowitt or WOW."""
 
     name = "weather"
+    secret_identity = True
     types = ("WEATHER",)
     routes = (
         Route("GET,POST", "/weatherstation/*", glued=True, lane=FAST),
