@@ -7,11 +7,12 @@ an ``&`` in front means nothing.
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_to_bytes
 
 #: Fields that are read of a query or a form; real ones have fewer than a hundred.
 MAX_FIELDS = 1000
 
+# urllib's way takes 200 times the memory of a text of many percent signs.
+_CODE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]{1,200})', re.IGNORECASE)
 _PART_NAME = re.compile(rb'[;\s]name="?([^";\r\n]{1,200})', re.IGNORECASE)
 
@@ -27,13 +28,15 @@ def parse(text: str, into: dict[str, str] | None = None) -> dict[str, str]:
     """
     fields: dict[str, str] = {} if into is None else into
     text = text.strip("?& \t\r\n\0")
+    if "+" in text:
+        text = text.replace("+", " ")
+    plain = "%" not in text and text.isascii()
     parts = text.split("&", MAX_FIELDS)
     if len(parts) > MAX_FIELDS:
         del parts[-1]
-    plain = text.isascii() and "%" not in text and "+" not in text
     for part in parts:
         name, _, value = part.partition("=")
-        if not plain:
+        if not plain and ("%" in part or not part.isascii()):
             name, value = undo(name), undo(value)
         if name:
             fields[name] = value
@@ -45,12 +48,16 @@ def undo(text: str) -> str:
     if "+" in text:
         text = text.replace("+", " ")
     if "%" in text:
-        raw = unquote_to_bytes(text.encode("latin-1", "replace"))
+        raw = _CODE.sub(_byte, text.encode("latin-1", "replace"))
     elif text.isascii():
         return text
     else:
         raw = text.encode("latin-1", "replace")
     return text_of(raw)
+
+
+def _byte(code: re.Match[bytes]) -> bytes:
+    return bytes((int(code[1], 16),))
 
 
 def text_of(raw: bytes) -> str:

@@ -43,7 +43,9 @@ class TheThingsStack(LoraNetwork):
             readings = Readings()
             readings.add("event", kind or "unknown")
             readings.add_all(child(tree, kind or ""))
-            observation = _observation("EVENT", readings)
+            solved = child(tree, kind or "", "location")
+            where = place(solved.get("latitude"), solved.get("longitude"), solved.get("altitude"))
+            observation = _observation("EVENT", readings, position=where)
             counter = kind or ""
         observation.uploader = uploader
         observation.payload = name or device
@@ -86,8 +88,9 @@ def _uplink(message: dict[str, Any]) -> Observation:
         readings.add("frequency", settings["frequency"])
     for modulation in ("lora", "fsk", "lrfhss"):
         readings.add_all(child(settings, "data_rate", modulation))
-    if "consumed_airtime" in message:
-        readings.add("consumed_airtime", message["consumed_airtime"])
+    airtime = message.get("consumed_airtime")
+    if isinstance(airtime, str):  # seconds, as protobuf writes a duration
+        readings.add("consumed_airtime", airtime.removesuffix("s"))
     decoded = message.get("decoded_payload")
     readings.add_all(decoded if isinstance(decoded, dict) else {})
     user = child(message, "locations", "user")

@@ -29,6 +29,7 @@ _NUMBER_LENGTH = 40
 #: Beyond it an integer is an infinity to whoever reads numbers as doubles.
 _LARGE = 2**64
 _NO_READING = -9999
+_HUGE = float("inf")
 _MISSING = {
     *("nan", "-nan", "+nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"),
     *("ovf", "-ovf", "", "-", "--", "---", "----", "--.-", "---.-", "n/a", "na", "null"),
@@ -209,30 +210,34 @@ def to_base64(data: bytes) -> str:
 
 
 def _from_text(value: str) -> Scalar | None:
-    # float() reads nearly all that stations send, in a tenth of the time of the pattern.
-    if len(value) <= _NUMBER_LENGTH:
-        try:
-            found = float(value)
-        except ValueError:
-            return _odd_text(value)
-        if found - found != 0 or found == _NO_READING:
-            return None
-        if "_" in value or not value.isascii():  # Python's own notation
-            return value.strip()
-        return _whole(value.strip(), found)
-    return value.strip() or None
+    if len(value) > _NUMBER_LENGTH:
+        return value.strip() or None
+    if value[:1].isalpha():
+        return _word(value)
+    # float() reads nearly all numbers that stations send, in a tenth of the pattern's time.
+    try:
+        found = float(value)
+    except ValueError:
+        return _odd_text(value)
+    if not -_HUGE < found < _HUGE or found == _NO_READING:  # not a number, too
+        return None
+    if "_" in value or not value.isascii():  # Python's own notation
+        return value.strip()
+    return found if "." in value else _whole(value.strip(), found)
+
+
+def _word(value: str) -> str | None:
+    value = value.strip()
+    return None if len(value) <= _LONGEST_MISSING and value.lower() in _MISSING else value
 
 
 def _odd_text(value: str) -> Scalar | None:
-    value = value.strip()
-    if len(value) <= _LONGEST_MISSING and value.lower() in _MISSING:
-        return None
     match = _NUMBER.fullmatch(value)
     if match is None:
-        return value
+        return _word(value)
     digits = match[1].replace(",", ".")
     found = float(digits)
-    if found - found != 0 or found == _NO_READING:
+    if not -_HUGE < found < _HUGE or found == _NO_READING:
         return None
     return _whole(digits, found)
 

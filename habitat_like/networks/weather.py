@@ -34,7 +34,7 @@ class Weather(Network):
     routes = (
         Route("GET,POST", "/weatherstation/*", glued=True, lane=FAST),
         Route("GET,POST", "/data/*", glued=True, lane=FAST),
-        Route("GET,POST", "/automaticreading*", glued=True, lane=FAST),
+        Route("GET,POST", "/automaticreading/*", glued=True, lane=FAST),
     )
     secret_query = True
     plain_http = True

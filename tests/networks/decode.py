@@ -36,7 +36,6 @@ class Client:
         method: str,
         target: str,
         body: bytes | str = b"",
-        now: float = NOW,
         **headers: str,
     ) -> Request:
         """The request that the decoder gets; raises AssertionError where no route leads to it."""
@@ -58,7 +57,7 @@ class Client:
             headers=Headers(scgi),
             body=body.encode() if isinstance(body, str) else body,
             ip="203.0.113.7",
-            now=now,
+            now=NOW,
         )
 
     def way(self, method: str, path: str) -> Way | None:
