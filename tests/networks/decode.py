@@ -62,7 +62,7 @@ class Client:
 
     def way(self, method: str, path: str) -> Way | None:
         """The route that a request takes."""
-        ways = [way for way in self.router.ways if way.matches(path) and method in way.methods]
+        ways = [way for way, _ in self.router.ways if way.matches(path) and method in way.methods]
         return ways[0] if ways else None
 
     def raw(self, data: bytes) -> Request:

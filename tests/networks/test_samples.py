@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -122,7 +123,7 @@ def test_nothing_that_is_secret_is_kept_anywhere(everything: Everything) -> None
     eventually(lambda: everything.gateway.status()["backlog"] == 0, "all is archived")
     status = everything.gateway.scgi("GET", "/status").body
     metrics = everything.gateway.scgi("GET", "/metrics").body
-    everything.gateway.signal(15)
+    everything.gateway.signal(signal.SIGTERM)
     everything.gateway.wait()
     # While the gateway is away, nginx answers by itself, and says so in its log of errors.
     for name in ANSWERS:
