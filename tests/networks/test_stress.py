@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import resource
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.support.reply import Reply
 from tests.support.scgi import encode
 from tests.support.wait import eventually
 
-NETWORKS = {"networks": {name: {} for name in BUILT_IN if name != "hisparc"}}
+NETWORKS: dict[str, Any] = {"networks": {name: {} for name in BUILT_IN if name != "hisparc"}}
 #: Over it a body is too large here.
 MAX_BODY = 2000
 AMATEUR = (
@@ -140,6 +141,10 @@ def send(gateway: Habitat, case: Case, number: int = 1, *, filler: int = 0) -> R
     return gateway.scgi(method, path, body, headers, params={"QUERY_STRING": query})
 
 
+def is_taken(gateway: Habitat, case: Case) -> bool:
+    return send(gateway, case, 5).status == case.done
+
+
 def check(reply: Reply, status: int) -> None:
     """It is the answer, one that a simple client can read, and no redirect."""
     assert reply.status == status, reply
@@ -226,7 +231,8 @@ def test_a_commit_that_fails(habitat: HabitatFactory) -> None:
         for case in CASES:
             check(send(gateway, case, 5), case.overload)
     for case in CASES:
-        eventually(lambda case=case: send(gateway, case, 5).status == case.done, "it is taken")
+        taken = functools.partial(is_taken, gateway, case)
+        eventually(taken, "it is taken")
 
 
 def test_draining(habitat: HabitatFactory) -> None:
