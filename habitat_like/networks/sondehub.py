@@ -114,7 +114,10 @@ class SondeHub(Network):
                 "Python (pysondehub, horusdemodlib)",
                 (
                     ("Uploader.SONDEHUB_AMATEUR_URL", f"https://{host}/amateur/telemetry"),
-                    ("Uploader.SONDEHUB_AMATEUR_POSITION_URL", f"https://{host}/amateur/listeners"),
+                    (
+                        "Uploader.SONDEHUB_AMATEUR_STATION_POSITION_URL",
+                        f"https://{host}/amateur/listeners",
+                    ),
                 ),
             ),
             Recipe(
