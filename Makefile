@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
 	@echo 'make test   run all tests (ARGS="-k journal -x" goes to pytest)'
-	@echo 'make clients  have other networks'\'' own clients upload, each in an environment of its own'
+	@echo 'make clients  upload with the own clients of other networks, from the package index'
 	@echo 'make bench  measure the gateway beside its peers (ARGS="--quick"; see benchmarks/README.md)'
 	@echo 'make faults  run the fault campaign, for an hour or so (ARGS="--seed 7 --only gateway.kill")'
 	@echo 'make mutants  break the code on purpose and see that the campaign notices (ARGS=--full)'
