@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from habitat_like import passwords, times
-from habitat_like.cli import client, options, output
+from habitat_like.cli import options, output, status
 from habitat_like.cli.text import printable
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.networks import catalogue, station_file, stations
@@ -49,14 +49,14 @@ def ls(config_path: str | None, as_json: bool) -> None:
         tables.append([_facts(entry, key) for entry in stations.read(config.stations)])
     note = None
     if listed:
-        facts = _ask(config.gateway.socket, config.gateway.timeout)
+        facts, _ = status.ask(config.gateway)
         for name, (own, settings) in listed.items():
-            if name not in facts["networks"]:
+            if name not in facts.networks:
                 raise click.ClickException(
                     f"the running gateway takes no uploads of {name}; reload it"
                 )
-            tables.append(own.show(settings, facts["networks"][name]))
-        note = f"today (UTC), and since the gateway's start {times.show(int(facts['started']))}"
+            tables.append(own.show(settings, facts.networks[name].own))
+        note = f"today (UTC), and since the gateway's start {times.show(int(facts.started))}"
     if as_json:
         rows = [row for table in tables for row in table]
         sys.stdout.buffer.write(output.encode_for(rows, sys.stdout.isatty()) + b"\n")
@@ -196,7 +196,7 @@ def _own_lists(config: Config) -> dict[str, tuple[StationList, Any]]:
     """The networks that are on and have a list of their own, with their settings."""
     pairs = zip(config.networks.values(), catalogue.classes(config.networks).values(), strict=True)
     return {
-        network.name: (network.station_list, settings)
+        network.name: (network.station_list, catalogue.settings_of(network.name, settings))
         for settings, network in pairs
         if network.station_list is not None
     }
@@ -240,20 +240,6 @@ def _facts(entry: Station, key: bytes) -> dict[str, Any]:
         "longitude": entry.longitude,
         "altitude": entry.altitude,
     }
-
-
-def _ask(socket: str, timeout: float) -> dict[str, Any]:
-    """What the running gateway says of itself. Raises click.ClickException."""
-    try:
-        status, body = client.get(socket, "/status", timeout)
-        facts = msgspec.json.decode(body, type=dict[str, Any]) if status == 200 else {}
-    except client.GatewayError as error:
-        raise click.ClickException(str(error)) from None
-    except msgspec.DecodeError as error:
-        raise click.ClickException(f"the gateway's answer is no JSON object ({error})") from None
-    if "networks" not in facts:
-        raise click.ClickException("the running gateway is of another version; restart it")
-    return facts
 
 
 def _cell(name: str, value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ ENVIRONMENT_PREFIX = "HABITAT_"
 #: HABITAT_ variables that are not configuration keys.
 ENVIRONMENT_OTHERS = frozenset({"HABITAT_CONFIG"})
 #: The networks of ours, by their names.
-NETWORKS = "habitat_like.networks.catalogue.BUILT_IN"
+NETWORKS = "habitat_like.networks.catalogue:BUILT_IN"
 #: Settings of sinks and networks with such names are not shown.
 SECRET = re.compile("password|secret|token|key$", re.IGNORECASE)
 
@@ -202,9 +203,7 @@ def _check_names(tree: dict[Any, Any]) -> None:
 
 def _check_moved(section: str, value: Any) -> None:
     """Say where the keys of a network are, for one that is written as a section of its own."""
-    from habitat_like.config.imports import import_path  # noqa: PLC0415 (it imports this)
-
-    if section in import_path(NETWORKS):
+    if section in pkgutil.resolve_name(NETWORKS):
         below = value if isinstance(value, dict) else {}
         names = ", ".join(f"networks.{section}.{name}" for name in below) or f"networks.{section}"
         raise ConfigError(f"unknown key {section!r}; networks have a section: write {names}")

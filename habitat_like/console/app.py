@@ -38,7 +38,7 @@ from habitat_like.http.mount import Mount
 from habitat_like.statistics.words import show_days, size
 
 if TYPE_CHECKING:
-    from habitat_like.http.program import Process
+    from habitat_like.http.process import Process
 
 log = logging.getLogger(__name__)
 

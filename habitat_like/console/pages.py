@@ -24,7 +24,7 @@ from habitat_like.journal.file import JournalError
 from habitat_like.statistics import Reader
 
 if TYPE_CHECKING:
-    from habitat_like.http.program import Process
+    from habitat_like.http.process import Process
 
 View = Callable[..., dict[str, Any]]
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from habitat_like.http.response import Answers, Reply, to_reply, unavailable
+from habitat_like.http.response import Refuse, Reply, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.journal.file import JournalError
 from habitat_like.journal.journal import Row
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class Answer(NamedTuple):
     """A reply that waits for its batch's commit; ``pushed``: it stands for messages in it.
 
-    ``answers`` says what is answered instead where they could not be stored.
+    ``refuse`` makes what is answered instead where they could not be stored.
     """
 
     fd: int
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     ip: str | None
     reply: Reply
     pushed: bool
-    answers: Answers | None = None
+    refuse: Refuse | None = None
 
 
 class Committer:
@@ -71,7 +71,7 @@ class Committer:
             metrics.latency.observe(end - started, times)
 
     def answer_one(
-        self, name: str, reply: Reply, rows: list[Row], answers: Answers | None = None
+        self, name: str, reply: Reply, rows: list[Row], refuse: Refuse | None = None
     ) -> Reply:
         """What one request is answered whose messages are ``rows``, once they are committed.
 
@@ -81,7 +81,7 @@ class Committer:
         stands = not pushed or self._commit(rows)
         if reply.settled is not None:
             self._settle(name, reply.settled, stands)
-        reply = reply if stands else _not_durable(answers)
+        reply = reply if stands else _not_durable(refuse)
         self._metrics.requests[name, reply.status] += 1
         return reply
 
@@ -142,5 +142,5 @@ class Committer:
 _NOT_DURABLE = unavailable("the message could not be stored")
 
 
-def _not_durable(answers: Answers | None) -> Reply:
-    return to_reply(_NOT_DURABLE if answers is None else answers.instead_of(_NOT_DURABLE))
+def _not_durable(refuse: Refuse | None) -> Reply:
+    return to_reply(_NOT_DURABLE) if refuse is None else refuse(_NOT_DURABLE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from habitat_like.http import scgi
 
 if TYPE_CHECKING:
-    from habitat_like.http.response import Answers
+    from habitat_like.http.response import Refuse
 
 
 class Connection:
@@ -19,7 +19,7 @@ class Connection:
     ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``parser`` has what
     came of a request that is not whole; ``out`` is what is left of a reply. ``waiting``: its
     request is in the slow or the bulk lane, for the action ``action``, from the address ``ip``, and
-    has ``answers`` of its own where the gateway refuses it.
+    is answered by ``refuse`` where the gateway refuses it in the words of its protocol.
     ``abandoned``: it was answered while its action still ran, whose outcome is then dropped. It is
     set by the gateway's thread and read by workers, which only spares them work.
     """
@@ -27,13 +27,13 @@ class Connection:
     __slots__ = (
         "abandoned",
         "action",
-        "answers",
         "deadline",
         "draining",
         "fd",
         "ip",
         "out",
         "parser",
+        "refuse",
         "started",
         "waiting",
     )
@@ -45,7 +45,7 @@ class Connection:
         self.deadline = deadline
         self.out: memoryview | None = None
         self.action = "unknown"
-        self.answers: Answers | None = None
+        self.refuse: Refuse | None = None
         self.ip: str | None = None
         self.waiting = False
         self.draining = False

@@ -17,7 +17,7 @@ from habitat_like.http.batch import Answer, Committer
 from habitat_like.http.connection import Connection, Visit, finish_sending, send
 from habitat_like.http.handler import SCGIHandler, find_unread
 from habitat_like.http.listener import Listener
-from habitat_like.http.response import Refused, Response, unavailable
+from habitat_like.http.response import Refused, Response, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
 from habitat_like.journal.journal import Row
@@ -222,9 +222,9 @@ class Gateway:
             reply = handler.refuse(_CROWDED)
         if reply.changes_nothing:
             del rows[before:]
-        own = None if handler.action is None else handler.action.answers
         pushed = len(rows) > before
-        answers.append(Answer(fd, started, handler.name, handler.ip, reply, pushed, own))
+        refuse = handler.own_refuse if pushed else None
+        answers.append(Answer(fd, started, handler.name, handler.ip, reply, pushed, refuse))
 
     def _give_away(
         self, fd: int, request: scgi.Request, started: float, handler: SCGIHandler
@@ -238,7 +238,7 @@ class Gateway:
             return False
         connection = Connection(fd, started, time.monotonic() + self._timeout)
         connection.action, connection.ip, connection.waiting = handler.name, handler.ip, True
-        connection.answers = handler.action.answers
+        connection.refuse = handler.own_refuse
         self._connections[fd] = connection
         workers.put(connection, handler)
         return True
@@ -261,7 +261,7 @@ class Gateway:
                     done.handler.ip,
                     done.reply,
                     bool(done.rows),
-                    connection.answers,
+                    connection.refuse,
                 )
             )
 
@@ -332,10 +332,10 @@ class Gateway:
         connection.abandoned = True
         if connection.out is None and not connection.draining:
             if connection.waiting:
-                if connection.answers is not None:
-                    refusal = connection.answers.instead_of(refusal)
-                self._metrics.requests[connection.action, refusal.status] += 1
-                send(connection.fd, refusal.encode())
+                refuse = connection.refuse or to_reply
+                reply = refuse(refusal)
+                self._metrics.requests[connection.action, reply.status] += 1
+                send(connection.fd, reply.data)
             else:
                 data = b"" if connection.parser is None else connection.parser.received
                 send(connection.fd, self._refuse_unread(data, refusal))

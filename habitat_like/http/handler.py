@@ -9,6 +9,7 @@ import zlib
 from habitat_like.http import scgi
 from habitat_like.http.actions import Action, Args, Lane
 from habitat_like.http.response import (
+    Refuse,
     Refused,
     Reply,
     Response,
@@ -163,8 +164,14 @@ class SCGIHandler:
         Raises what a refusal that can't be encoded makes it raise.
         """
         if self.action is not None and self.action.answers is not None:
-            refusal = self.action.answers.instead_of(refusal)
+            refusal = self.action.answers.instead_of(refusal, self.request)
         return to_reply(refusal)
+
+    @property
+    def own_refuse(self) -> Refuse | None:
+        """``refuse``, where the request's protocol has words of its own."""
+        own = self.action is not None and self.action.answers is not None
+        return self.refuse if own else None
 
     def _failed(self, error: Exception) -> Reply:
         try:

@@ -5,28 +5,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from concurrent.futures import Future
+    from collections.abc import Iterable, Mapping, Sequence
 
     from habitat_like.config.keys import Config
-    from habitat_like.http.site import Site
     from habitat_like.journal.journal import Journal
     from habitat_like.message.types import Registry
     from habitat_like.statistics import Collector
+    from habitat_like.statistics.status import NetworkStatus, Trouble
     from habitat_like.steering.access import Access
-    from habitat_like.steering.drain import Drain
-    from habitat_like.steering.reload import Reloaded
     from habitat_like.steering.switches import Steering
 
 
 class Networks(Protocol):
     """The networks whose stations upload here."""
 
-    def status(self, now: float) -> dict[str, dict[str, Any]]:
+    def status(self, now: float) -> dict[str, NetworkStatus]:
         """What came in by each since the start; ``now`` is UNIX seconds."""
 
-    def metrics(self, status: dict[str, Any]) -> Iterable[Any]:
+    def metrics(self, status: Mapping[str, NetworkStatus]) -> Iterable[Any]:
         """Prometheus metrics that single networks have of their own."""
+
+    def recipes(self, host: str) -> Mapping[str, Sequence[Recipe]]:
+        """How to point devices of each network to this server, which they know as ``host``."""
+
+
+class Recipe(Protocol):
+    """What to type into a device."""
+
+    @property
+    def title(self) -> str:
+        """The device, or its menu."""
+
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """Label and text of each field."""
 
 
 class Program(Protocol):
@@ -52,24 +64,6 @@ class Program(Protocol):
     def statistics(self) -> Collector | None:
         """The statistics that are kept."""
 
-
-class Process(Program, Protocol):
-    """The program as a process of its own, which can be steered from the console and by ``ctl``.
-
-    ``config_path`` is where a reload reads the configuration. Every method is thread-safe.
-    """
-
-    config_path: str | None
-
     @property
-    def gateway(self) -> Site:
-        """What can be reached, and how it fares."""
-
-    def ask_reload(self, by: str) -> Future[Reloaded]:
-        """Have the configuration read again soon; ``by`` says who asks.
-
-        The outcome is cancelled when the program ends before it came to that.
-        """
-
-    def drain(self, timeout: float | None, by: str) -> Drain:
-        """Take no more uploads, and end once every sink has taken all there is."""
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What is wrong, as seen a moment ago, the worst first."""

@@ -64,8 +64,15 @@ class Reply(NamedTuple):
 class Answers(Protocol):
     """Answers for clients of a protocol that has its own."""
 
-    def instead_of(self, refusal: Response) -> Response:
-        """What such a client is answered in place of the gateway's own ``refusal``."""
+    def instead_of(self, refusal: Response, request: scgi.Request) -> Response:
+        """What such a client is answered in place of the gateway's own ``refusal``.
+
+        Of the ``request`` there may be no more than the headers.
+        """
+
+
+#: Makes the reply of a refusal, in the words of one request's protocol.
+Refuse = Callable[[Response], Reply]
 
 
 class TooSlow(Exception):

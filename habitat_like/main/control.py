@@ -20,8 +20,7 @@ import msgspec
 
 from habitat_like.config.keys import ControlConfig, socket_mode
 from habitat_like.http.listener import listen_at
-from habitat_like.http.program import Process
-from habitat_like.http.status import status
+from habitat_like.http.process import Process
 from habitat_like.steering.drain import Drain
 from habitat_like.steering.reload import Reloaded
 from habitat_like.steering.switches import SteeringError
@@ -62,10 +61,6 @@ class _ArchiveLog(_Command, frozen=True, tag="archive-log"):
     on: bool
 
 
-class _Stats(_Command, frozen=True, tag="stats"):
-    pass
-
-
 class _Reload(_Command, frozen=True, tag="reload"):
     pass
 
@@ -75,7 +70,7 @@ class _Drain(_Command, frozen=True, tag="drain"):
 
 
 _decoder = msgspec.json.Decoder(
-    _Maintenance | _LogLevel | _SlowLog | _ArchiveLog | _Stats | _Reload | _Drain
+    _Maintenance | _LogLevel | _SlowLog | _ArchiveLog | _Reload | _Drain
 )
 
 
@@ -228,8 +223,6 @@ class _Client:
                 steering.set_slow_log(command.seconds, by=who)
             case _ArchiveLog():
                 steering.set_archive_log(command.on, by=who)
-            case _Stats():
-                return {**status(program.gateway), "steering": steering.snapshot()}
             case _Reload():
                 return await self._reload(program.ask_reload(who))
             case _Drain():

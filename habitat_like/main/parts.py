@@ -17,13 +17,15 @@ from habitat_like.config.file import unknown_environment
 from habitat_like.config.imports import make_importable
 from habitat_like.config.keys import Config
 from habitat_like.http.site import Site
+from habitat_like.http.status import status
 from habitat_like.journal.file import JournalError, JournalFailed
 from habitat_like.journal.journal import Journal
 from habitat_like.main.signals import FAILED
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server import Server
 from habitat_like.networks.networks import Networks
-from habitat_like.statistics import Collector
+from habitat_like.statistics import Collector, Reader, troubles
+from habitat_like.statistics.status import Trouble
 from habitat_like.steering.access import Access
 from habitat_like.steering.switches import Steering
 
@@ -58,6 +60,8 @@ class Parts:
         self.journal: Journal
         self.server: Server
         self.site: Site
+        #: What is wrong, as seen a moment ago, the worst first.
+        self.troubles: tuple[Trouble, ...] = ()
         self._statistics: Collector | None = None
         self._prune_at = 0.0
 
@@ -94,8 +98,13 @@ class Parts:
             disk_places(config),
             uncorrected=lambda: self.registry.reserved,
         )
+        self._statistics.watch = self._look_for_troubles
         undo.callback(self._statistics.stop, 1)
         self.keep_house()
+
+    def _look_for_troubles(self, ask: Reader) -> None:
+        """On the statistics' thread."""
+        self.troubles = tuple(troubles.find(troubles.gather(status(self.site), ask, time.time())))
 
     def make_site(self) -> Site:
         """What requests can reach. Raises ValueError for an action that doesn't exist."""

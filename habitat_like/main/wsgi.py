@@ -177,8 +177,7 @@ class Standalone(Parts):
         with self.server.transaction() as rows:
             reply = handler.handle() or handler.handle_slow()
         with self._lock:
-            own = None if handler.action is None else handler.action.answers
-            return self._committer.answer_one(handler.name, reply, rows, own)
+            return self._committer.answer_one(handler.name, reply, rows, handler.own_refuse)
 
     def close(self) -> None:
         """Stop the sinks at a batch boundary, join every thread, close the journal."""

@@ -116,35 +116,32 @@ OBSERVATION_TYPES = (
 )
 
 #: Types that only the server itself makes, with the reason that a station is told.
-SERVER_TYPES = {
-    "TELEM": "is made by the server's own sinks; stations may not send it",
-    **dict.fromkeys(
-        OBSERVATION_TYPES, "is made of uploads over networks; stations may not send it"
-    ),
-}
+SERVER_TYPES = {"TELEM": "is made by the server's own sinks; stations may not send it"}
+_OF_NETWORKS = "is made of uploads over networks; stations may not send it"
 
 
 class Registry:
     """The types that stations may send, and the decoder of their messages.
 
-    ``reserved`` are types that are made by the server, beside SERVER_TYPES, with the reason why a
-    station may not send them. Immutable once made, so any number of threads may share it. Raises
-    ValueError for a name that is no type's name, is taken, or for a definition that msgspec can't
-    decode.
+    ``reserved`` are types that networks make, with the reason why a station may not send them.
+    Immutable once made, so any number of threads may share it. Raises ValueError for a name that is
+    no type's name, is taken, or for a definition that msgspec can't decode.
     """
 
     def __init__(
         self, extra: Iterable[MessageType] = (), reserved: Mapping[str, str] | None = None
     ) -> None:
         self._types: dict[str, MessageType] = {}
-        self._reserved = {**(reserved or {}), **SERVER_TYPES}
-        for name in STATION_TYPES:
-            self._reserved.pop(name.name, None)
+        taken = {**(reserved or {}), **SERVER_TYPES}
+        # While no network makes them, an operator's own type may have such a name.
+        self._reserved = {**dict.fromkeys(OBSERVATION_TYPES, _OF_NETWORKS), **taken}
         for definition in (*STATION_TYPES, *extra):
             check_type_name(definition.name)
-            if definition.name in self._types or definition.name in self._reserved:
+            ours = definition.name in taken and definition not in STATION_TYPES
+            if definition.name in self._types or ours:
                 raise ValueError(f"the type {definition.name} exists already")
             self._types[definition.name] = definition
+            self._reserved.pop(definition.name, None)
         # The envelope that a message is decoded into tells its type.
         self._kinds = {_envelope(one): (one.name, one.check) for one in self._types.values()}
         try:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from habitat_like.message.message import Message
+from habitat_like.statistics.status import LastObservation, LastProblem, NetworkStatus
 
 
 class Counts:
@@ -22,7 +23,7 @@ class Counts:
         self._problems = 0
         self._refused: Counter[str] = Counter()
         # Time in UNIX seconds, station, and what it was.
-        self._last_observation: tuple[float, str | None, str] | None = None
+        self._last_observation: tuple[float, str, str] | None = None
         self._last_problem: tuple[float, str | None, str] | None = None
 
     def taken(
@@ -55,19 +56,16 @@ class Counts:
             self._refused[reason] += 1
             self._problems += problems
 
-    def snapshot(self) -> dict[str, Any]:
-        """All counts as plain data."""
+    def snapshot(self, own: dict[str, Any]) -> NetworkStatus:
+        """All counts, with what the network tells of its ``own``."""
         with self._lock:
-            return {
-                "requests": self._requests,
-                "observations": dict(sorted(self._observations.items())),
-                "suspicious": self._suspicious,
-                "problems": self._problems,
-                "refused": dict(sorted(self._refused.items())),
-                "last_observation": _last(self._last_observation, "type"),
-                "last_problem": _last(self._last_problem, "text"),
-            }
-
-
-def _last(last: tuple[float, str | None, str] | None, name: str) -> dict[str, Any] | None:
-    return None if last is None else dict(zip(("time", "station", name), last, strict=True))
+            return NetworkStatus(
+                self._requests,
+                dict(sorted(self._observations.items())),
+                self._suspicious,
+                self._problems,
+                dict(sorted(self._refused.items())),
+                self._last_observation and LastObservation(*self._last_observation),
+                self._last_problem and LastProblem(*self._last_problem),
+                own,
+            )

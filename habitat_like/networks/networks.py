@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.http.actions import RESERVED
 from habitat_like.networks import catalogue, stations
-from habitat_like.networks.base import Network
+from habitat_like.networks.base import Network, Recipe
 from habitat_like.networks.routes import Router, make_router
 from habitat_like.networks.runner import Runner
 from habitat_like.networks.stations import Gatekeeper, Stations
+from habitat_like.statistics.status import NetworkStatus
 
 
 class Prepared(NamedTuple):
@@ -63,9 +64,9 @@ class Networks:
         prepared = Prepared(classes, settings, loaded, known)
         router = _route(self._run(name, prepared) for name in classes)
         taken = {one.rpartition(".")[2] for one in config.gateway.actions} | RESERVED - {""}
-        for way in router.ways:
+        for way, action in router.ways:
             if way.first in taken:
-                text = f"the path /{way.first} of the network {way.runner.network.name} is taken"
+                text = f"the path /{way.first} of the network {action.name} is taken"
                 raise ConfigError(text, "networks")
         return prepared
 
@@ -95,18 +96,22 @@ class Networks:
         """Types of messages that they make, with the reason why stations may not send them."""
         return _types(type(runner.network) for runner in list(self.runners.values()))
 
-    def status(self, now: float) -> dict[str, Any]:
+    def status(self, now: float) -> dict[str, NetworkStatus]:
         """What ``/status`` tells of each; ``now`` is in UNIX seconds."""
         return {
-            name: {**runner.counts.snapshot(), **runner.network.status(now)}
+            name: runner.counts.snapshot(runner.network.status(now))
             for name, runner in list(self.runners.items())
         }
 
-    def metrics(self, status: dict[str, Any]) -> Iterator[Any]:
+    def metrics(self, status: Mapping[str, NetworkStatus]) -> Iterator[Any]:
         """The Prometheus metrics that single networks have of their own."""
         for name, runner in list(self.runners.items()):
             if name in status:
-                yield from runner.network.metrics(status[name])
+                yield from runner.network.metrics(status[name].own)
+
+    def recipes(self, host: str) -> dict[str, tuple[Recipe, ...]]:
+        """How to point devices of each network to this server, which they know as ``host``."""
+        return {name: one.network.recipes(host) for name, one in list(self.runners.items())}
 
 
 def _route(runners: Iterable[Runner]) -> Router:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from habitat_like.http import scgi
 from habitat_like.http.actions import Args, InsertApplication
@@ -28,10 +27,8 @@ from habitat_like.networks.observation import (
     Request,
 )
 from habitat_like.networks.stations import UNKNOWN, Gatekeeper, Stations
+from habitat_like.networks.ways import Way
 from habitat_like.steering.access import Denied, TooMany
-
-if TYPE_CHECKING:
-    from habitat_like.networks.routes import Way
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +207,7 @@ class Runner:
             extra = {"network": self.network.name, "station": who, "ip": request.ip, "why": text}
             log.warning("a network's upload was not taken as a whole", extra=extra)
 
-    def instead_of(self, refusal: Response) -> Response:
+    def instead_of(self, refusal: Response, request: scgi.Request) -> Response:
         """What this network's clients are answered where others get the gateway's ``refusal``."""
         network = self.network
         status = refusal.status
@@ -228,17 +225,21 @@ class Runner:
         if status in (404, 405):
             return refusal
         self.counts.refused(CONTENT, 1)
-        return network.refused(Request("", ""), status, text, Outcome([], []))
+        path = request.get(b"PATH_INFO") or request.get(b"DOCUMENT_URI")
+        args = Args(request.body, request.get(b"REQUEST_METHOD"), path, request.headers)
+        asked = _request(None, request.get(b"REMOTE_ADDR"), args, time.time())
+        self._note(asked, None, text)
+        return network.refused(asked, status, text, Outcome([], []))
 
 
-def _request(way: Way, ip: str | None, args: Args, now: float) -> Request:
+def _request(way: Way | None, ip: str | None, args: Args, now: float) -> Request:
     headers = args.headers
     return Request(
         args.method,
         args.path,
-        route=way.route.pattern,
+        route="" if way is None else way.route.pattern,
         target=headers.get(b"REQUEST_URI", b"").decode(scgi.ENCODING),
-        variables=way.variables(args.path) if way.has_variables else None,
+        variables=way.variables(args.path) if way is not None and way.has_variables else None,
         query=headers.get(b"QUERY_STRING", b"").decode(scgi.ENCODING),
         headers=Headers(headers),
         body=args.body,

@@ -19,10 +19,10 @@ AWAY = "429 502 503 504"
 
 HINTS = """\
 
-    # Networks' stations are many, and each opens a connection of its own for every reading. For
-    # thousands at once set, outside of server { }: worker_rlimit_nofile 16384; and, in events { },
-    # worker_connections 8192;. The longest queries, of weather consoles, fit into the usual
-    # large_client_header_buffers 4 8k; a body of up to 64 kB needs no file with this one.
+    # Networks' stations are many, and each opens a connection of its own for every reading: give
+    # nginx worker_connections 10000; in events { }, and worker_rlimit_nofile 20000; outside of it.
+    # Queries of weather consoles fit into large_client_header_buffers 4 8k;, which is the default;
+    # a body of up to 64 kB needs no file with this buffer.
     client_body_buffer_size 64k;
 """
 
@@ -91,9 +91,9 @@ def beside(networks: Iterable[Network]) -> str:
         text += UNREADABLE
     if names := ", ".join(network.name for network in networks if network.plain_http):
         text += (
-            f"# Clients of {names} have no TLS, and follow\n"
-            "# no redirect: keep port 80 open for them. A server for port 80 that sends all others\n"
-            "# to HTTPS gets the block of 'habitat nginx --redirect'.\n"
+            f"# Clients of {names} have no TLS, and no redirects work,\n"
+            "# so keep port 80 open for them. A server of port 80 that sends\n"
+            "# all others to HTTPS gets the block of 'habitat nginx --redirect'.\n"
         )
     return text
 

@@ -10,8 +10,16 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from habitat_like.statistics.status import (
+    READY,
+    NetworkStatus,
+    SinkStatus,
+    StatisticsStatus,
+    Status,
+)
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -92,11 +100,11 @@ class Collector:
 
     def __init__(
         self,
-        status: Any,
+        status: Callable[[], Status],
         metrics: GatewayMetrics,
-        more: Callable[[dict[str, Any]], Iterable[Metric]] | None = None,
+        more: Callable[[Mapping[str, NetworkStatus]], Iterable[Metric]] | None = None,
     ) -> None:
-        """``status`` is a function that gives what ``/status`` shows.
+        """``status`` gives what ``/status`` shows.
 
         ``more`` gives further metrics of the status of the networks, which they have of their own.
         """
@@ -136,7 +144,7 @@ class Collector:
         refused = CounterMetricFamily(
             "habitat_access_refused", "Refused by the access rules.", labels=["reason"]
         )
-        for reason, count in status["access_refused"].items():
+        for reason, count in status.access_refused.items():
             refused.add_metric([reason], count)
         yield refused
         yield histogram("request_seconds", "Time from accept to reply.", own.latency)
@@ -147,29 +155,29 @@ class Collector:
         yield counter("messages_written", "Messages written, repeats left out.", own.written)
         yield counter("request_timeouts", "Clients that took too long.", own.timeouts)
         yield counter("malformed_requests", "Requests that were not SCGI.", own.malformed)
-        yield gauge("connections", "Open connections.", status["connections"])
-        yield gauge("journal_backlog", "Messages the sinks have not taken.", status["backlog"])
-        yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status["max_backlog"])
-        yield gauge("journal_bytes", "The journal's size.", status["journal"]["bytes"])
-        for key, text in (
-            ("free", "Bytes free on the journal's disk."),
-            ("size", "Bytes of the journal's disk."),
+        yield gauge("connections", "Open connections.", status.connections)
+        yield gauge("journal_backlog", "Messages the sinks have not taken.", status.backlog)
+        yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status.max_backlog)
+        yield gauge("journal_bytes", "The journal's size.", status.journal.bytes)
+        for key, text, bytes_ in (
+            ("free", "Bytes free on the journal's disk.", status.journal.disk_free),
+            ("size", "Bytes of the journal's disk.", status.journal.disk_size),
         ):
-            if (bytes_ := status["journal"][f"disk_{key}"]) is not None:
+            if bytes_ is not None:
                 yield gauge(f"journal_disk_{key}_bytes", text, bytes_)
-        yield gauge("ready", "1 while stations are served.", float(status["state"] == "ready"))
-        yield gauge("maintenance", "1 in maintenance.", float(status["maintenance"] is not None))
-        yield gauge("uptime_seconds", "Time since start.", status["uptime"])
-        yield gauge("threads", "Threads alive.", len(status["threads"]))
-        yield gauge("start_time_seconds", "When it started.", status["started"])
-        yield from _sink_metrics(status["sinks"])
-        yield from _network_metrics(status["networks"])
+        yield gauge("ready", "1 while stations are served.", float(status.state == READY))
+        yield gauge("maintenance", "1 in maintenance.", float(status.maintenance is not None))
+        yield gauge("uptime_seconds", "Time since start.", status.uptime)
+        yield gauge("threads", "Threads alive.", len(status.threads))
+        yield gauge("start_time_seconds", "When it started.", status.started)
+        yield from _sink_metrics(status.sinks)
+        yield from _network_metrics(status.networks)
         if self._more is not None:
-            yield from self._more(status["networks"])
-        yield from _statistics_metrics(status["statistics"] or {})
+            yield from self._more(status.networks)
+        yield from _statistics_metrics(status.statistics or StatisticsStatus())
 
 
-def _network_metrics(networks: dict[str, dict[str, Any]]) -> Iterator[Metric]:
+def _network_metrics(networks: Mapping[str, NetworkStatus]) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415
 
     requests = CounterMetricFamily(
@@ -190,57 +198,58 @@ def _network_metrics(networks: dict[str, dict[str, Any]]) -> Iterator[Metric]:
         labels=["network", "reason"],
     )
     for name, counts in networks.items():
-        requests.add_metric([name], counts["requests"])
-        for kind, count in counts["observations"].items():
+        requests.add_metric([name], counts.requests)
+        for kind, count in counts.observations.items():
             observations.add_metric([name, kind], count)
-        suspicious.add_metric([name], counts["suspicious"])
-        problems.add_metric([name], counts["problems"])
-        for reason, count in counts["refused"].items():
+        suspicious.add_metric([name], counts.suspicious)
+        problems.add_metric([name], counts.problems)
+        for reason, count in counts.refused.items():
             refused.add_metric([name, reason], count)
     yield from (requests, observations, suspicious, problems, refused)
 
 
-def _statistics_metrics(statistics: dict[str, Any]) -> Iterator[Metric]:
+def _statistics_metrics(statistics: StatisticsStatus) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
 
     stations = GaugeMetricFamily("habitat_stations", "Stations, by state.", labels=["state"])
-    for state, count in (statistics.get("stations") or {}).items():
+    for state, count in (statistics.stations or {}).items():
         stations.add_metric([state], count)
     yield stations
     yield GaugeMetricFamily(
         "habitat_statistics_behind",
         "Messages that are not counted yet.",
-        statistics.get("behind", 0),
+        statistics.behind,
     )
 
 
-def _sink_metrics(sinks: dict[str, dict[str, Any]]) -> Iterator[Metric]:
+def _sink_metrics(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:
     from prometheus_client.core import (  # noqa: PLC0415
         CounterMetricFamily,
         GaugeMetricFamily,
     )
 
-    gauges = {
-        "sink_up": ("1 while the sink works.", "state"),
-        "sink_backlog": ("Messages waiting for the sink.", "backlog"),
-        "sink_dead_letters": ("Messages refused for good.", "dead_letters"),
-        "sink_seconds_since_success": ("Time since the last batch.", "seconds_since_success"),
+    gauges: dict[str, tuple[str, Callable[[SinkStatus], float | None]]] = {
+        "sink_up": ("1 while the sink works.", lambda sink: sink.state == "ok"),
+        "sink_backlog": ("Messages waiting for the sink.", lambda sink: sink.backlog),
+        "sink_dead_letters": ("Messages refused for good.", lambda sink: sink.dead_letters),
+        "sink_seconds_since_success": (
+            "Time since the last batch.",
+            lambda sink: sink.seconds_since_success,
+        ),
     }
-    counters = {
-        "sink_messages": ("Messages taken by the sink.", "messages"),
-        "sink_batches": ("Batches taken by the sink.", "batches"),
-        "sink_retries": ("Tries that failed.", "retries"),
+    counters: dict[str, tuple[str, Callable[[SinkStatus], int]]] = {
+        "sink_messages": ("Messages taken by the sink.", lambda sink: sink.messages),
+        "sink_batches": ("Batches taken by the sink.", lambda sink: sink.batches),
+        "sink_retries": ("Tries that failed.", lambda sink: sink.retries),
     }
-    for name, (text, key) in gauges.items():
+    for name, (text, value) in gauges.items():
         gauge = GaugeMetricFamily(f"habitat_{name}", text, labels=["sink"])
-        for path, entry in sinks.items():
-            if entry[key] is not None:
-                gauge.add_metric(
-                    [path], float(entry[key] == "ok" if key == "state" else entry[key])
-                )
+        for own, sink in sinks.items():
+            if (number := value(sink)) is not None:
+                gauge.add_metric([own], float(number))
         yield gauge
-    for name, (text, key) in counters.items():
+    for name, (text, count) in counters.items():
         counter = CounterMetricFamily(f"habitat_{name}", text, labels=["sink"])
-        for path, entry in sinks.items():
-            counter.add_metric([path], entry[key])
+        for own, sink in sinks.items():
+            counter.add_metric([own], count(sink))
         yield counter

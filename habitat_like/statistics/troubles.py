@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import msgspec
 
 from habitat_like import times
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
+from habitat_like.statistics.reader import Reader
+from habitat_like.statistics.status import READY, Status, Trouble
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 from habitat_like.statistics.words import many, sentence, show_days, size
+from habitat_like.times import MAX_TIME
 
 #: Seconds without a message that are nothing special.
 QUIET = 10 * MINUTE
@@ -31,20 +34,6 @@ SLOW = 1.0
 #: Messages that statistics may lag behind without a word.
 LAG = 20_000
 
-#: What ``/status`` calls the state in which all are served.
-READY = "ready"
-
-
-class Trouble(msgspec.Struct, frozen=True):
-    """One thing that is wrong: an ``error`` where messages are refused or could soon be.
-
-    ``page`` is the endpoint of the page that tells more, if there is one.
-    """
-
-    level: Literal["error", "warning"]
-    text: str
-    page: str | None = None
-
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What troubles are looked for in.
@@ -55,7 +44,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     now: float
-    status: Mapping[str, Any]
+    status: Status
     minutes: Series
     backlog: Sequence[Backlog]
     latency: Latency
@@ -87,9 +76,9 @@ def find(facts: Facts) -> list[Trouble]:
     return sorted(found, key=lambda one: one.level != "error")
 
 
-def trend(status: Mapping[str, Any], samples: Sequence[Backlog]) -> Trend:
+def trend(status: Status, samples: Sequence[Backlog]) -> Trend:
     """How the backlog changed over the last WINDOW minutes, and where that leads."""
-    waiting = status["backlog"]
+    waiting = status.backlog
     recent = samples[-WINDOW:]
     minutes = (recent[-1].time - recent[0].time) / MINUTE if recent else 0
     if not minutes or not waiting:
@@ -97,19 +86,19 @@ def trend(status: Mapping[str, Any], samples: Sequence[Backlog]) -> Trend:
     change = recent[-1].messages - recent[0].messages
     if abs(change) < max(NOISE, 0.1 * waiting):
         return Trend("steady", change / minutes, None)
-    room = max(status["max_backlog"] - waiting, 0)
+    room = max(status.max_backlog - waiting, 0)
     full_in = room / change * minutes * MINUTE if change > 0 else None
     return Trend("growing" if change > 0 else "shrinking", change / minutes, full_in)
 
 
 def _refusing(facts: Facts) -> Iterator[Trouble]:
-    state = facts.status["state"]
-    if maintenance := facts.status.get("maintenance"):
-        lasts = times.show_age(facts.now - maintenance["since"])
-        where = maintenance["location"]
+    state = facts.status.state
+    if (maintenance := facts.status.maintenance) is not None:
+        lasts = times.show_age(facts.now - (maintenance.since or facts.now))
+        where = maintenance.location
         told = f"sent to {where}" if where else "told to come back later (503)"
         text = (
-            f"Maintenance for {lasts}: stations are {told}, “{maintenance['message']}”."
+            f"Maintenance for {lasts}: stations are {told}, “{maintenance.message}”."
             " Switch it off in the settings, or with: habitat ctl maintenance off"
         )
         yield Trouble("error", text, "settings.settings")
@@ -122,21 +111,21 @@ def _refusing(facts: Facts) -> Iterator[Trouble]:
 
 
 def _sinks(facts: Facts) -> Iterator[Trouble]:
-    for path, sink in facts.status["sinks"].items():
-        if sink["state"] != "waiting":
+    for name, sink in facts.status.sinks.items():
+        if sink.state != "waiting":
             continue
-        is_archive = path.endswith("ArchiveSink")
-        name = "The archive" if is_archive else f"The sink {path}"
-        since = sink["problem_since"]
-        lasts = f" for {times.show_age(facts.now - since)}" if since else ""
-        text = f"{name} can't be used{lasts}: {sentence(sink['problem'])}"
-        text += f" {many(sink['backlog'], 'message')} wait in the journal; nothing is lost."
+        who = "The archive" if sink == facts.status.archive else f"The sink {name}"
+        lasts = (
+            f" for {times.show_age(facts.now - sink.problem_since)}" if sink.problem_since else ""
+        )
+        text = f"{who} can't be used{lasts}: {sentence(sink.problem or '')}"
+        text += f" {many(sink.backlog, 'message')} wait in the journal; nothing is lost."
         yield Trouble("error", f"{text} {_room(facts)}")
 
 
 def _room(facts: Facts) -> str:
     """How much longer the journal can take what no sink takes."""
-    room = max(facts.status["max_backlog"] - facts.status["backlog"], 0)
+    room = max(facts.status.max_backlog - facts.status.backlog, 0)
     if not room:
         return "There is room for no more."
     text = f"There is room for {room:,} more"
@@ -147,9 +136,9 @@ def _room(facts: Facts) -> str:
 
 
 def _backlog(facts: Facts) -> Iterator[Trouble]:
-    waiting = facts.status["backlog"]
-    limit = facts.status["max_backlog"]
-    if any(sink["state"] == "waiting" for sink in facts.status["sinks"].values()):
+    waiting = facts.status.backlog
+    limit = facts.status.max_backlog
+    if any(sink.state == "waiting" for sink in facts.status.sinks.values()):
         return  # told already
     growth = trend(facts.status, facts.backlog)
     if waiting > SMALL_BACKLOG and growth.full_in is not None:
@@ -169,7 +158,7 @@ def _silence(facts: Facts) -> Iterator[Trouble]:
     if not facts.ever or facts.last_heard is None:
         return
     silent = facts.now - facts.last_heard
-    if facts.now - facts.status["started"] < QUIET or silent < QUIET:
+    if facts.now - facts.status.started < QUIET or silent < QUIET:
         return
     usual = longest_silence(facts.minutes, facts.backlog, facts.last_heard)
     if silent >= DAY:
@@ -209,7 +198,12 @@ def longest_silence(minutes: Series, samples: Sequence[Backlog], until: float) -
 
 
 def _disks(facts: Facts) -> Iterator[Trouble]:
-    for disk in facts.disks:
+    yield from disks(facts.disks)
+
+
+def disks(outlooks: Sequence[DiskOutlook]) -> Iterator[Trouble]:
+    """The disks that are nearly full, or soon will be."""
+    for disk in outlooks:
         share = disk.free / disk.total if disk.total else 1.0
         days = disk.days_left if disk.days_left is not None else float("inf")
         if days >= SOON_FULL and share >= LITTLE_FREE:
@@ -228,12 +222,16 @@ def _disks(facts: Facts) -> Iterator[Trouble]:
 
 
 def _dead_letters(facts: Facts) -> Iterator[Trouble]:
-    count = facts.status["dead_letters"]
+    yield from dead_letters(facts.status.dead_letters)
+
+
+def dead_letters(count: int) -> Iterator[Trouble]:
+    """Messages that were refused for good and wait for the operator."""
     if count:
         what = (
             "was refused for good and waits as a dead letter"
             if count == 1
-            else ("were refused for good and wait as dead letters")
+            else "were refused for good and wait as dead letters"
         )
         yield Trouble(
             "warning",
@@ -253,15 +251,15 @@ def _slow(facts: Facts) -> Iterator[Trouble]:
 
 
 def _statistics(facts: Facts) -> Iterator[Trouble]:
-    state = facts.status["statistics"]
+    state = facts.status.statistics
     if state is None:
         return
-    if state["problem"]:
-        yield Trouble("warning", f"The figures below are old: {sentence(state['problem'])}")
-    elif state["behind"] > LAG:
+    if state.problem:
+        yield Trouble("warning", f"The statistics are old: {sentence(state.problem)}")
+    elif state.behind > LAG:
         yield Trouble(
             "warning",
-            f"The figures below are old: {state['behind']:,} messages are not counted yet.",
+            f"The statistics are old: {state.behind:,} messages are not counted yet.",
         )
 
 
@@ -269,3 +267,23 @@ def _rate(minutes: Series) -> float:
     """Messages a minute over the last hour."""
     last = [sum(counts) for counts in zip(*minutes.types.values(), strict=True)][-60:]
     return sum(last) / len(last) if last else 0.0
+
+
+def gather(
+    status: Status, ask: Reader, now: float, outlooks: Sequence[DiskOutlook] | None = None
+) -> Facts:
+    """What troubles are looked for in, out of the statistics. Raises JournalError.
+
+    ``now`` is UNIX seconds; ``outlooks`` are the disks', where they are known already.
+    """
+    until = int(now) // MINUTE * MINUTE
+    return Facts(
+        now=now,
+        status=status,
+        minutes=ask.series("minute", until - DAY, until),
+        backlog=tuple(ask.backlog(until - DAY, MAX_TIME)),
+        latency=ask.latency(int(now) - HOUR, MAX_TIME),
+        disks=tuple(ask.outlook() if outlooks is None else outlooks),
+        ever=sum(ask.totals().values()),
+        last_heard=ask.last_heard(),
+    )

@@ -62,7 +62,7 @@ def test_the_text_tells_what_happened_and_first_what_is_wrong(run: Run) -> None:
     head, _, rest = done.stdout.partition("\n\nMessages: ")
     assert head.splitlines()[0] == f"habitat report for {date(YESTERDAY)} (UTC), gateway a1"
     assert "! Requests that could not be served (status 5xx): 1." in head
-    assert "! Dead letters: 1; see 'habitat journal ls'." in head
+    assert "! 1 message was refused for good and waits as a dead letter" in head
     assert "! 1 station heard in the 7 days before was not heard that day." in head
     assert rest.startswith(
         "3 (the day before: 2)\n  LISTENER_INFO   0  (2)\n  RECEIVED_TELEM  3  (0)"

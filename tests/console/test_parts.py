@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from habitat_like.console.drawing import MONDAY, SIZES, WEEK, Plot, draw, of_ser
 from habitat_like.console.kept import Kept
 from habitat_like.console.stations import clock_words, place_words
 from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series, troubles
+from habitat_like.statistics.status import Status
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 from habitat_like.statistics.troubles import Facts, Trend
 from habitat_like.statistics.words import size
@@ -56,9 +58,12 @@ def find(status: dict[str, Any] | None = None, **changes: Any) -> list[tuple[str
         "sinks": {ARCHIVE_SINK: sink()},
         "statistics": {"problem": None, "behind": 0},
     }
+    told = msgspec.convert({**well, **(status or {})}, Status)
+    if told.archive is None:
+        told = msgspec.structs.replace(told, archive=told.sinks.get(ARCHIVE_SINK))
     facts: dict[str, Any] = {
         "now": NOW,
-        "status": {**well, **(status or {})},
+        "status": told,
         "minutes": series([5] * 1440),
         "backlog": samples([0] * 1440),
         "latency": Latency(NOW, 100, 0.001, 0.005),
@@ -83,7 +88,12 @@ def test_stations_that_are_not_served_come_first() -> None:
 
 
 def test_maintenance_is_told_with_its_message_and_since_when() -> None:
-    maintenance = {"since": NOW - 2 * HOUR, "message": "back at noon", "location": None}
+    maintenance = {
+        "status": 503,
+        "since": NOW - 2 * HOUR,
+        "message": "back at noon",
+        "location": None,
+    }
     ((_, text),) = find({"state": "maintenance: back at noon", "maintenance": maintenance})
     assert "Maintenance for 2h: stations are told to come back later (503), “back at noon”." in text
     ((_, text),) = find(
@@ -128,7 +138,7 @@ def test_a_backlog_that_grows_is_told_before_it_is_full(
 
 def test_the_trend_of_the_backlog_has_a_word() -> None:
     def trend(waiting: int, messages: list[int]) -> Trend:
-        return troubles.trend({"backlog": waiting, "max_backlog": 10_000}, samples(messages))
+        return troubles.trend(Status(backlog=waiting, max_backlog=10_000), samples(messages))
 
     assert trend(0, [500] * 30).word == "empty"
     assert trend(550, [500, 550]).word == "steady"
@@ -186,7 +196,7 @@ def test_dead_letters_slow_answers_and_old_figures_are_told() -> None:
     assert {level for level, _ in found} == {"warning"}
     assert "2 messages were refused for good" in texts
     assert "one in a hundred took over 2.5 s" in texts
-    assert "The figures below are old: disk full." in texts
+    assert "The statistics are old: disk full." in texts
     ((_, text),) = find({"statistics": {"problem": None, "behind": 1_000_000}})
     assert "1,000,000 messages are not counted yet" in text
 

@@ -52,12 +52,12 @@ def ctl(gateway: Habitat, *words: str) -> str:
 def test_the_log_level_changes_at_once_and_a_reload_takes_it_back(habitat: HabitatFactory) -> None:
     gateway = habitat({"log": {"level": "error"}})
     assert "debug" in ctl(gateway, "log-level", "debug")
-    assert ask(gateway, {"command": "stats"})["steering"]["log_level"] == "debug"
+    assert gateway.status()["switches"]["log_level"] == "debug"
     # Who switched is logged whatever the level is.
     (entry,) = logged(gateway, "log level set")
     assert (entry["before"], entry["now"], entry["by"]) == ("error", "debug", ME)
     ctl(gateway, "reload")
-    assert ask(gateway, {"command": "stats"})["steering"]["log_level"] == "error"
+    assert gateway.status()["switches"]["log_level"] == "error"
     assert not logged(gateway, "some changes")
 
 
@@ -110,18 +110,19 @@ def test_a_batch_that_fails_is_logged_with_the_reason(habitat: HabitatFactory) -
     assert "127.0.0.1:1" in entry["problem"]
 
 
-def test_stats_show_the_gateway_and_its_switches(gateway: Habitat) -> None:
-    facts = json.loads(ctl(gateway, "stats", "--json"))
-    assert facts.pop("steering") == {
-        "maintenance": None,
+def test_status_shows_the_switches(gateway: Habitat) -> None:
+    ctl(gateway, "slow-log", "3")
+    assert gateway.status()["switches"] == {
         "draining": False,
         "log_level": "debug",
-        "slow_log": None,
+        "slow_log": 3,
         "archive_log": False,
     }
-    assert facts.keys() == gateway.status().keys()
-    lines = dict(line.split(None, 1) for line in ctl(gateway, "stats").splitlines())
+    done = gateway.cli("status")
+    lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
     assert lines["state"] == "ready"
+    assert "slow log      3 s or longer" in done.stdout
+    ctl(gateway, "slow-log", "off")
 
 
 def test_who_asks_is_in_the_log(gateway: Habitat) -> None:
@@ -156,7 +157,7 @@ def test_wrong_words_are_one_line_and_code_2(
 
 def test_without_a_gateway_it_says_so(habitat: HabitatFactory) -> None:
     gateway = habitat(start=False)
-    fails(gateway.cli("ctl", "stats"), 1, "no gateway runs at run/control.sock")
+    fails(gateway.cli("ctl", "slow-log", "off"), 1, "no gateway runs at run/control.sock")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
@@ -292,9 +293,9 @@ def test_a_socket_that_a_crash_left_is_taken_over(habitat: HabitatFactory) -> No
     gateway = habitat()
     gateway.kill()
     assert control_path(gateway).exists()
-    fails(gateway.cli("ctl", "stats"), 1, "no gateway runs")
+    fails(gateway.cli("ctl", "slow-log", "off"), 1, "no gateway runs")
     gateway.start()
-    assert "ready" in ctl(gateway, "stats")
+    assert "off" in ctl(gateway, "slow-log", "off")
     assert gateway.stop() == 0
     assert not control_path(gateway).exists()
 
@@ -311,7 +312,7 @@ def test_a_second_gateway_with_the_same_control_socket_serves_without_it(
     assert second.scgi("POST", "/message", body(1)).status == 200
     assert second.stop() == 0
     # The first one still has it.
-    assert "ready" in ctl(first, "stats")
+    assert "off" in ctl(first, "slow-log", "off")
 
 
 def test_a_file_in_its_place_is_left_alone(habitat: HabitatFactory) -> None:
@@ -355,7 +356,7 @@ def test_garbage_gets_one_line_that_says_why(gateway: Habitat, line: bytes) -> N
 
 
 def test_clients_that_vanish_or_wait_disturb_nobody(gateway: Habitat) -> None:
-    request = b'{"command": "stats"}\n'
+    request = b'{"command": "slow-log", "seconds": null}\n'
     vanished = [connect(gateway) for _ in range(4)]
     vanished[0].sendall(request[:5])
     vanished[1].sendall(request * 100)
@@ -364,7 +365,7 @@ def test_clients_that_vanish_or_wait_disturb_nobody(gateway: Habitat) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(connect(gateway)).sendall(request[:5])
-        assert "ready" in ctl(gateway, "stats")
+        assert "off" in ctl(gateway, "slow-log", "off")
     assert not [one for one in log_entries(gateway) if one["level"] in ("error", "critical")]
 
 
@@ -386,7 +387,7 @@ def test_too_many_clients_are_turned_away(gateway: Habitat) -> None:
             assert "steering" in last_line(client)
         with connect(gateway) as one_more:
             assert "too many" in last_line(one_more)["error"]
-    assert "ready" in eventually(lambda: ctl(gateway, "stats"))
+    assert "off" in eventually(lambda: ctl(gateway, "slow-log", "off"))
 
 
 def test_several_requests_follow_each_other_on_one_connection(gateway: Habitat) -> None:

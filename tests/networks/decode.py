@@ -13,9 +13,10 @@ from habitat_like.message.message import Message
 from habitat_like.networks.base import Network, Outcome
 from habitat_like.networks.messages import callsign_of, to_message
 from habitat_like.networks.observation import BadRequest, Decoded, Headers, Request
-from habitat_like.networks.routes import Way, make_router
+from habitat_like.networks.routes import make_router
 from habitat_like.networks.runner import Runner
 from habitat_like.networks.stations import Gatekeeper, Stations
+from habitat_like.networks.ways import Way
 
 SAMPLES = Path(__file__).parent / "samples"
 #: 2026-11-20 10:15:40 UTC, ten seconds after most of the samples.
@@ -61,7 +62,7 @@ class Client:
 
     def way(self, method: str, path: str) -> Way | None:
         """The route that a request takes."""
-        ways = [way for way in self.router.ways if way.matches(path) and method in way.methods]
+        ways = [way for way, _ in self.router.ways if way.matches(path) and method in way.methods]
         return ways[0] if ways else None
 
     def raw(self, data: bytes) -> Request:

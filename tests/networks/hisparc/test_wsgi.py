@@ -367,9 +367,9 @@ def test_the_datastore_s_own_example_is_read(tmp_path: Path) -> None:
         "[General]\nlog=/tmp/hisparc.log\nstation_list=/tmp/station_list.csv\n"
         "data_dir=/tmp/datastore\n"
     )
-    config, socket = datastore.read(str(path))
+    config, socket, _ = datastore.read(str(path))
     assert socket is None
-    assert config.networks["hisparc"].station_list == "/tmp/station_list.csv"
+    assert config.networks == {"hisparc": {"station_list": "/tmp/station_list.csv"}}
     assert config.journal.path == "/tmp/datastore/journal.sqlite"
     assert config.archive.uri == "sqlite:/tmp/datastore/archive.sqlite"
     assert (config.log.file, config.log.level) == ("/tmp/hisparc.log", "info")
