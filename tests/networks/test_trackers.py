@@ -285,6 +285,20 @@ def test_whatever_is_delivered_is_a_success(body: bytes) -> None:
     assert rockblock.answer(request) == (200, b"OK")
 
 
+def test_json_under_the_type_of_a_form() -> None:
+    body = '{"imei": "1", "data": "00", "serial": 5}'
+    kind = "application/x-www-form-urlencoded"
+    (found,) = rockblock.documents(rockblock.request("POST", "/rockblock", body, content_type=kind))
+    assert found["data"]["serial"] == 5
+
+
+def test_a_signature_in_a_body_that_is_cut_off_is_not_kept() -> None:
+    found = deliver('{"imei": "1", "JWT": "eyJhbGciOiJSUzI1NiJ9.e30.AAAA", "data": "00"')
+    kept = base64.b64decode(found["data"]["string"])
+    assert b"eyJ" not in kept
+    assert b'"imei": "1"' in kept
+
+
 def test_only_the_allowed_addresses_may_deliver() -> None:
     mine = Client(RockBlock, addresses=("203.0.113.0/24",))
     others = Client(RockBlock, addresses=("198.51.100.7",))
