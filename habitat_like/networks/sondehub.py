@@ -6,7 +6,6 @@ be taken of a batch is taken.
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import msgspec
@@ -258,12 +257,13 @@ def listener_telemetry(
 
     A height that was not sent is 0, and named in ``missing``.
     """
-    clock = datetime.datetime.fromtimestamp(when, datetime.UTC)
+    minutes, second = divmod(int(when) % 86400, 60)
+    hour, minute = divmod(minutes, 60)
     data = {
         "latitude": latitude,
         "longitude": longitude,
         "altitude": 0.0 if altitude is None else altitude,
-        "time": {"hour": clock.hour, "minute": clock.minute, "second": clock.second},
+        "time": {"hour": hour, "minute": minute, "second": second},
     }
     return data if altitude is not None else {**data, "missing": ["altitude"]}
 
