@@ -17,7 +17,7 @@ from habitat_like.networks.values import MAX_ITEMS, Readings, number, text, unre
 
 _ELSEWHERE = {"id", "deviceid", "lat", "lon", "location", "altitude", "timestamp"}
 #: A place-holder that the sender has not filled in. ``%BA`` would be a letter.
-_UNFILLED = re.compile(r"(?:^|&)([^=&%]+)=%[A-Za-z_]{2,20}(?=&|$)")
+_UNFILLED = re.compile(r"(?:^|&)([^=&%]+)=%(?:[A-Za-z_]{2,20})?(?=&|$)")
 #: -1 says that the phone does not know.
 _UNKNOWN_AT_MINUS_ONE = {"speed", "heading", "accuracy", "altitude_accuracy", "speed_accuracy"}
 
@@ -57,9 +57,7 @@ class OsmAnd(Network):
             latitude, _, longitude = fields["location"].partition(",")
         readings = Readings()
         readings.add_all(fields, _ELSEWHERE)
-        position = None
-        if latitude is not None or longitude is not None:
-            position = readings.position(latitude, longitude, fields.get("altitude"))
+        position = readings.position(latitude, longitude, fields.get("altitude"))
         if "altitude" in fields and number(fields["altitude"]) is None:
             readings.add("altitude", None)
         return Decoded([_observation(uploader, readings, position, fields.get("timestamp"))])

@@ -101,7 +101,8 @@ class SondeHub(Network):
 
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
         """A batch of which nothing is good is answered like one of which something is."""
-        if outcome.problems and not request.path.endswith("/listeners"):
+        is_batch = any(problem.item is not None for problem in outcome.problems)
+        if is_batch and not request.path.endswith("/listeners"):
             return self.partial(request, outcome)
         return super().refused(request, status, text, outcome)
 

@@ -10,7 +10,7 @@ from habitat_like.http.response import Response
 from habitat_like.networks import catalogue
 from habitat_like.networks.base import STUBBORN, Outcome
 from habitat_like.networks.messages import callsign_of, to_message
-from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
+from habitat_like.networks.observation import BadRequest, Decoded, Observation, Problem, Request
 from tests.networks.decode import NOW, STATIONS, Client
 
 NAMES = sorted(set(catalogue.BUILT_IN) - {"hisparc"})
@@ -48,7 +48,7 @@ def decode(client: Client, request: Request) -> Decoded | None:
         return check_decoded(client, request, decoded)
     assert 400 <= refusal.status < 500
     assert "\n" not in refusal.text
-    outcome = Outcome([], [])
+    outcome = Outcome([], [Problem(0, refusal.text)])
     check_answer(client, network.refused(request, refusal.status, refusal.text, outcome))
     return None
 

@@ -143,12 +143,14 @@ def test_numbers_and_times_in_any_form(query: str) -> None:
 
 
 def test_an_unfilled_place_holder_is_no_reading() -> None:
-    found = get("id=x&lat=51.98&lon=5.11&batt=%BATT&speed=NaN&altitude=&timestamp=1795169730")
-    assert sorted(found["data"]["missing"]) == ["altitude", "batt", "speed"]
+    found = get(
+        "id=x&lat=51.98&lon=5.11&batt=%BATT&speed=NaN&altitude=&charge=%&timestamp=1795169730"
+    )
+    assert sorted(found["data"]["missing"]) == ["altitude", "batt", "charge", "speed"]
     assert found["data"]["values"] == {}
 
 
-@pytest.mark.parametrize("query", ["id=x&lat=0&lon=0", "id=x&lat=nan&lon=5", "id=x&lat=51"])
+@pytest.mark.parametrize("query", ["id=x&lat=0&lon=0", "id=x&lat=nan&lon=5", "id=x&lat=51", "id=x"])
 def test_no_place_is_suspicious(query: str) -> None:
     assert get(query)["suspicious"] == "position"
 
