@@ -11,10 +11,8 @@ from habitat_like.http.response import Response
 from habitat_like.networks import lenient
 from habitat_like.networks.base import FAST, Network, Outcome, Recipe, Route
 from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
-from habitat_like.networks.values import Readings, text
+from habitat_like.networks.values import Readings, text, unread
 
-#: Bytes that are kept of a body that can't be read.
-MAX_RAW = 4096
 _PLACES = ("GPS_", "")
 _GPS = {
     f"{prefix}{name}" for prefix in _PLACES for name in ("lat", "lon", "height", "alt", "timestamp")
@@ -46,14 +44,14 @@ class AirRohr(Network):
         if problem is not None:
             if not uploader:
                 raise BadRequest(400, problem)
-            unread = Observation(
+            kept = Observation(
                 type="SENSOR",
                 uploader=uploader,
                 rule="gateway",
-                raw=request.body[:MAX_RAW],
+                raw=unread(request.body),
                 marks=[problem],
             )
-            return Decoded([unread])
+            return Decoded([kept])
         uploader = uploader or chip(tree)
         if not uploader:
             raise BadRequest(400, "neither X-Sensor nor esp8266id was sent: whose is it?")

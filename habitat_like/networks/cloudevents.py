@@ -10,7 +10,7 @@ from habitat_like.networks.base import CAREFUL, Network, Outcome, Recipe, Route
 from habitat_like.networks.forms import text_of, undo
 from habitat_like.networks.keys import authorization
 from habitat_like.networks.observation import BadRequest, Decoded, Observation, Problem, Request
-from habitat_like.networks.values import MAX_ITEMS, Readings, text, unbase64
+from habitat_like.networks.values import MAX_ITEMS, Readings, text, unbase64, unread
 
 _NEEDED = ("specversion", "id", "source", "type")
 _ELSEWHERE = {*_NEEDED, "time", "data", "data_base64", "datacontenttype"}
@@ -126,7 +126,7 @@ def _data(readings: Readings, event: dict[str, Any], body: bytes | None) -> byte
                 tree = lenient.parse(body)
             except lenient.NotJson as error:
                 readings.mark(str(error))
-                return body
+                return unread(body)
         elif kind.startswith("text/"):
             tree = text_of(body)
         else:

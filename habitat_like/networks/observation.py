@@ -155,9 +155,9 @@ class Request:
     @property
     def is_form(self) -> bool:
         """Whether the body looks like a form; the content type is no more than a hint."""
-        if self.content_type == _FORM:
-            return True
-        return self.body.lstrip()[:1] not in (b"{", b"[", b"<", b"") and b"=" in self.body[:4096]
+        if self.body.lstrip()[:1] in (b"{", b"[", b"<", b""):
+            return False
+        return self.content_type == _FORM or b"=" in self.body[:4096]
 
     @property
     def content_type(self) -> str:

@@ -13,13 +13,11 @@ from habitat_like.http.response import TEXT, Response
 from habitat_like.networks import lenient, moments
 from habitat_like.networks.base import FAST, STUBBORN, Network, Outcome, Recipe, Route
 from habitat_like.networks.observation import Decoded, Observation, Problem, Request
-from habitat_like.networks.values import MAX_ITEMS, Readings, number, text
+from habitat_like.networks.values import MAX_ITEMS, Readings, number, text, unread
 
-#: Bytes that are kept of a body that can't be read.
-MAX_RAW = 4096
 _ELSEWHERE = {"id", "deviceid", "lat", "lon", "location", "altitude", "timestamp"}
 #: A place-holder that the sender has not filled in. ``%BA`` would be a letter.
-_UNFILLED = re.compile(r"(?:^|&)([^=&%]+)=%[A-Za-z_]{2,20}(?=&|$)")
+_UNFILLED = re.compile(r"(?:^|&)([^=&%]+)=%(?:[A-Za-z_]{2,20})?(?=&|$)")
 #: -1 says that the phone does not know.
 _UNKNOWN_AT_MINUS_ONE = {"speed", "heading", "accuracy", "altitude_accuracy", "speed_accuracy"}
 
@@ -59,9 +57,7 @@ class OsmAnd(Network):
             latitude, _, longitude = fields["location"].partition(",")
         readings = Readings()
         readings.add_all(fields, _ELSEWHERE)
-        position = None
-        if latitude is not None or longitude is not None:
-            position = readings.position(latitude, longitude, fields.get("altitude"))
+        position = readings.position(latitude, longitude, fields.get("altitude"))
         if "altitude" in fields and number(fields["altitude"]) is None:
             readings.add("altitude", None)
         return Decoded([_observation(uploader, readings, position, fields.get("timestamp"))])
@@ -158,6 +154,6 @@ def _unread(request: Request, problem: str) -> Observation:
         type="POSITION",
         uploader=request.fields.get("id", "").strip(),
         rule="gateway",
-        raw=request.body[:MAX_RAW],
+        raw=unread(request.body),
         marks=[problem],
     )

@@ -13,10 +13,8 @@ from habitat_like.networks import lenient, moments
 from habitat_like.networks.base import STUBBORN, Network, Outcome, Recipe, Route
 from habitat_like.networks.forms import text_of
 from habitat_like.networks.observation import Decoded, Observation, Request
-from habitat_like.networks.values import Readings, text, unbase64
+from habitat_like.networks.values import Readings, text, unbase64, unread
 
-#: Bytes that are kept of a body that can't be read.
-MAX_RAW = 4096
 #: ``BSSID`` is the MAC address of the access point, ``face`` a picture.
 _ELSEWHERE = {"_type", "_id", "lat", "lon", "alt", "tst", "topic", "BSSID", "face", "data"}
 
@@ -100,7 +98,7 @@ def _unread(request: Request, problem: str) -> Observation:
         uploader=user,
         rule="gateway",
         payload=device or None,
-        raw=request.body[:MAX_RAW],
+        raw=unread(request.body),
         marks=[problem],
     )
 

@@ -13,10 +13,8 @@ from habitat_like.http.response import TEXT, Response
 from habitat_like.networks import forms, lenient, moments
 from habitat_like.networks.base import STUBBORN, Network, NetworkSettings, Outcome, Recipe, Route
 from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
-from habitat_like.networks.values import Readings, text, to_base64, unhex
+from habitat_like.networks.values import Readings, text, to_base64, unhex, unread
 
-#: Bytes that are kept of a body that can't be read.
-MAX_RAW = 4096
 _PLACE = ("iridium_latitude", "iridium_longitude", "iridium_cep")
 _TEXTS = ("imei", "device_type", "transmit_time")
 
@@ -98,7 +96,7 @@ def delivery(request: Request) -> list[Observation]:
     data = unhex(sent)
     if problem is not None:
         readings.mark(problem)
-        data = request.body[:MAX_RAW]
+        data = unread(request.body)
     elif data is None:
         readings.mark("data: not hexadecimal")
         data = sent.encode("utf-8", "replace")

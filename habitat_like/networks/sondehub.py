@@ -6,7 +6,6 @@ be taken of a batch is taken.
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import msgspec
@@ -102,7 +101,8 @@ class SondeHub(Network):
 
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
         """A batch of which nothing is good is answered like one of which something is."""
-        if outcome.problems and not request.path.endswith("/listeners"):
+        is_batch = any(problem.item is not None for problem in outcome.problems)
+        if is_batch and not request.path.endswith("/listeners"):
             return self.partial(request, outcome)
         return super().refused(request, status, text, outcome)
 
@@ -114,7 +114,10 @@ class SondeHub(Network):
                 "Python (pysondehub, horusdemodlib)",
                 (
                     ("Uploader.SONDEHUB_AMATEUR_URL", f"https://{host}/amateur/telemetry"),
-                    ("Uploader.SONDEHUB_AMATEUR_POSITION_URL", f"https://{host}/amateur/listeners"),
+                    (
+                        "Uploader.SONDEHUB_AMATEUR_STATION_POSITION_URL",
+                        f"https://{host}/amateur/listeners",
+                    ),
                 ),
             ),
             Recipe(
@@ -255,12 +258,13 @@ def listener_telemetry(
 
     A height that was not sent is 0, and named in ``missing``.
     """
-    clock = datetime.datetime.fromtimestamp(when, datetime.UTC)
+    minutes, second = divmod(int(when) % 86400, 60)
+    hour, minute = divmod(minutes, 60)
     data = {
         "latitude": latitude,
         "longitude": longitude,
         "altitude": 0.0 if altitude is None else altitude,
-        "time": {"hour": clock.hour, "minute": clock.minute, "second": clock.second},
+        "time": {"hour": hour, "minute": minute, "second": second},
     }
     return data if altitude is not None else {**data, "missing": ["altitude"]}
 

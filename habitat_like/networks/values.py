@@ -89,6 +89,15 @@ SECRETS = {
 }
 
 
+#: Bytes that are kept of a body that can't be read.
+MAX_RAW = 4096
+_SECRET = re.compile(
+    rb"(?:(?<=[^A-Za-z_])|^)((?:%b)[\"']?\s*[:=]\s*)(?:\"(?:[^\"\\]|\\.)*+\"?|[^&,;}\s]*+)"
+    % "|".join(sorted(map(re.escape, SECRETS), key=len, reverse=True)).encode(),
+    re.IGNORECASE | re.DOTALL,
+)
+
+
 class Readings:
     """What one observation says: ``values`` by name, the names that are ``missing``, ``marks``.
 
@@ -189,6 +198,11 @@ def height(value: object) -> float | None:
     """Metres above the sea, None where there are none: between the sea's ground and space."""
     found = number(value)
     return None if found is None or not -12000 <= found <= 1e8 else float(found)
+
+
+def unread(body: bytes) -> bytes:
+    """What is kept of a body that can't be read: its beginning, without what may be a secret."""
+    return _SECRET.sub(rb"\1...", body[:MAX_RAW])
 
 
 def unhex(digits: str) -> bytes | None:

@@ -12,7 +12,7 @@ import msgspec
 from habitat_like.message.message import Message
 from habitat_like.networks.base import Network, Outcome
 from habitat_like.networks.messages import callsign_of, to_message
-from habitat_like.networks.observation import BadRequest, Decoded, Headers, Request
+from habitat_like.networks.observation import BadRequest, Decoded, Headers, Problem, Request
 from habitat_like.networks.routes import make_router
 from habitat_like.networks.runner import Runner
 from habitat_like.networks.stations import Gatekeeper, Stations
@@ -107,7 +107,8 @@ class Client:
         try:
             decoded = self.network.decode(request)
         except BadRequest as error:
-            reply = self.network.refused(request, error.status, error.text, Outcome([], []))
+            outcome = Outcome([], [Problem(0, error.text)])
+            reply = self.network.refused(request, error.status, error.text, outcome)
             return reply.status, reply.body
         return self.answer_to(request, decoded)
 

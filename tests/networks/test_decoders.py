@@ -5,6 +5,7 @@ Whatever is decoded must become a document, and be answered by the network's own
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import string
@@ -16,16 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from habitat_like.http.response import Response
-from habitat_like.networks import catalogue
-from habitat_like.networks.base import STUBBORN, Outcome
-from habitat_like.networks.messages import callsign_of, to_message
-from habitat_like.networks.observation import BadRequest, Decoded, Observation, Problem, Request
-from tests.networks.decode import NOW, SAMPLES, STATIONS, Client
+from habitat_like.networks.base import Outcome
+from habitat_like.networks.observation import BadRequest, Problem, Request
+from tests.networks.checks import CLIENTS, CONTENT_TYPES, MAX_BODY, NAMES, decode, targets
+from tests.networks.decode import NOW, SAMPLES
 
-NAMES = sorted(set(catalogue.BUILT_IN) - {"hisparc"})
-CLIENTS = {name: Client(catalogue.find(name)) for name in NAMES}
-MAX_BODY = 200_000
 #: Words that the decoders look for, so that not all is thrown away at the first look.
 WORDS = [
     *("PASSKEY", "ID", "PASSWORD", "siteid", "dateutc", "now", "tempf", "lat", "lon", "id"),
@@ -64,13 +60,7 @@ BODIES = (
     | FORMS.map(str.encode)
     | st.text(alphabet='m,= "\\\n1it.{}[]:&%-', max_size=80).map(str.encode)
 )
-TYPES = st.sampled_from(
-    [
-        *("", "application/json", "text/csv", "application/sbx-bytes", "application/sbx-bytes-ts"),
-        *("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"),
-        *("application/octet-stream", "application/cloudevents-batch+json"),
-    ]
-)
+TYPES = st.sampled_from(CONTENT_TYPES)
 HEADERS = st.dictionaries(
     st.sampled_from(
         [
@@ -81,69 +71,6 @@ HEADERS = st.dictionaries(
     st.text(st.characters(codec="latin-1"), max_size=20),
     max_size=4,
 )
-
-
-def targets(name: str) -> list[tuple[str, str]]:
-    """A method and path for each way into a network."""
-    found = []
-    for route in catalogue.find(name).routes:
-        if route.probe is None:
-            path = route.pattern.replace("*", "x")
-            for variable in ("{box}", "{sensor}", "{hash}", "{id}"):
-                path = path.replace(variable, "5a8d1c25bc2d41001927a265")
-            found += [(method, path) for method in route.methods.split(",")]
-    return found
-
-
-def decode(client: Client, request: Request) -> Decoded | None:
-    """What is decoded, with all that the runner makes of it; None if it is refused."""
-    network = client.network
-    assert network.credential(request) is None or isinstance(network.credential(request), str)
-    try:
-        decoded = network.decode(request)
-    except BadRequest as bad:
-        refusal = bad
-    else:
-        return check_decoded(client, request, decoded)
-    assert 400 <= refusal.status < 500
-    assert "\n" not in refusal.text
-    outcome = Outcome([], [])
-    check_answer(client, network.refused(request, refusal.status, refusal.text, outcome))
-    return None
-
-
-def check_decoded(client: Client, request: Request, decoded: Decoded) -> Decoded:
-    network = client.network
-    messages = []
-    for one in decoded.observations:
-        check_observation(client, one)
-        callsign = callsign_of(network.name, one, None, STATIONS) or "UNKNOWN"
-        messages.append(to_message(network.name, one, callsign, None, None, NOW))
-        msgspec.json.decode(messages[-1].document(b'"a"')[1])
-    problems = list(decoded.problems)
-    assert all("\n" not in problem.text for problem in problems)
-    check_answer(client, network.success(request, Outcome(messages, [])))
-    if problems:
-        check_answer(client, network.partial(request, Outcome(messages, problems)))
-        refused = network.refused(request, 400, problems[0].text, Outcome([], problems))
-        check_answer(client, refused)
-    return decoded
-
-
-def check_answer(client: Client, answer: Response) -> None:
-    answer.encode()
-    assert 200 <= answer.status < 300 or 400 <= answer.status < 500
-    assert len(answer.body) < MAX_BODY
-    if client.network.family == STUBBORN:
-        assert answer.status < 400
-
-
-def check_observation(client: Client, one: Observation) -> None:
-    assert one.type in client.network.types
-    for value in one.values.values():
-        assert isinstance(value, str | int | float)
-        assert value == value, "NaN"
-    assert one.data is None or isinstance(one.data, dict)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -211,6 +138,40 @@ def test_broken_samples_are_decoded_or_refused(network: str, name: str) -> None:
             now=NOW,
         )
         decode(client, request)
+
+
+#: The passwords, keys and tokens in the samples.
+SECRETS = [
+    *("secret", "0123456789ABCDEF0123456789ABCDEF", "345544D80", "FC:F5:C4:00:00:60", "24C86E0000"),
+    *("q1LKu7RQ8s5pmyxunnDW", "a9c1a9c1a9c1", "abc.def", "NNSXS", "CiIKIAoU", "AYsbay8ar1O0vhi"),
+    *("eyJhbGciOiJSUzI1NiJ9", "abc==", "a4cf12000000"),
+]
+
+
+@pytest.mark.parametrize(("network", "name"), samples())
+def test_no_secret_is_archived_of_a_sample_whole_or_cut_off(network: str, name: str) -> None:
+    client = CLIENTS[network]
+    whole = client.sample(name)
+    way = client.way(whole.method, whole.path)
+    if way is None or way.probe is not None:
+        return
+    step = max(len(whole.body) // 40, 1)
+    for end in [*range(0, len(whole.body), step), len(whole.body)]:
+        request = client.sample(name)
+        request.body = whole.body[:end]
+        try:
+            messages, told = client.messages(request), ""
+        except BadRequest as error:
+            messages, told = [], error.text
+        assert not [secret for secret in SECRETS if secret in told]
+        for message in messages:
+            document = message.document(b'"a"')[1].decode()
+            data = msgspec.json.decode(document)["data"]
+            packed = data.get("raw") or data.get("string") or ""
+            kept = document + base64.b64decode(packed).decode("latin-1")
+            # "c3VwZXJzZWNyZXQ=" is what OwnTracks has encrypted itself.
+            kept = kept.replace("supersecret", "")
+            assert not [secret for secret in SECRETS if secret in kept]
 
 
 LARGE = {

@@ -104,6 +104,12 @@ def test_a_height_that_is_not_sent_is_0() -> None:
     assert "suspicious" not in found
 
 
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-23:59", "0001-01-01", "1960-01-01", 1e11])
+def test_a_clock_that_can_not_be(time: object) -> None:
+    (found,) = put({**TELEMETRY, "time_created": time, "time_uploaded": time})
+    assert found["type"] == "LISTENER_TELEM"
+
+
 def test_a_received_sentence() -> None:
     request = client.sample("2-habitat/4-add-listener")
     (found,) = client.documents(request)

@@ -65,6 +65,13 @@ def test_a_form() -> None:
     assert found["time_created"] == NOW
 
 
+def test_json_under_the_type_of_a_form() -> None:
+    body = json.dumps({**MEASUREMENT, "device_id": 7})
+    kind = "application/x-www-form-urlencoded"
+    request = client.request("POST", "/measurements.json?api_key=K", body, content_type=kind)
+    assert client.documents(request)[0]["callsign"] == "7"
+
+
 @pytest.mark.parametrize("body", ["{", "[]", '{"unit": "cpm"}', '{"value": "x"}', ""])
 def test_what_is_no_measurement_is_refused(body: str) -> None:
     status, answer = client.answer(client.request("POST", "/measurements.json?api_key=K", body))

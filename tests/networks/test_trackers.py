@@ -143,12 +143,14 @@ def test_numbers_and_times_in_any_form(query: str) -> None:
 
 
 def test_an_unfilled_place_holder_is_no_reading() -> None:
-    found = get("id=x&lat=51.98&lon=5.11&batt=%BATT&speed=NaN&altitude=&timestamp=1795169730")
-    assert sorted(found["data"]["missing"]) == ["altitude", "batt", "speed"]
+    found = get(
+        "id=x&lat=51.98&lon=5.11&batt=%BATT&speed=NaN&altitude=&charge=%&timestamp=1795169730"
+    )
+    assert sorted(found["data"]["missing"]) == ["altitude", "batt", "charge", "speed"]
     assert found["data"]["values"] == {}
 
 
-@pytest.mark.parametrize("query", ["id=x&lat=0&lon=0", "id=x&lat=nan&lon=5", "id=x&lat=51"])
+@pytest.mark.parametrize("query", ["id=x&lat=0&lon=0", "id=x&lat=nan&lon=5", "id=x&lat=51", "id=x"])
 def test_no_place_is_suspicious(query: str) -> None:
     assert get(query)["suspicious"] == "position"
 
@@ -283,6 +285,20 @@ def test_a_callsign_in_the_address() -> None:
 def test_whatever_is_delivered_is_a_success(body: bytes) -> None:
     request = rockblock.request("POST", "/rockblock", body)
     assert rockblock.answer(request) == (200, b"OK")
+
+
+def test_json_under_the_type_of_a_form() -> None:
+    body = '{"imei": "1", "data": "00", "serial": 5}'
+    kind = "application/x-www-form-urlencoded"
+    (found,) = rockblock.documents(rockblock.request("POST", "/rockblock", body, content_type=kind))
+    assert found["data"]["serial"] == 5
+
+
+def test_a_signature_in_a_body_that_is_cut_off_is_not_kept() -> None:
+    found = deliver('{"imei": "1", "JWT": "eyJhbGciOiJSUzI1NiJ9.e30.AAAA", "data": "00"')
+    kept = base64.b64decode(found["data"]["string"])
+    assert b"eyJ" not in kept
+    assert b'"imei": "1"' in kept
 
 
 def test_only_the_allowed_addresses_may_deliver() -> None:

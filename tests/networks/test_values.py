@@ -112,6 +112,27 @@ def test_secrets_are_left_out_wherever_they_are() -> None:
     assert readings.missing == []
 
 
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (b'{"imei":"1","JWT":"eyJ.a.b","x":1', b'{"imei":"1","JWT":...,"x":1'),
+        (b'{"a":{"password" : "p\\"q", "b":2', b'{"a":{"password" : ..., "b":2'),
+        (b'{"JWT":"eyJ', b'{"JWT":...'),
+        (b"PASSKEY=abc&x=1", b"PASSKEY=...&x=1"),
+        (b"x=1&api_key=abc", b"x=1&api_key=..."),
+        (b'{"mytoken": 1', b'{"mytoken": 1'),
+        (b"x" * 10000, b"x" * values.MAX_RAW),
+    ],
+)
+def test_what_is_kept_of_an_unreadable_body_has_no_secret(body: bytes, kept: bytes) -> None:
+    assert values.unread(body) == kept
+
+
+@given(st.binary())
+def test_any_body_is_kept_in_part(body: bytes) -> None:
+    assert len(values.unread(body)) <= 2 * values.MAX_RAW
+
+
 def test_too_many_and_too_deep_is_left_out_with_a_mark() -> None:
     readings = values.Readings()
     deep: object = 1
