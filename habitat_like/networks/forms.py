@@ -30,10 +30,10 @@ def parse(text: str, into: dict[str, str] | None = None) -> dict[str, str]:
     text = text.strip("?& \t\r\n\0")
     if "+" in text:
         text = text.replace("+", " ")
-    plain = "%" not in text and text.isascii()
     parts = text.split("&", MAX_FIELDS)
     if len(parts) > MAX_FIELDS:
         del parts[-1]
+    plain = "%" not in text and text.isascii()
     for part in parts:
         name, _, value = part.partition("=")
         if not plain and ("%" in part or not part.isascii()):

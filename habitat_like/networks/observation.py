@@ -57,6 +57,13 @@ class Headers:
             if name.startswith(start)
         }
 
+    def of_scgi(self, variable: bytes) -> str:
+        """A variable of the web server's; "" where there is none."""
+        return self._scgi.get(variable, b"").decode("latin-1")
+
+
+_NONE = Headers({})
+
 
 class Login(NamedTuple):
     """User name and password of Basic authentication."""
@@ -74,21 +81,21 @@ class Request:
 
     ``path`` is decoded, from the site's root; ``route`` is the pattern of the route that it took,
     with the values of its ``variables``. ``target`` is the path and query as sent, "" where that is
-    not known; ``query`` is the query as sent. ``body`` is what was sent, decompressed. ``now`` is
-    the gateway's clock in UNIX seconds.
+    not known; ``query`` is the query as sent; both are taken out of ``headers`` where they are not
+    given. ``body`` is what was sent, decompressed. ``now`` is the gateway's clock in UNIX seconds.
     """
 
     __slots__ = (
         "_fields",
+        "_query",
+        "_target",
         "body",
         "headers",
         "ip",
         "method",
         "now",
         "path",
-        "query",
         "route",
-        "target",
         "variables",
     )
 
@@ -98,9 +105,9 @@ class Request:
         path: str,
         *,
         route: str = "",
-        target: str = "",
+        target: str | None = None,
         variables: dict[str, str] | None = None,
-        query: str = "",
+        query: str | None = None,
         headers: Headers | None = None,
         body: bytes = b"",
         ip: str | None = None,
@@ -109,14 +116,28 @@ class Request:
         self.method = method
         self.path = path
         self.route = route
-        self.target = target
-        self.variables = {} if variables is None else variables
-        self.query = query
-        self.headers = Headers({}) if headers is None else headers
+        self._target = target
+        self.variables = variables or {}
+        self._query = query
+        self.headers = headers or _NONE
         self.body = body
         self.ip = ip
         self.now = now
         self._fields: dict[str, str] | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query as sent, one character for each byte; "" where that is not known."""
+        if self._target is None:
+            self._target = self.headers.of_scgi(b"REQUEST_URI")
+        return self._target
+
+    @property
+    def query(self) -> str:
+        """The query as sent, one character for each byte."""
+        if self._query is None:
+            self._query = self.headers.of_scgi(b"QUERY_STRING")
+        return self._query
 
     @property
     def fields(self) -> dict[str, str]:
@@ -166,7 +187,7 @@ class Request:
         return None if basic is None else basic.user
 
 
-class Position(msgspec.Struct, frozen=True, omit_defaults=True):
+class Position(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A place on Earth: degrees, degrees, and metres where they are known."""
 
     latitude: float
@@ -174,7 +195,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     altitude: float | None = None
 
 
-class Observation(msgspec.Struct, kw_only=True):
+class Observation(msgspec.Struct, kw_only=True, gc=False):
     """One message to be, before it is known who its station is to us.
 
     ``uploader`` is the station as sent, "" where nothing tells; ``secret`` if that is a credential

@@ -16,10 +16,16 @@ _SLASHES = re.compile(r"//+")
 
 
 class Router(NamedTuple):
-    """All routes of all networks that are on. Immutable."""
+    """All routes of all networks that are on. Immutable.
+
+    ``by_first`` has them by the first part of the path, ``glued`` those behind which a query may
+    follow without a question mark: then the first part of a path is not theirs alone.
+    """
 
     exact: dict[tuple[str, str], Action]
     ways: tuple[tuple[Way, Action], ...]
+    by_first: dict[str, tuple[tuple[Way, Action], ...]]
+    glued: tuple[tuple[Way, Action], ...]
 
     def find(self, method: str, path: str) -> Action | None:
         """The action of a request, None where no network has this path.
@@ -31,8 +37,9 @@ class Router(NamedTuple):
             return action
         if "//" in path:
             path = _SLASHES.sub("/", path)
+        first = path.removeprefix("/").partition("/")[0]
         allowed: list[str] = []
-        for way, action in self.ways:
+        for way, action in self.by_first.get(first, self.glued):
             if way.matches(path):
                 if method in way.methods:
                     return action
@@ -66,7 +73,11 @@ def make_router(runners: Iterable[Runner]) -> Router:
                         text = f"{other.name} and {action.name} have the same path {path}"
                         raise ValueError(text)
     ways.sort(key=_order)
-    return Router(exact, tuple(ways))
+    by_first: dict[str, tuple[tuple[Way, Action], ...]] = {}
+    for way, action in ways:
+        by_first[way.first] = (*by_first.get(way.first, ()), (way, action))
+    glued = tuple(entry for entry in ways if entry[0].route.glued)
+    return Router(exact, tuple(ways), by_first, glued)
 
 
 def _order(entry: tuple[Way, Action]) -> tuple[bool, bool, int]:

@@ -233,15 +233,12 @@ class Runner:
 
 
 def _request(way: Way | None, ip: str | None, args: Args, now: float) -> Request:
-    headers = args.headers
     return Request(
         args.method,
         args.path,
         route="" if way is None else way.route.pattern,
-        target=headers.get(b"REQUEST_URI", b"").decode(scgi.ENCODING),
         variables=way.variables(args.path) if way is not None and way.has_variables else None,
-        query=headers.get(b"QUERY_STRING", b"").decode(scgi.ENCODING),
-        headers=Headers(headers),
+        headers=Headers(args.headers),
         body=args.body,
         ip=ip,
         now=now,

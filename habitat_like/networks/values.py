@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,7 +26,7 @@ MAX_NAME = 128
 POSITION = "position"
 
 #: Characters of a number; a longer text is no reading.
-_NUMBER_LENGTH = 40
+SHORT = 40
 #: Beyond it an integer is an infinity to whoever reads numbers as doubles.
 _LARGE = 2**64
 _NO_READING = -9999
@@ -51,7 +52,7 @@ def scalar(value: object) -> Scalar | None:
     """
     kind = type(value)
     if kind is str:
-        return _from_text(value)  # type: ignore[arg-type]
+        return reading(value)  # type: ignore[arg-type]
     if kind is float:
         # An infinity less itself is no number either.
         return None if value == _NO_READING or value - value != 0 else value  # type: ignore
@@ -223,9 +224,14 @@ def to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _from_text(value: str) -> Scalar | None:
-    if len(value) > _NUMBER_LENGTH:
-        return value.strip() or None
+def reading(value: str) -> Scalar | None:
+    """``scalar`` of a text."""
+    return short_reading(value) if len(value) <= SHORT else value.strip() or None
+
+
+@functools.lru_cache(maxsize=8192)
+def short_reading(value: str) -> Scalar | None:
+    """``scalar`` of a text of up to SHORT characters: the same ones come again and again."""
     if value[:1].isalpha():
         return _word(value)
     # float() reads nearly all numbers that stations send, in a tenth of the pattern's time.

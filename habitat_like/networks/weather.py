@@ -6,19 +6,23 @@ they send is archived with its names and units.
 
 from __future__ import annotations
 
+import functools
 import time
+from typing import NamedTuple
 
 from habitat_like.http.response import TEXT, Response
 from habitat_like.networks import moments
 from habitat_like.networks.base import FAST, Network, Outcome, Recipe, Route, json_response
 from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
-from habitat_like.networks.values import SECRETS, Readings, scalar
+from habitat_like.networks.values import SECRETS, SHORT, Readings, scalar, short_reading
 
 #: A station's clock is believed from 2020 on, and until it is a day ahead.
 _EARLIEST = 1577836800.0
 _AHEAD = 86400.0
 #: What is in the observation's other parts, or a word of the protocol.
 _ELSEWHERE = SECRETS | {"id", "siteid", "mac", "dateutc", "action", "pass", "key", "stationkey"}
+#: Characters of a name that is taken as it is.
+MAX_LENGTH = 64
 #: The keys that tell who sends.
 _IDENTITIES = ("passkey", "siteid", "id", "mac")
 
@@ -50,21 +54,26 @@ class Weather(Network):
     def decode(self, request: Request) -> Decoded:
         """One observation. Raises BadRequest where nothing tells whose it is."""
         fields = _fields(request)
-        identity = _identity(fields)
-        if identity is None:
-            raise BadRequest(400, "none of ID, PASSKEY and siteid was sent: whose is it?")
-        uploader, secret = identity
+        layout = _layout(tuple(fields))
+        uploader = fields.get(layout.identity, "").strip()
+        secret = layout.is_secret
+        if not uploader:
+            identity = _identity(fields)
+            if identity is None:
+                raise BadRequest(400, "none of ID, PASSKEY and siteid was sent: whose is it?")
+            uploader, secret = identity
         readings = Readings()
         values = readings.values
-        for key, text in fields.items():
-            if key.lower() in _ELSEWHERE:
-                continue
-            value = scalar(text)
-            if value is not None and len(key) <= 64:
+        for key in layout.readings:
+            text = fields[key]
+            value = short_reading(text) if len(text) <= SHORT else scalar(text)
+            if value is not None:
                 values[key] = value
             else:
-                readings.add(key, value)
-        sent = fields.get("dateutc") or _lower(fields).get("dateutc", "")
+                readings.add(key, None)
+        for key in layout.odd:
+            readings.add(key, scalar(fields[key]))
+        sent = fields.get(layout.date, "")
         if not values and not readings.missing and not sent:
             return Decoded([])
         observed = None
@@ -95,11 +104,11 @@ class Weather(Network):
         """A word that the sender's protocol has for it, and few bytes: consoles read no more."""
         kind = protocol(_fields(request))
         if kind == UNDERGROUND:
-            return Response(200, b"success\n", TEXT)
+            return _SUCCESS
         if kind == ACURITE:
             clock = time.strftime("%H:%M:%S", time.localtime(request.now))
             return json_response(200, {"localtime": clock})
-        return Response(200, b"OK", TEXT)
+        return _OK
 
     def wrong_key(self, request: Request) -> Response:
         """As each protocol says it."""
@@ -140,14 +149,52 @@ class Weather(Network):
         )
 
 
+_SUCCESS = Response(200, b"success\n", TEXT)
+_OK = Response(200, b"OK", TEXT)
+
+
+class _Layout(NamedTuple):
+    """What the names of a request's fields tell: a console sends the same ones every time.
+
+    ``identity`` and ``date`` are the fields that have these, "" where none has; ``is_secret`` is
+    about the identity. ``odd`` are readings of names that are too long as they are.
+    """
+
+    protocol: str
+    identity: str
+    is_secret: bool
+    date: str
+    readings: tuple[str, ...]
+    odd: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(names: tuple[str, ...]) -> _Layout:
+    found = {name.lower(): name for name in names}
+    if "passkey" in found or "mac" in found:
+        kind = ECOWITT
+    elif "siteid" in found:
+        kind = WOW
+    else:
+        kind = ACURITE if "mt" in found and "password" not in found else UNDERGROUND
+    key = next((key for key in ("passkey", "id", "siteid", "mac") if key in found), "")
+    # AcuRite's id is the hub's MAC address.
+    secret = key in ("passkey", "mac") or (found.get(key) == "id" and "mt" in found)
+    readings = [name for name in names if name.lower() not in _ELSEWHERE]
+    date = "dateutc" if "dateutc" in names else found.get("dateutc", "")
+    return _Layout(
+        kind,
+        found.get(key, ""),
+        secret,
+        date,
+        tuple(name for name in readings if len(name) <= MAX_LENGTH),
+        tuple(name for name in readings if len(name) > MAX_LENGTH),
+    )
+
+
 def protocol(fields: dict[str, str]) -> str:
     """Whose protocol it is, by the fields that name the sender."""
-    found = _lower(fields)
-    if "passkey" in found or "mac" in found:
-        return ECOWITT
-    if "siteid" in found:
-        return WOW
-    return ACURITE if "mt" in found and "password" not in found else UNDERGROUND
+    return _layout(tuple(fields)).protocol
 
 
 def _identity(fields: dict[str, str]) -> tuple[str, bool] | None:
