@@ -207,3 +207,9 @@ def test_a_wrong_key_is_told_in_the_senders_words() -> None:
     assert (answer.status, answer.body) == (401, b"INVALIDPASSWORDID\n")
     answer = client.network.wrong_key(client.request("POST", "/data/report/", "PASSKEY=x"))
     assert answer.status == 401
+
+
+@pytest.mark.parametrize("name", ["PASSWORD", "password", "pass", "key", "stationkey", "api_key"])
+def test_a_key_is_not_kept_whatever_its_name(name: str) -> None:
+    found = get(f"ID=A1&tempf=1&{name}=K3Y")
+    assert found["data"]["values"] == {"tempf": 1}
