@@ -2,14 +2,20 @@
 
 PYTHON ?= python3
 ARGS ?=
-NPM_PACKAGES := tests/couchdb/node_modules/.installed
+
+# Makes what a target needs (tools/prepare.py); its argument is the target.
+PREPARE = command -v "$(PYTHON)" >/dev/null || \
+	    { echo 'make: there is no $(PYTHON): Python 3.11 or newer is needed' >&2; exit 1; }; \
+	"$(PYTHON)" -S -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit("make: Python" \
+	    " 3.11 or newer is needed, and $(PYTHON) is %d.%d: make PYTHON=/path/to/python3.11" % v[:2])' && \
+	exec "$(PYTHON)" -IS tools/prepare.py
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run test clients bench faults mutants soak lint requirements venv clean
-.PHONY: nginx node gcc wrk uwsgi chromium
+.PHONY: .venv/.dev
 
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
@@ -24,10 +30,11 @@ help:
 	@echo 'make venv   make .venv with everything a developer needs'
 	@echo 'make clean  remove what the other targets made, but not the data in var/'
 
-run: .venv/.run nginx
-	@exec .venv/bin/python tools/run.py
+run:
+	@$(PREPARE) run
 
-test: .venv/.dev nginx node gcc wrk chromium $(NPM_PACKAGES)
+test:
+	@$(PREPARE) test
 	.venv/bin/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile \
 	    --no-loadscope-reorder $(ARGS)
 
@@ -37,85 +44,41 @@ clients: .venv/.dev nginx
 	.venv/bin/python -m pytest tests/clients $(ARGS)
 
 # A peer that can't be had is told as missing by the run itself.
-bench: .venv/.bench nginx gcc wrk
-	@$(MAKE) --no-print-directory uwsgi || true
-	@$(MAKE) --no-print-directory node $(NPM_PACKAGES) || true
+bench:
+	@$(PREPARE) bench
 	.venv/bin/python -m benchmarks run $(ARGS)
 
-faults: .venv/.dev .venv/.fuzz nginx node gcc $(NPM_PACKAGES)
+faults:
+	@$(PREPARE) faults
 	.venv/bin/python -m tests.faults $(ARGS)
 
-mutants: .venv/.dev nginx node gcc $(NPM_PACKAGES)
+mutants:
+	@$(PREPARE) mutants
 	.venv/bin/python -m tests.faults.mutants $(ARGS)
 
-soak: .venv/.dev nginx node gcc $(NPM_PACKAGES)
+soak:
+	@$(PREPARE) soak
 	.venv/bin/python -m tests.soak $(ARGS)
 
-lint: .venv/.dev
+lint: venv
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	@.venv/bin/python tools/audit.py
 
-requirements: .venv/.dev
+requirements: venv
 	CUSTOM_COMPILE_COMMAND='make requirements' .venv/bin/pip-compile --quiet --generate-hashes \
 	    --strip-extras --allow-unsafe --no-emit-options --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links $(ARGS) \
 	    --output-file requirements.txt pyproject.toml
 
-venv: .venv/.dev
+venv:
+	@$(PREPARE) venv
+
+.venv/.dev: venv
 
 clean:
 	rm -rf .venv build dist *.egg-info tests/couchdb/node_modules
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find habitat_like benchmarks tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
-
-# The stamps: each is made once, and again when what it depends on changes.
-
-.venv/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11'; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tools/install-debian python3-venv
-	$(PYTHON) -m venv --clear .venv
-	@touch $@
-
-.venv/.run: .venv/.made pyproject.toml setup.py
-	.venv/bin/python -m pip install --quiet --editable .
-	@touch $@
-
-.venv/.dev: .venv/.made pyproject.toml setup.py
-	.venv/bin/python -m pip install --quiet --editable '.[dev]'
-	@touch .venv/.run $@
-
-.venv/.bench: .venv/.dev pyproject.toml
-	@if .venv/bin/python -m pip install --quiet --editable '.[bench]'; then touch $@; \
-	else echo 'some peers could not be installed; the others are measured'; fi
-
-# Where there is no atheris for this Python, the inputs are mutated without looking at coverage.
-.venv/.fuzz: .venv/.made pyproject.toml
-	.venv/bin/python -m pip install --quiet --only-binary atheris --editable '.[fuzz]' || true
-	@touch $@
-
-$(NPM_PACKAGES): tests/couchdb/package.json tests/couchdb/package-lock.json | node
-	cd tests/couchdb && npm ci --ignore-scripts --no-audit --no-fund
-	@touch $@
-
-nginx:
-	@command -v nginx >/dev/null || tools/install-debian nginx
-
-node:
-	@command -v node >/dev/null && command -v npm >/dev/null || tools/install-debian nodejs npm
-
-gcc:
-	@command -v gcc >/dev/null || tools/install-debian gcc libc6-dev
-
-wrk:
-	@command -v wrk >/dev/null || tools/install-debian wrk
-
-uwsgi:
-	@command -v uwsgi >/dev/null || tools/install-debian uwsgi-core uwsgi-plugin-python3
-
-# The pages are tested in a real browser.
-chromium:
-	@command -v chromium >/dev/null || tools/install-debian chromium

@@ -56,11 +56,31 @@ def check(stored: str) -> None:
         _parse(stored)
 
 
+class Cost(NamedTuple):
+    """What it takes to look at a password: scrypt's parameters N, r and p."""
+
+    cost: int
+    block: int
+    parallel: int
+
+
+def cost_of(stored: str) -> Cost:
+    """What the hash ``stored`` asks for. Raises ValueError for a broken one."""
+    return Cost(*_parse(stored)[:3])
+
+
+def decoy(cost: Cost) -> str:
+    """A hash that no password has, as costly to look at as others of that ``cost``."""
+    salt, digest = _base64(os.urandom(16)), _base64(os.urandom(32))
+    return f"{PREFIX}{cost.cost}${cost.block}${cost.parallel}${salt}${digest}"
+
+
 class Verifier:
     """Tells right passwords from wrong ones, in a time that does not depend on how wrong they are.
 
     scrypt is slow on purpose. So the right password of a hash, once seen, is remembered as a keyed
-    digest; from then on each answer costs microseconds, also a no. Thread-safe.
+    digest; from then on a yes costs microseconds. A no always costs scrypt: else the time would
+    tell which accounts were used. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -73,9 +93,8 @@ class Verifier:
         given = self._digest(password)
         if not is_hash(stored):
             return hmac.compare_digest(self._digest(stored.encode()), given)
-        known = self._known.get(stored)
-        if known is not None:
-            return hmac.compare_digest(known, given)
+        if self.remembers(stored, password):
+            return True
         parts = _parse(stored)
         if not hmac.compare_digest(_scrypt(password, parts), parts.digest):
             return False
@@ -85,6 +104,11 @@ class Verifier:
     def is_quick(self, stored: str) -> bool:
         """Whether ``is_right`` answers in microseconds."""
         return not is_hash(stored) or stored in self._known
+
+    def remembers(self, stored: str, password: bytes) -> bool:
+        """Whether ``password`` was right for the hash ``stored`` before; costs no scrypt."""
+        known = self._known.get(stored)
+        return known is not None and hmac.compare_digest(known, self._digest(password))
 
     def keep(self, stored: Container[str]) -> None:
         """Forget every hash that is not in ``stored``."""
@@ -129,7 +153,7 @@ def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode("ascii")
 
 
-#: Wrong passwords in a row from one address for one account that are looked at; then one every
+#: Passwords from one address for one account that are looked at in a row; then one every
 #: ``REFILL`` seconds.
 TRIES = 10
 REFILL = 6.0
@@ -138,47 +162,54 @@ REFILL = 6.0
 #: forgotten.
 MAX_PAIRS = 10_000
 
+#: Addresses of one account that are its own; over it the one unused for longest is forgotten.
+MAX_OWN = 4
+
 #: A station's number, or the name of a user of the console.
 Account = int | str
 _Pair = tuple[str, Account]
 
 
 class Limiter:
-    """Bounds the wrong passwords from each address for each account.
+    """Bounds the passwords that are looked at from each address for each account.
 
-    The address from which an account was last used with its right password is its own: from there
-    every password is looked at. So whoever guesses from elsewhere can't lock anybody out, and
-    can't tell a wrong password from one that was not looked at. Times are monotonic seconds.
-    Thread-safe.
+    The addresses from which an account was last used with its right password are its own: from
+    there every password is looked at. So whoever guesses can't lock anybody out, be it from
+    elsewhere or from an address that both share. Times are monotonic seconds. Thread-safe.
     """
 
     def __init__(self) -> None:
         # Guards the two below.
         self._lock = threading.Lock()
-        self._own: dict[Account, str] = {}
+        # By account: its addresses, the last one used at the end.
+        self._own: dict[Account, tuple[str, ...]] = {}
         # By pair: how many tries were left, and when that was.
         self._tries: OrderedDict[_Pair, tuple[float, float]] = OrderedDict()
 
-    def may_try(self, address: str | None, account: Account, now: float) -> bool:
-        """Whether a password from ``address`` for ``account`` is looked at."""
-        place = network_of(address)
-        with self._lock:
-            return self._own.get(account) == place or self._left((place, account), now) >= 1
+    def take(self, address: str | None, account: Account, now: float) -> bool:
+        """Whether a password from ``address`` for ``account`` is looked at.
 
-    def wrong(self, address: str | None, account: Account, now: float) -> None:
-        """Count a password that was looked at and was wrong."""
-        pair = (network_of(address), account)
+        It is counted in the same step, so that many at once are no more than one after the other.
+        """
+        place = network_of(address)
+        pair = (place, account)
         with self._lock:
-            self._tries[pair] = (max(self._left(pair, now) - 1, 0), now)
+            if place in self._own.get(account, ()):
+                return True
+            left, then = self._tries.get(pair, (TRIES, now))
+            left = min(left + (now - then) / REFILL, TRIES)
+            if left < 1:
+                return False
+            self._tries[pair] = (left - 1, now)
             self._tries.move_to_end(pair)
             if len(self._tries) > MAX_PAIRS:
                 self._tries.popitem(last=False)
+            return True
 
     def right(self, address: str | None, account: Account) -> None:
-        """Remember where the account is used."""
+        """Remember that the account is used from ``address``, and forget what was counted there."""
+        place = network_of(address)
         with self._lock:
-            self._own[account] = network_of(address)
-
-    def _left(self, pair: _Pair, now: float) -> float:
-        left, then = self._tries.get(pair, (TRIES, now))
-        return min(left + (now - then) / REFILL, TRIES)
+            others = [one for one in self._own.get(account, ()) if one != place]
+            self._own[account] = (*others, place)[-MAX_OWN:]
+            self._tries.pop((place, account), None)

@@ -9,6 +9,11 @@ import re
 #: The largest time, in UNIX seconds, that a message may carry (ten digits).
 MAX_TIME = 9_999_999_999
 
+#: Before this version was made, UNIX seconds (2026-01-01): a clock that shows less is wrong.
+RELEASED = 1_767_225_600
+#: Seconds by which what a message tells of may be ahead of the gateway's clock.
+FUTURE = 86400
+
 UNITS = {
     "s": 1,
     "sec": 1,
@@ -26,12 +31,17 @@ UNITS = {
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 _UNIT = "|".join(sorted(UNITS, key=len, reverse=True))
 _UNIX = re.compile(_NUMBER)
+#: Digits that are taken for a year, a month, a day of the year, a day, or more.
+_DATES = {4: "%Y", 6: "%Y%m", 7: "%Y%j", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M"}
+_DATES[14] = "%Y%m%d%H%M%S"
+_SHORT_DATES = ("%y%m%d", "%d%m%y", "%m%d%y")
+_YEARS = range(1970, 2200)
 _PART = re.compile(rf"({_NUMBER})\s*({_UNIT})s?(?![a-z])\s*")
 _AGO = re.compile(rf"((?:{_NUMBER}\s*(?:{_UNIT})s?(?![a-z])\s*)+)(?:ago)?")
 
 #: What ``parse`` understands, for the help.
 FORMS = (
-    "UNIX seconds, ISO 8601 (2026-11-21, 2026-11-21T14:00, 2026-11-21T14:00Z;"
+    "UNIX seconds, ISO 8601 (2026-11-21 or 20261121, 2026-11-21T14:00, 2026-11-21T14:00Z;"
     " without Z or an offset it is local time), '2h' or '2h ago' (s, m, h, d, w; also 1h30m),"
     " now, today or yesterday (their first second, local time)"
 )
@@ -50,6 +60,8 @@ def parse(text: str, now: float) -> int:
     if word in ("today", "yesterday"):
         day = datetime.date.fromtimestamp(now) - datetime.timedelta(days=word == "yesterday")
         return _clamp(datetime.datetime.combine(day, datetime.time()).timestamp())
+    if word.isascii() and word.isdigit() and (found := _date_in_digits(word)) is not None:
+        return _clamp(found)
     if _UNIX.fullmatch(word):
         if float(word) > MAX_TIME + 1:
             raise ValueError(f"{text!r} is too large for UNIX seconds; are these milliseconds?")
@@ -82,6 +94,28 @@ def show(seconds: object) -> str:
         return str(seconds)
 
 
+def show_short(seconds: int) -> str:
+    """UNIX seconds as local time, to be read, with the name of the zone at that time."""
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def is_set(now: float) -> bool:
+    """Whether a clock that shows ``now`` can be right: a small computer has none before NTP."""
+    return now >= RELEASED
+
+
+def show_day(seconds: float) -> str:
+    """The day of UNIX seconds, in UTC; beyond the calendar, the year alone."""
+    try:
+        return str(datetime.datetime.fromtimestamp(seconds, datetime.UTC).date())
+    except (ValueError, OverflowError, OSError):
+        return f"about the year {1970 + int(seconds / 31_556_952)}"
+
+
 def show_age(seconds: float) -> str:
     """A length of time in its two largest units, such as ``2h 5m``."""
     rest = max(0, int(seconds))
@@ -93,6 +127,34 @@ def show_age(seconds: float) -> str:
         elif parts:
             break
     return " ".join(parts[:2])
+
+
+def _date_in_digits(digits: str) -> float | None:
+    """The day that eight digits name, None where digits don't look like a date.
+
+    Raises ValueError with a line for people for those that do, and may not be one.
+    """
+    moment = _read_date(digits, _DATES.get(len(digits), ""))
+    if moment is not None and len(digits) == 8:
+        return _iso(f"{moment:%Y-%m-%d}")
+    if moment is not None:
+        day = moment if len(digits) > 4 else datetime.datetime(moment.year, 1, 1)
+        form = "%Y-%m-%dT%H:%M:%S" if len(digits) > 8 else "%Y-%m-%d"
+        raise ValueError(f"{digits!r} looks like a date; write {day.strftime(form)}")
+    is_short = len(digits) == 6 and any(_read_date(digits, form) for form in _SHORT_DATES)
+    if is_short or len(digits) == 8:
+        raise ValueError(
+            f"{digits!r} looks like a date; write it as 2026-11-21 (UNIX seconds have ten digits)"
+        )
+    return None
+
+
+def _read_date(digits: str, form: str) -> datetime.datetime | None:
+    try:
+        moment = datetime.datetime.strptime(digits, form)
+    except ValueError:
+        return None
+    return moment if moment.year in _YEARS else None
 
 
 def _iso(text: str) -> float:

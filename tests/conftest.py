@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from habitat_like import config as configuration
 from habitat_like.archive import Archive, open_archive
@@ -28,6 +28,7 @@ from tests.support.nginx import Nginx
 from tests.support.proxy import Proxy
 from tests.support.site import Site
 from tests.support.station import close
+from tests.support.wait import PATIENCE
 
 #: What to show of a failed test: a name and where to get the text.
 LOGS = pytest.StashKey[list[tuple[str, Callable[[], str]]]]()
@@ -43,7 +44,7 @@ CouchOpener = Callable[..., CouchArchive]
 _numbers = count(1)
 
 # How long an example takes says how busy the machine is, and nothing else.
-settings.register_profile("habitat", deadline=None)
+settings.register_profile("habitat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("habitat")
 
 
@@ -254,7 +255,7 @@ def couch_opener(proxy: Proxy, database: str, tmp_path: Path) -> Iterator[CouchO
         *,
         user: str | None = None,
         password: str | None = None,
-        timeout: float = 20,
+        timeout: float = PATIENCE,
         views: tuple[View, ...] = (),
     ) -> CouchArchive:
         password_file = None

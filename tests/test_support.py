@@ -14,7 +14,7 @@ from tests.support.couch import CouchServer
 from tests.support.net import free_port
 from tests.support.proxy import Answer, CutOff, Drop, Hang, Proxy, Rewrite, Slow, on, times
 from tests.support.reply import Reply, http_request
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 DOCS = b'{"docs": [{"_id": "a"}, {"_id": "b", "n": 1}]}'
 JSON = {"Content-Type": "application/json"}
@@ -73,7 +73,7 @@ def test_the_proxy_passes_on_and_records(couch: CouchServer, proxy: Proxy, empty
 
 
 def test_the_proxy_keeps_connections_open(proxy: Proxy, empty: str) -> None:
-    connection = http.client.HTTPConnection(*proxy.address, timeout=10)
+    connection = http.client.HTTPConnection(*proxy.address, timeout=PATIENCE)
     for _ in range(3):
         connection.request("GET", f"/{empty}")
         response = connection.getresponse()
@@ -86,7 +86,7 @@ def test_the_proxy_keeps_connections_open(proxy: Proxy, empty: str) -> None:
 
 
 def test_the_proxy_takes_chunked_bodies(couch: CouchServer, proxy: Proxy, empty: str) -> None:
-    connection = http.client.HTTPConnection(*proxy.address, timeout=10)
+    connection = http.client.HTTPConnection(*proxy.address, timeout=PATIENCE)
     parts = iter([DOCS[:10], DOCS[10:]])
     connection.request("POST", f"/{empty}/_bulk_docs", parts, JSON, encode_chunked=True)
     assert connection.getresponse().status == 201
@@ -175,14 +175,15 @@ def test_the_proxy_hangs_until_it_is_released(proxy: Proxy, empty: str) -> None:
     thread.start()
     eventually(lambda: proxy.count("POST", "_bulk_docs") == 2)
     proxy.release()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert errors == [http.client.RemoteDisconnected]
 
 
 def test_a_slow_answer_comes(proxy: Proxy, empty: str) -> None:
-    proxy.rule = on("POST", "_bulk_docs", Slow(0.3))
+    proxy.rule = on("POST", "_bulk_docs", Slow(3600))
     with pytest.raises(TimeoutError):
         http_request(proxy.address, "POST", f"/{empty}/_bulk_docs", DOCS, JSON, timeout=0.1)
+    proxy.release()
     proxy.rule = on("POST", "_bulk_docs", Slow(0.01))
     assert bulk(proxy, empty).status == 201
 
@@ -190,8 +191,8 @@ def test_a_slow_answer_comes(proxy: Proxy, empty: str) -> None:
 def test_the_proxy_refuses_connections_and_ends_open_ones(proxy: Proxy, empty: str) -> None:
     port = proxy.port
     proxy.rule = on("GET", "/hang", Hang())
-    with socket.create_connection(proxy.address, timeout=10) as idle:
-        with socket.create_connection(proxy.address, timeout=10) as hanging:
+    with socket.create_connection(proxy.address, timeout=PATIENCE) as idle:
+        with socket.create_connection(proxy.address, timeout=PATIENCE) as hanging:
             hanging.sendall(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
             eventually(lambda: proxy.count("GET", "/hang"))
             proxy.refuse()

@@ -49,6 +49,8 @@ def berlin() -> Iterator[None]:
         ("2026-11-21 15:47", 1795272420),
         ("2026-11-21", 1795215600),
         ("2026-07-01T12:00", 1782900000),
+        ("20261121", 1795215600),
+        ("20260701", 1782856800),
         ("today", 1795215600),
         ("yesterday", 1795129200),
         ("0001-01-01", 0),
@@ -159,3 +161,36 @@ def test_a_length_of_time(text: str, seconds: float) -> None:
 def test_what_is_no_length_of_time(text: str) -> None:
     with pytest.raises(ValueError, match="no length of time"):
         times.parse_length(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("2026", "2026-01-01"),
+        ("202611", "2026-11-01"),
+        ("2026325", "2026-11-21"),
+        ("2026112114", "2026-11-21T14:00:00"),
+        ("202611211430", "2026-11-21T14:30:00"),
+        ("20261121143005", "2026-11-21T14:30:05"),
+        ("261121", "2026-11-21"),
+        ("211126", "2026-11-21"),
+        ("112126", "2026-11-21"),
+        ("21112026", "2026-11-21"),
+        ("20261321", "2026-11-21"),
+        ("20260230", "2026-11-21"),
+    ],
+)
+def test_digits_that_look_like_a_date_are_refused_with_the_right_form(text: str, hint: str) -> None:
+    with pytest.raises(ValueError, match="looks like a date") as caught:
+        times.parse(text, NOW)
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["0", "1", "999", "1000", "86400", "999999", "1295103598"])
+def test_other_digits_are_unix_seconds(text: str) -> None:
+    assert times.parse(text, NOW) == int(text)
+
+
+def test_a_short_time_tells_the_zone_that_was_in_force_then() -> None:
+    assert times.show_short(1782900000) == "2026-07-01 12:00:00 CEST"
+    assert times.show_short(1795272462) == "2026-11-21 15:47:42 CET"

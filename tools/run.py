@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
+import hashlib
 import http.client
+import io
 import json
 import os
 import pwd
@@ -18,24 +21,25 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools import child
+from tools.child import ROOT, SIGNALS, STOP_SIGNALS
+
 VAR = ROOT / "var"
 HABITAT = Path(sys.executable).parent / "habitat"
 FIRST_PORT = 8080
 CONSOLE_USER = "operator"
-READY_TIMEOUT = 30.0
+#: Seconds until both answer: a small machine compiles everything at its first start.
+READY_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 #: The longest path that a UNIX socket can have (unix(7)).
 SOCKET_PATH_MAX = 107
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
@@ -98,18 +102,88 @@ def free_port(first: int) -> int:
     raise RunError(f"no free port from {first} up")
 
 
-def write_config(socket_path: Path) -> Path:
-    """Write the gateway's configuration; JSON is YAML too."""
-    path = VAR / "config.yml"
-    sections = {
-        "gateway": {"socket": str(socket_path)},
-        "journal": {"path": str(VAR / "journal.sqlite")},
-        "archive": {"uri": f"sqlite:{VAR / 'archive.sqlite'}"},
-        "console": {"password_file": str(VAR / "console-users")},
-    }
-    text = "".join(f"{name}: {json.dumps(keys)}\n" for name, keys in sections.items())
-    path.write_text(f"# Written anew by every `make run`.\n{text}", encoding="utf-8")
+def socket_directory(root: Path) -> Path:
+    """Where the sockets of the checkout ``root`` are: in it, unless its path is too long."""
+    inside = root / "run"
+    if len(os.fsencode(inside / "control.sock")) <= SOCKET_PATH_MAX:
+        return inside
+    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    return Path("/tmp") / f"habitat-{os.geteuid()}-{name}"  # noqa: S108 (see make_socket_directory)
+
+
+def make_socket_directory() -> None:
+    """Make the directory of the sockets. Raises RunError if it is somebody else's."""
+    directory = socket_directory(ROOT)
+    if directory.parent == ROOT:
+        directory.mkdir(exist_ok=True)
+        return
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise RunError(f"{directory} is somebody else's; the sockets would be there")
+    print(f"the checkout's path is too long for sockets, which are in {directory}", flush=True)
+
+
+def write_config() -> Path:
+    """Write the gateway's configuration, if there is none yet; JSON is YAML too.
+
+    One that is there stays as it is, but for the paths of a checkout that was moved or copied.
+    """
+    path, made_in = VAR / "config.yml", VAR / "made-in"
+    sockets = socket_directory(ROOT)
+    if not path.exists():
+        sections = {
+            "gateway": {"socket": str(sockets / "habitat.sock")},
+            "control": {"socket": str(sockets / "control.sock")},
+            "journal": {"path": str(VAR / "journal.sqlite")},
+            "archive": {"uri": f"sqlite:{VAR / 'archive.sqlite'}"},
+            "console": {"password_file": str(VAR / "console-users")},
+        }
+        text = "".join(
+            f"{name}: {json.dumps(keys, ensure_ascii=False)}\n" for name, keys in sections.items()
+        )
+        head = "# Made by the first `make run`; what you change is kept (docs/configuration.md).\n"
+        _replace(path, head + text)
+    elif made_in.exists():
+        before = Path(made_in.read_text(encoding="utf-8"))
+        if before != ROOT:
+            text = path.read_text(encoding="utf-8")
+            for old, new in ((socket_directory(before), sockets), (before, ROOT)):
+                text = text.replace(f"{_in_json(old)}/", f"{_in_json(new)}/")
+                text = text.replace(f"{old}/", f"{new}/")
+            _replace(path, text)
+            print(f"the checkout was in {before}; var/config.yml names {ROOT} now", flush=True)
+    _replace(made_in, str(ROOT))
     return path
+
+
+def _in_json(path: Path) -> str:
+    return json.dumps(str(path), ensure_ascii=False)[1:-1]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        unfinished = path.with_name(f"{path.name}.part")
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+
+
+def habitat(*words: str | Path, given: str | None = None) -> str:
+    """Run a command of habitat; what it prints. Raises RunError with its one line."""
+    done = subprocess.run(
+        [HABITAT, *words],
+        cwd=ROOT,
+        input=given or "",
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise RunError(f"`habitat {words[0]}` fails: {said[-1].removeprefix('habitat: ')}")
+    return done.stdout
 
 
 def console_password(config: Path) -> str:
@@ -118,16 +192,7 @@ def console_password(config: Path) -> str:
     if kept.exists() and (VAR / "console-users").exists():
         return kept.read_text(encoding="utf-8").strip()
     password = secrets.token_urlsafe(9)
-    made = subprocess.run(
-        [HABITAT, "console", "passwd", CONSOLE_USER, "--config", config],
-        cwd=ROOT,
-        input=password,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        raise RunError(f"`habitat console passwd` failed with exit code {made.returncode}")
+    habitat("console", "passwd", CONSOLE_USER, "--config", config, given=password)
     kept.touch(mode=0o600)
     kept.write_text(f"{password}\n", encoding="utf-8")
     return password
@@ -138,7 +203,7 @@ def start(command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
 
     def prepare() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        child.unblock()
 
     return subprocess.Popen(
         command,
@@ -149,35 +214,34 @@ def start(command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
     )
 
 
+def last_line(log: Path) -> str:
+    """The last line of a log, if there is one."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return lines[-1] if lines else "it says nothing"
+
+
 class Stack:
     """The gateway and its nginx."""
 
-    def __init__(self, socket_path: Path, port: int) -> None:
-        """Remember where things are; nothing starts yet."""
-        self.config = write_config(socket_path)
+    def __init__(self, port: int) -> None:
+        """Write the configuration; nothing starts yet."""
+        self.config = write_config()
         self.password = console_password(self.config)
         self.port = port
+        self.url = f"http://127.0.0.1:{port}/"
         self.prefix = VAR / "nginx"
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.serves = False
 
     def start(self) -> bool:
         """Start both and wait until they serve; False if a stop signal came first."""
         self.prefix.mkdir(exist_ok=True)
-        printed = subprocess.run(
-            [HABITAT, "nginx", "--config", self.config],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if printed.returncode:
-            raise RunError(
-                f"`habitat nginx` failed with exit code {printed.returncode} (see above)"
-            )
-        config = nginx_config(self.prefix, self.port, printed.stdout)
+        block = habitat("nginx", "--config", self.config)
+        config = nginx_config(self.prefix, self.port, block)
         (self.prefix / "nginx.conf").write_text(config, encoding="utf-8")
         command = nginx_command(self.prefix)
+        if self.wait(0):
+            return False
         self.running["habitat"] = start([HABITAT, "serve", "--config", self.config])
         self.running["nginx"] = start(command)
         deadline = time.monotonic() + READY_TIMEOUT
@@ -186,6 +250,7 @@ class Stack:
                 raise RunError(f"no answer on port {self.port} after {READY_TIMEOUT:.0f} s")
             if self.wait(0.05):
                 return False
+        self.serves = True
         return True
 
     def answers(self) -> bool:
@@ -194,7 +259,13 @@ class Stack:
         try:
             connection.request("GET", "/")
             return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
+        except OSError as error:
+            if error.errno == errno.ENETUNREACH:
+                raise RunError(
+                    "127.0.0.1 can't be reached; is the loopback interface up? (ip link set lo up)"
+                ) from None
+            return False
+        except http.client.HTTPException:
             return False
         finally:
             connection.close()
@@ -206,8 +277,9 @@ class Stack:
             for name, process in self.running.items():
                 code = process.poll()
                 if code is not None:
-                    log = f"; see {self.prefix / 'error.log'}" if name == "nginx" else ""
-                    raise RunError(f"{name} stopped by itself with exit code {code}{log}")
+                    log = self.prefix / "error.log"
+                    why = f": {last_line(log)}; see {log}" if name == "nginx" else ""
+                    raise RunError(f"{name} stopped by itself with exit code {code}{why}")
             if deadline is None:
                 got = signal.sigwaitinfo(SIGNALS)
             else:
@@ -238,24 +310,37 @@ class Stack:
                     process.terminate()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # workers that a crashed master left
-            good = good and process.returncode == 0
+            # Before it is ready, a signal ends it as it ends any program.
+            good = good and (process.returncode == 0 or not self.serves)
         return good
 
 
 def lock() -> int:
     """Make sure that this checkout runs once; returns the descriptor that holds the lock."""
-    VAR.mkdir(exist_ok=True)
     descriptor = os.open(VAR / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise RunError("`make run` is running in this checkout already") from None
+        where = os.pread(descriptor, 100, 0).decode(errors="replace")
+        raise RunError(f"`make run` is running in this checkout already{where}") from None
+    os.ftruncate(descriptor, 0)
     return descriptor
+
+
+def check_rights() -> None:
+    """Raise RunError if the data can't be written."""
+    VAR.mkdir(exist_ok=True)
+    for path in (VAR, VAR / "config.yml", VAR / "journal.sqlite"):
+        if path.exists() and not os.access(path, os.W_OK):
+            owner = f"the user {path.stat().st_uid}"
+            with contextlib.suppress(KeyError):
+                owner = pwd.getpwuid(path.stat().st_uid).pw_name
+            raise RunError(f"{path} can't be written; it belongs to {owner}")
 
 
 def explain(stack: Stack) -> str:
     """What to do with the running gateway."""
-    url = f"http://127.0.0.1:{stack.port}/"
+    url = stack.url
     config = shlex.quote(os.path.relpath(stack.config, ROOT))
     command = shlex.quote(os.path.relpath(HABITAT, ROOT))
     return f"""
@@ -279,32 +364,35 @@ Ctrl-C stops both.
 
 def main() -> int:
     """Run until told to stop; the exit code."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    temporary: str | None = None
+    child.block()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever the locale is
     stack: Stack | None = None
     good = True
     try:
+        check_rights()
         descriptor = lock()  # held until this process ends
-        os.set_inheritable(descriptor, False)
-        socket_path = ROOT / "run" / "habitat.sock"
-        if len(os.fsencode(socket_path)) > SOCKET_PATH_MAX:
-            temporary = tempfile.mkdtemp(prefix="habitat-")
-            socket_path = Path(temporary) / "habitat.sock"
-            print(f"the checkout's path is too long for a socket, which is {socket_path} instead")
-        socket_path.parent.mkdir(exist_ok=True)
-        stack = Stack(socket_path, free_port(FIRST_PORT))
+        print("starting the gateway, and nginx in front of it", flush=True)
+        make_socket_directory()
+        stack = Stack(free_port(FIRST_PORT))
         if stack.start():
+            os.pwrite(descriptor, f", on {stack.url}".encode(), 0)
             print(explain(stack), flush=True)
             stack.wait()
         print("stopping", flush=True)
-    except (RunError, OSError) as error:
+    except RunError as error:
         print(f"make run: {error}", file=sys.stderr)
+        good = False
+    except OSError as error:
+        print(f"make run: {error.filename or ROOT}: {error.strerror or error}", file=sys.stderr)
         good = False
     finally:
         if stack is not None:
             good = stack.stop() and good
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        if socket_directory(ROOT).parent != ROOT:
+            with contextlib.suppress(OSError):
+                socket_directory(ROOT).rmdir()
     return 0 if good else 1
 
 

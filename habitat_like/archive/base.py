@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -147,3 +147,23 @@ class ArchiveClass(Protocol):
 
     def file(self, config: ArchiveConfig) -> Path | None:
         """The file on this machine that the archive is kept in, None where it is elsewhere."""
+
+
+@runtime_checkable
+class FileArchive(Protocol):
+    """What an archive has beside, whose files people can delete or replace while they are open."""
+
+    def tend(self) -> None:
+        """Do what is better done while nothing is to be stored. Raises ArchiveUnavailable."""
+
+    def gone(self) -> str | None:
+        """What became of it, and what to do, where only people can bring it back; else None.
+
+        Storing meanwhile might begin a new archive in the old one's place.
+        """
+
+    def begun_anew(self) -> str | None:
+        """Why what was stored earlier may not be in it, told once; None where all is.
+
+        Whoever has earlier documents still is to store them once more.
+        """

@@ -15,22 +15,30 @@ from typing import Any
 
 import msgspec
 
-from habitat_like.archive import couch_design
+from habitat_like.archive import couch_design, couch_place
 from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, to_json
 from habitat_like.archive.batch import Entry, sort_out
-from habitat_like.archive.couch_connection import Refused, one_line
+from habitat_like.archive.couch_connection import Refused, TooLarge, one_line
 from habitat_like.archive.couch_http import CouchLink
+from habitat_like.archive.couch_place import Refusal
+from habitat_like.archive.couch_second import Second
 from habitat_like.archive.couch_uri import CouchUri, parse, with_password
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import ArchiveConfig
 
-#: Documents asked for in one request by ``query`` and ``follow``.
+#: Documents asked for in one request by ``query`` and ``follow`` at most, and the bytes that an
+#: answer may have: a larger one is given up, and half of the documents asked for, down to one.
 PAGE = 500
+PAGE_BYTES = 4 * 1024 * 1024
+#: Pages' worth of documents of one second that are passed over rather than asked for by their ids.
+MANY = 2
+#: The least difference between two times of documents, in seconds; the gateway's are whole ones.
+NEXT = 0.001
 
 #: Bytes of documents in one request at most, unless one document alone is larger.
 REQUEST_BYTES = 8 * 1024 * 1024
 
-#: A row's errors that the same document would meet again for ever.
+#: A row's errors that the same document would meet again, as long as the place stays as it is.
 _FOR_GOOD = frozenset(
     {
         "attachment_too_large",
@@ -78,6 +86,8 @@ class CouchArchive:
         """Remember where the archive is; no I/O."""
         self._views = views
         self._link = CouchLink(uri, timeout)
+        # Where a query is in a second of many documents.
+        self._second: Second | None = None
 
     @property
     def name(self) -> str:
@@ -100,11 +110,23 @@ class CouchArchive:
         A conflict means that the document is archived already. Refused for good are: what is not a
         JSON object with a usable ``_id``; what CouchDB or a validation function of the database
         forbids; what is too large. A request that is refused as a whole for its content (400, 413)
-        is halved until the documents at fault are alone. A lost database is made anew.
+        is halved until the documents at fault are alone. A lost database is made anew. What is
+        wrong with the place and not with the documents raises ArchiveUnavailable (``couch_place``).
         """
         entries, rejected = sort_out(documents)
+        refusals: list[Refusal] = []
         for run in _runs(entries):
-            rejected += self._send(run)
+            refusals += self._send(run)
+        if refusals:
+            try:
+                problem = couch_place.fault(self._link, refusals, len(entries) - len(refusals))
+            except Refused as refused:
+                raise self._link.explain(refused) from None
+            if problem is not None:
+                raise self._link.unavailable(problem)
+        for entry, why in refusals:
+            said = one_line(f"{why.error}: {why.reason}") if not why.status else str(why)
+            rejected += entry.rejected(f"CouchDB refused the document: {said}")
         return sorted(rejected, key=lambda one: one.index)
 
     def query(self, query: Query) -> Iterator[Document]:
@@ -116,13 +138,15 @@ class CouchArchive:
         index answers, some servers look at every document in the range before they heed the limit.
         So what is suspicious is left out here, and each page begins at the time of the last
         document of the page before, from which on all that came with it are passed over: a
-        bookmark would spare that, but ends when an index is built anew. Bounds are inclusive, and
-        times whole seconds, as the gateway makes them.
+        bookmark would spare that, but ends when an index is built anew. Where many came with it,
+        their ids are read instead (``couch_second``). Bounds are inclusive, and times whole
+        seconds, as the gateway makes them.
         """
+        self._second = None
         left, after = query.limit, query.after
         size = PAGE if left is None else min(PAGE, left)
         while left is None or left > 0:
-            documents, more = self._page(query, after, size)
+            documents, size = self._page(query, after, size)
             for document in documents:
                 if "suspicious" in document and not query.suspicious:
                     continue
@@ -131,10 +155,9 @@ class CouchArchive:
                 left = None if left is None else left - 1
                 if left == 0:
                     return
-            if not documents or not more:
+            if not documents or not size:
                 return
             after = documents[-1]["time_created"], documents[-1]["_id"]
-            size = PAGE  # what is still wanted lies behind suspicious ones: read on in whole pages
 
     def lines(self, query: Query) -> Iterator[bytes]:
         """Yield them as JSON; see ``Archive.lines``."""
@@ -166,10 +189,20 @@ class CouchArchive:
 
         A cluster may show a document a second time after one of its nodes failed.
         """
+        size = PAGE
         while True:
-            _, data = self._request(
-                "get", "_changes", since=position, include_docs=True, limit=PAGE
-            )
+            try:
+                _, data = self._request(
+                    "get",
+                    "_changes",
+                    most=PAGE_BYTES if size > 1 else None,
+                    since=position,
+                    include_docs=True,
+                    limit=size,
+                )
+            except TooLarge:
+                size //= 2
+                continue
             changes = self._link.read(_Changes, data)
             documents = [
                 change.doc
@@ -194,7 +227,7 @@ class CouchArchive:
 
     # -- storing
 
-    def _send(self, entries: list[Entry]) -> list[Rejected]:
+    def _send(self, entries: list[Entry]) -> list[Refusal]:
         """Store the entries with one request, or two halves of it, and so on."""
         try:
             status, data = self._post(entries)
@@ -203,7 +236,7 @@ class CouchArchive:
             if not (refused.status == 413 or (refused.status == 400 and refused.error)):
                 raise self._link.explain(refused) from None
             if len(entries) == 1:
-                return entries[0].rejected(f"CouchDB refused the document: {refused}")
+                return [(entries[0], refused)]
             middle = len(entries) // 2
             return self._send(entries[:middle]) + self._send(entries[middle:])
         return self._judge(entries, status, data)
@@ -219,7 +252,7 @@ class CouchArchive:
         self.prepare()
         return self._link.request("post", "_bulk_docs", body=body)
 
-    def _judge(self, entries: list[Entry], status: int, data: bytes) -> list[Rejected]:
+    def _judge(self, entries: list[Entry], status: int, data: bytes) -> list[Refusal]:
         """Read the rows: raise ArchiveUnavailable unless each document is stored or refused."""
         link = self._link
         rows = link.read(list[_Row], data)
@@ -230,7 +263,7 @@ class CouchArchive:
                 f"answered {len(rows)} rows for {len(entries)} documents, or for others than were"
                 " sent: check what stands between it and the gateway"
             )
-        rejected: list[Rejected] = []
+        refusals: list[Refusal] = []
         failed: list[_Row] = []
         fresh = 0
         for entry in entries:
@@ -238,8 +271,8 @@ class CouchArchive:
             if row.error is None and row.ok is True:
                 fresh += 1
             elif row.error in _FOR_GOOD:
-                reason = one_line(f"{row.error}: {row.reason or ''}")
-                rejected += entry.rejected(f"CouchDB refused the document: {reason}")
+                # A row has no status of its own.
+                refusals.append((entry, Refused(0, row.error, str(row.reason or ""))))
             elif row.error != "conflict":
                 failed.append(row)
         if failed:
@@ -257,33 +290,103 @@ class CouchArchive:
             raise link.unavailable(
                 f"answered {status} instead of 201: check what stands between it and the gateway"
             )
-        return rejected
+        return refusals
 
     # -- reading
 
     def _page(
         self, query: Query, after: tuple[Any, str] | None, size: int
-    ) -> tuple[list[Document], bool]:
-        """About ``size`` documents behind ``after``, and whether there can be more."""
+    ) -> tuple[list[Document], int]:
+        """Up to ``size`` documents behind ``after``, and the size to ask for in the next page.
+
+        That is 0 where there are no more. It is small where documents are large.
+        """
         if after is not None:
+            if self._second is not None and self._second.is_about(query, after[0]):
+                return self._page_of_second(query, after)
             size += 1  # the last one of the page before
+        are_large = False
         while True:
-            found = self._find(query, after, size)
+            try:
+                found = self._find(query, after, size, most=PAGE_BYTES if size > 1 else None)
+            except TooLarge:
+                size = max(size // 2, 1)
+                are_large = True
+                continue
             fresh = [one for one in found if after is None or _is_behind(one, after, query.order)]
             if fresh or len(found) < size:
-                return fresh, len(found) == size
+                # What is still wanted may lie behind suspicious ones: read on in larger pages.
+                return fresh, min(2 * size, PAGE) if len(found) == size else 0
             size *= 2
+            if after is not None and (are_large or size > MANY * PAGE):
+                return self._page_of_second(query, after)
 
-    def _find(self, query: Query, after: tuple[Any, str] | None, limit: int) -> list[Document]:
+    def _page_of_second(self, query: Query, after: tuple[Any, str]) -> tuple[list[Document], int]:
+        """As ``_page``, where many documents, or large ones, have the time of ``after``."""
+        time, identifier = after
+        if self._second is None or not self._second.is_about(query, time):
+
+            def read(skip: int, limit: int) -> list[str]:
+                only: dict[str, Any] = {"skip": skip, "fields": ["_id", "time_created"]}
+                return [one["_id"] for one in self._find(query, after, limit, at=True, **only)]
+
+            self._second = Second(query, time, read)
+        while ids := self._second.behind(identifier, PAGE):
+            if documents := self._by_ids(ids):
+                return documents, PAGE
+            identifier = ids[-1]  # all of them are gone meanwhile
+        self._second = None
+        size = PAGE
+        while True:
+            try:
+                most = PAGE_BYTES if size > 1 else None
+                found = self._find(query, after, size, most=most, beyond=True)
+            except TooLarge:
+                size = max(size // 2, 1)
+                continue
+            fresh = [one for one in found if one["time_created"] != time]
+            return fresh, size if len(found) == size else 0
+
+    def _by_ids(self, ids: list[str]) -> list[Document]:
+        """The first of the documents with these ids that are there; all, unless they are large."""
+        while True:
+            body = msgspec.json.encode({"keys": ids})
+            most = PAGE_BYTES if len(ids) > 1 else None
+            try:
+                _, data = self._request(
+                    "post", "_all_docs", body=body, most=most, include_docs=True
+                )
+            except TooLarge:
+                ids = ids[: len(ids) // 2]
+                continue
+            rows = self._link.read(_Rows, data).rows
+            return [row.doc for row in rows if row.doc is not None]
+
+    def _find(
+        self,
+        query: Query,
+        after: tuple[Any, str] | None,
+        limit: int,
+        *,
+        most: int | None = None,
+        at: bool = False,
+        beyond: bool = False,
+        **more: Any,
+    ) -> list[Document]:
         """Up to ``limit`` documents from the time of ``after`` on, in the query's order.
 
         All that are behind ``after`` are among those from there on; some before it can be too.
+        ``at``: of that time alone; ``beyond``: of none of that time. ``more`` is for the request.
+        Raises TooLarge when they are more than ``most`` bytes.
         """
-        first, last = query.since, query.until - 1
-        if after is not None and query.order == "asc":
-            first = max(first, after[0])
-        elif after is not None:
-            last = min(last, after[0])
+        first: float = query.since
+        last: float = query.until - 1
+        if after is not None:
+            # Bounds are inclusive: some servers heed the limit before they leave out a bound.
+            is_up, time = query.order == "asc", after[0]
+            edge = time + (NEXT if is_up else -NEXT) if beyond else time
+            first = max(first, edge) if is_up or at else first
+            last = min(last, edge) if not is_up or at else last
         if first > last:
             return []
         selector: dict[str, Any] = {"time_created": {"$gte": first, "$lte": last}}
@@ -300,9 +403,11 @@ class CouchArchive:
             "sort": [{field: query.order} for field in fields],
             "use_index": [ddoc, couch_design.index_name(ddoc)],
             "limit": limit,
+            **more,
         }
         try:
-            _, data = self._link.request("post", "_find", body=msgspec.json.encode(question))
+            body = msgspec.json.encode(question)
+            _, data = self._link.request("post", "_find", body=body, most=most)
         except Refused as refused:
             if "index" in refused.error:
                 raise self._no_index(ddoc) from None

@@ -24,6 +24,9 @@ import msgspec
 #: A whole request may take this many times the timeout of one socket operation.
 WHOLE = 4
 
+#: Bytes of an answer that are read at once where not all of it may be taken.
+_PIECE = 65536
+
 
 class Refused(Exception):
     """CouchDB answered with another status than 2xx.
@@ -49,6 +52,10 @@ class TooSlow(OSError):
         self.seconds = seconds
 
 
+class TooLarge(Exception):
+    """An answer has more bytes than the request allowed."""
+
+
 class _Interrupted(Exception):
     """``interrupt`` was called."""
 
@@ -60,6 +67,8 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
         """``timeout`` in seconds; ``context`` is None for plain HTTP."""
         super().__init__(timeout)
         self.context = context
+        #: Bytes that the answer to the next request may have, None for any number.
+        self.most: int | None = None
         self.interrupted = False
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -219,10 +228,13 @@ class Connection(http.client.HTTPConnection):
             self._unsent = error
 
     def getresponse(self) -> Any:
-        """The whole answer, for the library to read. Raises Refused for what is not 2xx."""
+        """The whole answer, for the library to read. Raises Refused for what is not 2xx.
+
+        Raises TooLarge as well, and does not read on then.
+        """
         try:
             response = super().getresponse()
-            body = response.read()
+            body = _read(response, self._pool.most)
         except (OSError, http.client.HTTPException) as error:
             raise self._unsent or error from None
         if self._unsent is not None or response.will_close:
@@ -298,6 +310,23 @@ class _Answer:
     def read(self) -> bytes:
         """The body."""
         return self._body
+
+
+def _read(response: http.client.HTTPResponse, most: int | None) -> bytes:
+    """The body of an answer. Raises TooLarge where it has more than ``most`` bytes."""
+    if most is None:
+        return response.read()
+    if response.length is not None:
+        if response.length > most:
+            raise TooLarge
+        return response.read()  # unlike a read of so many bytes, it tells a body that is cut off
+    pieces = []
+    while piece := response.read(_PIECE):
+        pieces.append(piece)
+        most -= len(piece)
+        if most < 0:
+            raise TooLarge
+    return b"".join(pieces)
 
 
 class _Said(msgspec.Struct):

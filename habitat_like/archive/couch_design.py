@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from habitat_like.archive import couch_place
 from habitat_like.archive.base import ArchiveUnavailable
 from habitat_like.archive.couch_connection import Refused
 from habitat_like.archive.couch_http import CouchLink
@@ -48,14 +49,15 @@ def views(names: Collection[str]) -> dict[str, dict[str, str]]:
 
 
 def make_database(link: CouchLink) -> None:
-    """Make the database if there is none. Raises ArchiveUnavailable."""
+    """Make the database if there is none. Raises ArchiveUnavailable, also for a partitioned one."""
     try:
         _, data = link.request("get")
     except Refused as refused:
         if refused.status != 404:
             raise link.explain(refused) from None
     else:
-        link.read(_Information, data)
+        if link.read(_Information, data).is_partitioned:
+            raise link.unavailable(couch_place.partitioned(link))
         return
     try:
         link.request("put")
@@ -108,6 +110,11 @@ class _Information(msgspec.Struct):
 
     db_name: str
     update_seq: Any
+    props: Any = None
+
+    @property
+    def is_partitioned(self) -> bool:
+        return isinstance(self.props, dict) and bool(self.props.get("partitioned"))
 
 
 class _Index(msgspec.Struct):

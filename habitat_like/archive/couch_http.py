@@ -34,7 +34,7 @@ import couchdb.json
 import msgspec
 
 from habitat_like.archive.base import ArchiveUnavailable
-from habitat_like.archive.couch_connection import Pool, Refused, TooSlow, one_line
+from habitat_like.archive.couch_connection import Pool, Refused, TooLarge, TooSlow, one_line
 from habitat_like.archive.couch_uri import CouchUri
 
 couchdb.json.use("json")
@@ -72,20 +72,26 @@ class CouchLink:
         method: Literal["get", "post", "put", "delete"],
         *path: str,
         body: bytes | None = None,
+        most: int | None = None,
         **parameters: Any,
     ) -> tuple[int, bytes]:
         """Send one request below the database and return the 2xx status and the whole answer.
 
         ``path`` are the parts behind the database's name, quoted here. Raises Refused for any
-        other status, ArchiveUnavailable when there is no whole answer. A request that is answered
+        other status, TooLarge for an answer of more than ``most`` bytes (None: any number),
+        ArchiveUnavailable when there is no whole answer. A request that is answered
         by a reset is sent a second time, so it must be harmless to repeat.
         """
         if body is not None:
             parameters |= {"body": body, "headers": {"Content-Type": "application/json"}}
         send = getattr(self._database.resource, method)
+        self._pool.most = most
         try:
             status, _, data = send(list(path) or None, **parameters)
         except Refused:
+            raise
+        except TooLarge:
+            self._pool.drop()
             raise
         except Exception as error:
             self._pool.drop()

@@ -79,7 +79,7 @@ def with_password(uri: CouchUri, config: ArchiveConfig) -> CouchUri:
     if config.password_file is None:
         return uri
     try:
-        password = Path(config.password_file).read_text().strip("\r\n")
+        password = Path(config.password_file).read_text(encoding="utf-8-sig").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(error), "archive.password_file") from None
     return msgspec.structs.replace(uri, password=password)

@@ -1,16 +1,17 @@
 """Documents as CSV: the same from the command line and from the console.
 
-Every value is written as it is, also one that begins with ``= + - @``, which some spreadsheets
-take for a formula: the file is to be read back without loss, by programs above all, and an ``'``
-put before such a value would be one more character of it. What a station chooses freely is in
-``data`` alone, whose cell is JSON and begins with ``{``; a callsign has letters, digits and
-``/ _ -`` alone, which make no call of a function; the other columns are of the gateway's making.
+The file is to be read back without loss, by programs above all, and must do no harm in a
+spreadsheet, which takes what begins with ``= + - @`` for a formula. What a station chooses freely
+is in ``data`` alone, whose cell is JSON and begins with ``{``. What separates cells elsewhere than
+here (``;`` where the comma is for decimals) is an escape of JSON's in it, so that no cell begins
+behind it. A callsign has letters, digits and ``/ _ -`` alone, which make no call of a function.
+Free text that is not JSON goes through ``guard``.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 
@@ -20,8 +21,22 @@ from habitat_like.archive.base import Document, to_json
 CSV_COLUMNS = ("time_created", "time_uploaded", "callsign", "type", "ip", "gateway", "_id", "data")
 #: The column of why a message can't be right, for who asks for such messages.
 MARK = "suspicious"
-#: Rows that are encoded at once.
+#: Rows that are encoded at once, and characters of them; fewer rows where they are large.
 BLOCK = 200
+BLOCK_LENGTH = 256 * 1024
+
+
+#: Columns of free text: an operator's, or a sink's.
+_FREE = frozenset({"gateway", MARK})
+#: What begins a formula, at the beginning of a cell or behind what separates cells somewhere.
+#: Blanks may stand before it, and in some languages' versions it may be of full width.
+_FORMULA = re.compile(r"(^|[;,|\t\r\n])([\s\"\ufeff\u200b]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_SEPARATOR = re.compile(r"[;|\t]")
+
+
+def guard(text: str) -> str:
+    """``text`` so that no spreadsheet takes a part of it for a formula: with ``'`` before that."""
+    return _FORMULA.sub(r"\1\2'", text)
 
 
 def csv_header(suspicious: bool) -> bytes:
@@ -34,15 +49,24 @@ def csv_blocks(
     *,
     suspicious: bool,
     clean: Callable[[str], str] | None = None,
+    most: int = BLOCK,
 ) -> Iterator[bytes]:
-    """The rows in UTF-8, some at a time, without the header.
+    """The rows in UTF-8, at most ``most`` at a time, without the header.
 
     ``clean`` is applied to each cell, for where the rows are shown to people.
     """
     columns = _columns(suspicious)
-    rows = (_cells(document, columns) for document in documents)
-    while some := list(itertools.islice(rows, BLOCK)):
-        yield _encode([list(map(clean, row)) for row in some] if clean else some)
+    rows: list[list[str]] = []
+    length = 0
+    for document in documents:
+        row = _cells(document, columns)
+        rows.append(list(map(clean, row)) if clean else row)
+        length += sum(map(len, row))
+        if len(rows) == most or length >= BLOCK_LENGTH:
+            yield _encode(rows)
+            rows, length = [], 0
+    if rows:
+        yield _encode(rows)
 
 
 def csv_line(cells: Iterable[str]) -> bytes:
@@ -58,6 +82,11 @@ def _encode(rows: list[list[str]]) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def _escape(found: re.Match[str]) -> str:
+    # JSON has these characters in strings only.
+    return f"\\u{ord(found[0]):04x}"
+
+
 def _columns(suspicious: bool) -> tuple[str, ...]:
     return (*CSV_COLUMNS, MARK) if suspicious else CSV_COLUMNS
 
@@ -69,7 +98,8 @@ def _cells(document: Document, columns: tuple[str, ...]) -> list[str]:
         if value is None:
             cells.append("")
         elif isinstance(value, str):
-            cells.append(value)
+            cells.append(guard(value) if name in _FREE else value)
         else:
-            cells.append(to_json(value).decode("utf-8"))
+            text = to_json(value).decode("utf-8")
+            cells.append(_SEPARATOR.sub(_escape, text) if "{" in text else text)
     return cells

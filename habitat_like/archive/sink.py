@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from habitat_like.archive import ArchiveError, open_archive
-from habitat_like.archive.base import Rejected
+from habitat_like.archive.base import FileArchive, Rejected
 from habitat_like.journal.journal import Entry
 from habitat_like.message_server.intake import Intake
 from habitat_like.message_server.sinks import JournalSink, Refusal, Retry
@@ -31,6 +31,7 @@ class ArchiveSink(JournalSink):
         self.retry_min = config.retry_min
         self.retry_max = config.retry_max
         self.archive = open_archive(config)
+        self._files = self.archive if isinstance(self.archive, FileArchive) else None
         self._prepared = False
 
     def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
@@ -39,14 +40,18 @@ class ArchiveSink(JournalSink):
             rejected = self._store([entry.document for entry in entries])
         except ArchiveError as error:
             raise Retry(str(error)) from error
+        self._check_begun_anew()
         return [(entries[one.index], one.reason) for one in rejected]
 
     def idle(self) -> None:
         """Make the database at start, so that a wrong password is told before the first message."""
         try:
             self._prepare()
+            if self._files is not None:
+                self._files.tend()
         except ArchiveError as error:
             raise Retry(str(error)) from error
+        self._check_begun_anew()
 
     def interrupt(self) -> None:
         """Make a call that hangs fail."""
@@ -68,7 +73,16 @@ class ArchiveSink(JournalSink):
         finally:
             self.server.batch_done(len(documents), time.monotonic() - begin, problem)
 
+    def _check_begun_anew(self) -> None:
+        """Begin again with what the journal still holds, where earlier documents may be missing."""
+        why = None if self._files is None else self._files.begun_anew()
+        if why is not None:
+            again = self.rewind()
+            raise Retry(f"{why}; {again} messages of the journal are archived once more")
+
     def _prepare(self) -> None:
+        if self._files is not None and (why := self._files.gone()) is not None:
+            raise ArchiveError(why)
         if not self._prepared:
             for warning in self.archive.prepare():
                 log.warning(warning)

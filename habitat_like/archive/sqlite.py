@@ -13,8 +13,10 @@ reads the log anew and moves all of it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shlex
 import sqlite3
 import threading
 import time
@@ -30,9 +32,22 @@ from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.sqlite_tables import APPLICATION, INSERT, SCHEMA, VERSION, statements
 from habitat_like.config.keys import ArchiveConfig, ConfigError
-from habitat_like.disk import DIRECTORY_MODE, SYNC_ERRORS, make_file, rewrite_log
+from habitat_like.disk import (
+    DIRECTORY_MODE,
+    SYNC_ERRORS,
+    WAL_KEPT,
+    Presence,
+    check_links,
+    file_size,
+    find_open,
+    identity,
+    make_file,
+    open_in_place,
+    read_rows,
+    rewrite_log,
+)
 
-#: Documents read in one statement by ``query`` and ``follow``.
+#: Documents read in one statement by ``query`` and ``follow`` at most; fewer where they are large.
 PAGE = 500
 
 #: Seconds between two checkpoints, and pages in the log over which one follows each batch: SQLite
@@ -56,6 +71,8 @@ _REASONS = {
     sqlite3.SQLITE_IOERR: "reading or writing the disk failed: look at the kernel's log",
 }
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+#: What SQLite says where its shared memory can't be made.
+_NO_RIGHT = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _BUSY_SLICE = 0.1  # seconds that SQLite itself waits for a lock before we look for interrupt()
 
 _T = TypeVar("_T")
@@ -99,7 +116,12 @@ class SqliteArchive:
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._inode: sqlite_users.File | None = None
+        # The reader takes the file for one that nobody changes; see _open_frozen.
+        self._is_frozen = False
         self._checkpoint_at = 0.0
+        # Where a writer is open: the files that it has.
+        self._presence: Presence | None = None
+        self._anew: str | None = None
 
     @property
     def name(self) -> str:
@@ -129,10 +151,14 @@ class SqliteArchive:
                     rejected += self._insert(writer, entries)
                 except sqlite3.DataError:  # longer than SQLite takes (SQLITE_LIMIT_LENGTH)
                     return self._halve(documents)
-                if self._is_ours():
+                problem = self._problem()
+                if problem is None:
                     self._checkpoint(writer)
                     break
-                # The file was moved or deleted under us: what was written went with it.
+                # What was written went with the file, and is written again to the one that is
+                # there now. Where there is none, a new one would be in the way.
+                if identity(self._path) is None:
+                    raise ArchiveUnavailable(f"{self.name}: {problem}")
             else:
                 raise ArchiveUnavailable(f"{self.name}: something keeps deleting the file")
         return sorted(rejected, key=lambda one: one.index)
@@ -162,7 +188,7 @@ class SqliteArchive:
             arguments = {**values, "size": size}
             if at is not None:
                 arguments |= {"time": at[0], "id": at[1]}
-            rows = self._read(pages[at is not None], arguments)
+            rows, whole = self._read(pages[at is not None], arguments)
             for *_, text in rows:
                 if not query.suspicious and self._is_suspicious(text):
                     continue
@@ -170,28 +196,28 @@ class SqliteArchive:
                 left = None if left is None else left - 1
                 if left == 0:
                     return
-            if len(rows) < size:
+            if whole and len(rows) < size:
                 return
             at = rows[-1][0], rows[-1][1]
             size = PAGE  # what is still wanted lies behind suspicious ones: read on in whole pages
 
     def get(self, identifier: str) -> Document | None:
         """The document with this ``_id``; see ``Archive.get``."""
-        rows = self._read("SELECT document FROM document WHERE id = :id", {"id": identifier})
+        rows, _ = self._read("SELECT document FROM document WHERE id = :id", {"id": identifier})
         return self._document(rows[0][0]) if rows else None
 
     def position(self) -> str:
         """The number of the document that came last, as text."""
-        rows = self._read("SELECT coalesce(max(arrival), 0) FROM document", {})
+        rows, _ = self._read("SELECT coalesce(max(arrival), 0), '' FROM document", {})
         return str(rows[0][0])
 
     def follow(self, position: str) -> tuple[list[Document], str]:
-        """Up to ``PAGE`` documents that came after ``position``; call again for more."""
+        """Some documents that came after ``position``; call again for more."""
         try:
             after = int(position)
         except ValueError:
             raise ArchiveError(f"{self.name}: {position!r} is no position of this feed") from None
-        rows = self._read(
+        rows, _ = self._read(
             "SELECT arrival, document FROM document"
             " WHERE arrival > :after ORDER BY arrival LIMIT :size",
             {"after": after, "size": PAGE},
@@ -206,15 +232,45 @@ class SqliteArchive:
                 if connection is not None:
                     connection.interrupt()
 
+    def tend(self) -> None:
+        """See that the path still leads to the file, and move the log into it."""
+        with self._errors():
+            if self._writer is not None:
+                self._checkpoint(self._open_writer())
+
+    def gone(self) -> str | None:
+        """What became of a file that was moved or deleted, while nothing is in its place."""
+        if self._writer is None or self._presence is None or identity(self._path) is not None:
+            return None
+        with contextlib.suppress(sqlite3.Error):  # so that all is in the file, wherever that is
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        found = self._presence.database and find_open(self._presence.database)
+        advice = f"put it back, or restart the gateway to begin a new one at {self._path}"
+        if found and found.path is None:
+            # As a whole and not bit by bit: it is used as soon as it is there.
+            new = shlex.quote(f"{self._path}.new")
+            command = f"cp /proc/{os.getpid()}/fd/{found.fd} {new} && mv {new}"
+            advice = f"to save it, before anything else: {command} {shlex.quote(str(self._path))}"
+        return f"{self.name}: {self._presence.problem()}: {advice}"
+
+    def begun_anew(self) -> str | None:
+        """What became of the file that was open before this one."""
+        why, self._anew = self._anew, None
+        return why
+
     def close(self) -> None:
         """Close the file. The next call opens it again."""
+        problem = self._problem()
+        if problem is not None:
+            self._leave(problem)
         self._close(in_order=not sqlite_users.is_suspect(self._inode))
 
     def _close(self, *, in_order: bool) -> None:
         """``in_order``: with a checkpoint, which SQLite makes where a writer closes last."""
         with self._lock:
             writer, reader, inode = self._writer, self._reader, self._inode
-            self._writer = self._reader = self._inode = None
+            self._writer = self._reader = self._inode = self._presence = None
+            self._is_frozen = False
         for connection in (reader, writer) if in_order else (writer, reader):
             if connection is not None:
                 connection.close()
@@ -264,9 +320,10 @@ class SqliteArchive:
     def _open_writer(self) -> sqlite3.Connection:
         """The connection that writes, with file and tables made."""
         self._check_interrupted()
-        if self._writer is not None and self._is_ours():
+        if self._writer is not None and self._problem() is None:
             return self._writer
         self.close()
+        check_links(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
         if sqlite_users.is_suspect(self._present_inode()):
             self._check_alone()
@@ -276,6 +333,7 @@ class SqliteArchive:
             self._patiently(lambda: writer.execute("PRAGMA journal_mode = WAL"))
             writer.execute("PRAGMA synchronous = FULL")
             writer.execute("PRAGMA wal_autocheckpoint = 0")
+            writer.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
             self._patiently(lambda: rewrite_log(writer, self._path))
             self._patiently(lambda: self._make_tables(writer))
             reader = self._connect("ro")
@@ -285,18 +343,39 @@ class SqliteArchive:
             raise
         with self._lock:
             self._writer, self._reader = writer, reader
-        self._inode = self._present_inode()
+        self._presence = Presence(self._path)
+        self._inode = self._presence.database
         if self._inode is not None:
             sqlite_users.enter(self._inode)
             sqlite_users.trust(self._inode)
         return writer
 
+    def _problem(self) -> str | None:
+        """What became of the files that the writer has open; None while all is well."""
+        return None if self._presence is None else self._presence.problem()
+
+    def _leave(self, problem: str) -> None:
+        """Let go of files to which the path leads no more, and leave alone what is there now."""
+        is_whole = False
+        with self._lock:
+            writer, presence = self._writer, self._presence
+        if writer is not None and presence is not None:
+            with contextlib.suppress(sqlite3.Error):  # the log alone may be gone
+                _, pages, moved = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                is_whole = pages == moved and presence.is_there()
+        if not is_whole:
+            self._anew = f"{self.name}: {problem}"
+        self._close(in_order=False)  # in order, it would delete a log by its name
+
     def _checkpoint(self, writer: sqlite3.Connection) -> None:
         """Move the log into the file, now and then."""
         now = time.monotonic()
         if now >= self._checkpoint_at:
-            _, pages, _ = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _, pages, moved = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             self._checkpoint_at = now + (CHECKPOINT_EVERY if pages < LOG_PAGES else 0)
+            if pages == moved and file_size(Path(f"{self._path}-wal")) > WAL_KEPT:
+                # A reader was long in its way. There is nothing in it any more that is needed.
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _check_alone(self) -> None:
         """Raise ArchiveUnavailable while somebody else has the file open."""
@@ -306,7 +385,7 @@ class SqliteArchive:
                 f"{self.name}: an fsync of it failed, and a page of the console still reads it"
             )
         try:
-            with Path(f"{self._path}-shm").open("r+b") as shared:
+            with open_in_place(Path(f"{self._path}-shm")) as shared:
                 fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OPEN_BYTE)
         except FileNotFoundError:
             pass
@@ -338,15 +417,59 @@ class SqliteArchive:
 
     # -- reading
 
-    def _read(self, statement: str, arguments: dict[str, Any]) -> list[Any]:
-        """All rows of one statement, on the writer's connection if there is one."""
+    def _read(self, statement: str, arguments: dict[str, Any]) -> tuple[list[Any], bool]:
+        """Rows of one statement, as ``read_rows`` gives them.
+
+        On the writer's connection if there is one.
+        """
         with self._errors():
             self._check_interrupted()
-            if self._inode is not None and not self._is_ours():
+            if self._problem() is not None or not (self._inode is None or self._is_ours()):
                 self.close()  # moved or deleted, perhaps made anew
             self._check_trusted()
-            connection = self._writer or self._reader or self._open_reader()
-            return self._patiently(lambda: connection.execute(statement, arguments).fetchall())
+            while True:
+                if self._is_frozen and self._has_log():
+                    self.close()  # a gateway has begun to write
+                connection = self._writer or self._reader or self._open_reader()
+                rows = self._patiently(lambda: read_rows(connection.execute(statement, arguments)))  # noqa: B023
+                if not (self._is_frozen and self._has_log()):
+                    return rows
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        reader: sqlite3.Connection | None = None
+        try:
+            reader = opened = self._connect("ro")
+            self._patiently(lambda: opened.execute("PRAGMA application_id").fetchone())
+        except sqlite3.OperationalError as error:
+            if reader is not None:
+                reader.close()
+            if _code(error) not in _NO_RIGHT:
+                raise
+            return self._open_frozen()
+        return reader
+
+    def _has_log(self) -> bool:
+        return Path(f"{self._path}-wal").exists()
+
+    def _open_frozen(self) -> sqlite3.Connection:
+        """A reader for who may write neither the file nor beside it, while nobody has it open.
+
+        SQLite makes its shared memory beside the file, and can't without that right. Without a
+        write-ahead log all there is is in the file, and nobody changes it: whoever will makes a
+        log first.
+        """
+        if not os.access(self._path, os.R_OK, effective_ids=True):
+            raise ArchiveUnavailable(
+                f"{self.name}: no permission to read it: ask its owner, or run this as the"
+                " gateway's user"
+            )
+        if self._has_log():
+            raise ArchiveUnavailable(
+                f"{self.name}: its newest messages are in {self._path}-wal, which can't be read"
+                " here: start the gateway, or run this as the gateway's user"
+            )
+        self._is_frozen = True
+        return self._connect("ro&immutable=1")
 
     def _open_reader(self) -> sqlite3.Connection:
         if not self._path.exists():
@@ -355,7 +478,11 @@ class SqliteArchive:
         if inode is not None:  # before it is open: nobody may believe to be alone
             sqlite_users.enter(inode)
             self._inode = inode
-        reader = self._connect("ro")
+        try:
+            reader = self._connect_reader()
+        except BaseException:
+            self.close()
+            raise
         with self._lock:
             self._reader = reader
         try:
@@ -393,6 +520,7 @@ class SqliteArchive:
     # -- both
 
     def _connect(self, mode: str) -> sqlite3.Connection:
+        check_links(self._path)
         return sqlite3.connect(
             f"file:{quote(os.fspath(self._path))}?mode={mode}",
             uri=True,

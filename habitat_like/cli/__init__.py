@@ -134,6 +134,13 @@ def _complain(who: str, text: str) -> None:
 
 def _prepare_streams() -> None:
     """Make the standard streams usable whatever the caller closed and whatever the locale is."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Takes the lowest free number, this one, which no file of ours must get: C libraries
+            # write there.
+            os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     if sys.stderr is None:

@@ -7,6 +7,7 @@ import getpass
 import grp
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import click
 import yaml
 
 from habitat_like import config as configuration
+from habitat_like import times
 from habitat_like.archive import mask, open_archive
 from habitat_like.archive.base import ArchiveError
 from habitat_like.archive.schemes import archive_class
@@ -102,6 +104,17 @@ def check_environment(config: Config) -> Iterator[Finding]:
             yield Finding(WARNING, "archive.password_file", open_to_all)
 
 
+def check_clock(config: Config) -> Iterator[Finding]:
+    """Whether the machine's clock can be right."""
+    now = time.time()
+    if not times.is_set(now):
+        text = (
+            f"it shows {times.show(int(now))}, which is past; set it (timedatectl): until then"
+            " messages are archived with their stations' times, as suspicious"
+        )
+        yield Finding(ERROR, "clock", text)
+
+
 def check_code(config: Config) -> Iterator[Finding]:
     """Types, actions and sinks lead to what they must lead to."""
     loads: dict[str, Callable[[], list[str]]] = {
@@ -164,9 +177,14 @@ def check_stations(config: Config) -> Iterator[Finding]:
 
 
 def check_source(source: Path | None) -> Iterator[Finding]:
-    """Whether others can change the configuration: what it names is run."""
-    for path in () if source is None else (source, source.resolve().parent):
-        if hint := rights.writable(path):
+    """Whether others than root can change the configuration: what it names is run, by root too."""
+    if source is None:
+        return
+    # Modules beside the file are imported; who can write further up can put another one there.
+    beside = {source.absolute(), source.resolve(), source.resolve().parent}
+    above = {*source.absolute().parents, *source.resolve().parents} - beside
+    for path in sorted(beside | above, key=lambda path: (-len(path.parts), path)):
+        if hint := rights.changeable(path, is_above=path in above):
             yield Finding(WARNING, "configuration", f"what it names is run as code, and {hint}")
 
 
@@ -262,6 +280,7 @@ def check_archive(config: Config) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_environment,
+    check_clock,
     check_code,
     check_networks,
     check_stations,

@@ -114,7 +114,6 @@ def command(
         if stream:
             _print(archive, _plan(archive, given, file), file)
         elif resume and path.exists() and not PartFile(path).part.exists():
-            _notes(path).unlink(missing_ok=True)
             click.echo(f"{file} is whole already; leave out --resume to write it anew", err=True)
         else:
             _write(archive, given, path, resume=resume)
@@ -156,14 +155,12 @@ def _write(archive: Archive, given: dict[str, Any], path: Path, *, resume: bool)
         # An empty one has nothing to keep, and its notes may not have been written to their end.
         if resume and part.size():
             plan = _resumed_plan(archive, given, part)
-            with part.part.open("rb") as begun:
+            with part.reader() as begun:
                 place = find_place(begun, header=_header(plan), packed=path.suffix == ".gz")
             part.cut(place.size)
         else:
-            part.cut(0)
             plan, place = _plan(archive, given, str(path)), Place()
-            with whole_file(str(_notes(path))) as notes:
-                notes.write(msgspec.json.encode(plan) + b"\n")
+            part.begin(msgspec.json.encode(plan) + b"\n")
         pieces = _Pieces(archive, plan, place)
         try:
             for piece in pieces:
@@ -175,19 +172,17 @@ def _write(archive: Archive, given: dict[str, Any], path: Path, *, resume: bool)
         except KeyboardInterrupt:
             click.echo(f"habitat export: interrupted; {_how_to_go_on(part, pieces)}", err=True)
             raise
-    _notes(path).unlink(missing_ok=True)
     more = f", {pieces.count - place.count} of them now" if place.count else ""
     click.echo(f"wrote {pieces.count} messages to {path}{more}", err=True)
 
 
 def _resumed_plan(archive: Archive, given: dict[str, Any], part: PartFile) -> Plan:
     """The plan of the unfinished export. Raises click.ClickException when another one is given."""
-    notes = _notes(part.path)
     try:
-        plan = msgspec.json.decode(notes.read_bytes(), type=Plan)
+        plan = msgspec.json.decode(part.read_notes(), type=Plan)
     except (OSError, msgspec.DecodeError):
         raise click.ClickException(
-            f"{notes}, which says what {part.part} is an export of, can't be read: leave out"
+            f"{part.notes}, which says what {part.part} is an export of, can't be read: leave out"
             " --resume to begin anew"
         ) from None
     wanted = _plan(archive, given, str(part.path), plan.begun)
@@ -262,11 +257,6 @@ class _Pieces:
 
 def _header(plan: Plan) -> bytes:
     return csv_header(plan.suspicious) if plan.form == "csv" else b""
-
-
-def _notes(path: Path) -> Path:
-    """Where the plan of an unfinished export is kept."""
-    return path.with_name(f"{path.name}.part.json")
 
 
 def _how_to_go_on(part: PartFile, pieces: _Pieces) -> str:

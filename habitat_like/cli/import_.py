@@ -18,8 +18,8 @@ from habitat_like.cli.text import printable
 from habitat_like.config.keys import ArchiveConfig
 from habitat_like.threads import backoff
 
-#: Bytes of documents in one batch, unless one alone is larger.
-BATCH_BYTES = 8 * 1024 * 1024
+#: Bytes of documents in one batch, unless the last one alone is larger.
+BATCH_BYTES = 4 * 1024 * 1024
 
 
 @click.command(

@@ -21,10 +21,11 @@ from habitat_like.cli.progress import with_progress
 from habitat_like.cli.target import whole_file
 from habitat_like.cli.text import printable
 from habitat_like.config.keys import Config
+from habitat_like.disk import read_rows
 from habitat_like.journal.dead_letters import MAX_ID, DeadLetters
 from habitat_like.journal.file import last_seq, open_file
 
-#: Messages that one statement of ``export`` reads, so that it never holds up the gateway.
+#: Messages that one statement of ``export`` reads at most, so that it never holds up the gateway.
 CHUNK = 1000
 #: A dead letter's id.
 NUMBER = click.IntRange(1, MAX_ID)
@@ -272,13 +273,15 @@ def _unarchived(connection: sqlite3.Connection, config: Config) -> tuple[int, in
 
 def _messages(connection: sqlite3.Connection, after: int, last: int) -> Iterator[bytes]:
     while True:
-        rows = connection.execute(
-            "SELECT seq, document FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-            (after, last, CHUNK),
-        ).fetchall()
-        yield from (document for _, document in rows)
-        if len(rows) < CHUNK:
+        rows, _ = read_rows(
+            connection.execute(
+                "SELECT seq, document FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+                (after, last, CHUNK),
+            )
+        )
+        if not rows:
             return
+        yield from (document for _, document in rows)
         after = rows[-1][0]
 
 

@@ -16,8 +16,10 @@ from habitat_like.archive.csv_form import MARK, csv_blocks, csv_header
 from habitat_like.cli.text import printable
 
 TABLE_HEADER = ("time_created", "callsign", "type", "ip", "data")
-#: Rows that a table looks at to choose its columns' widths; later rows keep these.
+#: Rows that a table looks at to choose its columns' widths, and characters of them; later rows keep
+#: these widths.
 TABLE_BLOCK = 200
+TABLE_LENGTH = 1024 * 1024
 #: A terminal narrower than this wraps lines instead of losing nearly all of the last column.
 NARROWEST_LAST = 20
 
@@ -55,7 +57,11 @@ def print_documents(documents: Iterable[Document], form: str, *, suspicious: boo
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print ``rows`` under ``header``; on a terminal each row is one line."""
     clean = ([printable(cell) for cell in row] for row in rows)
-    first = list(itertools.islice(clean, TABLE_BLOCK))
+    first: list[list[str]] = []
+    length = 0
+    while len(first) < TABLE_BLOCK and length < TABLE_LENGTH and (row := next(clean, None)):
+        first.append(row)
+        length += sum(map(len, row))
     widths = [max(map(len, column)) for column in zip(header, *first, strict=True)]
     room = None
     if sys.stdout.isatty():
@@ -66,8 +72,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     titles = _line([name.upper() for name in header], widths, room)
     # The message is of our own making; echo leaves the colour out where there is no terminal.
     click.echo(click.style(titles, bold=True))
-    for row in itertools.chain(first, clean):
-        sys.stdout.write(_line(row, widths, room) + "\n")
+    for cells in itertools.chain(first, clean):
+        sys.stdout.write(_line(cells, widths, room) + "\n")
 
 
 def print_small_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -108,7 +114,7 @@ def pretty(document: bytes) -> str:
     """A document's JSON bytes indented for people; what is no JSON comes as it is, escaped."""
     try:
         lines = json.dumps(json.loads(document), indent=2, ensure_ascii=False).split("\n")
-    except ValueError:
+    except (ValueError, RecursionError):
         lines = [document.decode("utf-8", "backslashreplace")]
     return "\n".join(map(printable, lines))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import stat
@@ -77,7 +78,7 @@ class Source:
                     raise click.ClickException(
                         f"{name} line {number}: longer than {LONGEST} bytes: this is no NDJSON"
                     )
-                if text := text.strip():
+                if text := text.removeprefix(codecs.BOM_UTF8).strip():
                     yield Line(name, number, text)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             reason = "ends too early" if isinstance(error, EOFError) else str(error)

@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from habitat_like import times
+from habitat_like.archive.csv_form import guard
 from habitat_like.cli import options, output
 from habitat_like.cli.text import printable
 from habitat_like.message.message import InvalidMessage, Listener
@@ -24,7 +25,9 @@ from habitat_like.statistics.rows import Station
 
 NEVER = "-"
 #: What is sorted from A to Z where ``--order`` says nothing; the rest from the largest and newest.
-_TEXTS = ("callsign", "ip", "name", "location", "radio", "antenna")
+#: What a station chooses freely; and all that is sorted from A to Z.
+_FREE = ("name", "location", "radio", "antenna")
+_TEXTS = ("callsign", "ip", *_FREE)
 
 
 @click.group(epilog="Example: habitat stations silent --for 2h", no_args_is_help=False)
@@ -172,9 +175,11 @@ def silent(config_path: str | None, length: float, known: float, as_json: bool) 
     else:
         for station in found:
             name = f" ({station.name})" if station.name else ""
-            age = times.show_age(now - station.last_heard)
             heard = times.show(station.last_heard)
-            click.echo(printable(f"{station.callsign}{name} silent for {age}, since {heard}"))
+            lasts = f" for {times.show_age(now - station.last_heard)}, since {heard}"
+            if station.last_heard > now:
+                lasts = f"; last heard at {heard}, by a clock that was ahead"
+            click.echo(printable(f"{station.callsign}{name} silent{lasts}"))
     return int(bool(found))
 
 
@@ -223,10 +228,13 @@ def _lines(station: Station, now: float) -> Iterator[tuple[str, str]]:
 
 def _print_csv(stations: Sequence[Station]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n")  # which makes nothing of None
     writer.writerow(SORTS)
     writer.writerows(
-        ["" if value is None else value for value in msgspec.structs.astuple(station)]
+        [
+            guard(value) if name in _FREE and value else value
+            for name, value in _plain(station).items()
+        ]
         for station in stations
     )
     # Bytes, as in the other forms for programs: UTF-8 whatever the locale says.

@@ -98,6 +98,9 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "network", f"{name}: {_network(counts)}"
     yield "connections", str(status.connections)
     yield from _journal(status.journal)
+    log = status.log
+    if log.lost or log.problem:
+        yield "log", f"{log.lost} lines are lost{f'; {log.problem}' if log.problem else ''}"
     yield "threads", str(len(status.threads))
     switches = status.switches
     yield "log level", switches.log_level or "unknown"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import click
+import msgspec
 
 from habitat_like import times
 from habitat_like.archive import open_archive
@@ -63,14 +65,9 @@ def command(
     with contextlib.closing(open_archive(config.archive)) as archive:
         # Taken before the query: what is archived in between comes twice, not never.
         position = archive.position() if follow else ""
-        query = Query(
-            callsign=callsign, type=type_, limit=count, order="desc", suspicious=suspicious
-        )
-        newest = list(archive.query(query)) if count else []
-        newest.reverse()
-        _print(newest, form)
+        query = Query(callsign=callsign, type=type_, suspicious=suspicious)
+        printed = _print_newest(archive, query, count, form)
         if follow:
-            printed = {str(document.get("_id")) for document in newest}
             for documents in _arrivals(archive, position):
                 fresh = [
                     document
@@ -81,6 +78,32 @@ def command(
                     and str(document.get("_id")) not in printed
                 ]
                 _print(fresh, form)
+
+
+def _print_newest(archive: Archive, query: Query, count: int, form: str) -> set[str]:
+    """Print the newest ``count`` messages, the oldest of them first; returns their ids.
+
+    They are read from the newest on, and then once more the other way round, as together they can
+    be too large to keep.
+    """
+    newest = msgspec.structs.replace(query, limit=count, order="desc")
+    since: float = 0
+    printed: set[str] = set()
+    for document in archive.query(newest) if count else ():
+        printed.add(str(document.get("_id")))
+        since = document["time_created"]
+    if not printed:
+        return printed
+    missing = set(printed)
+    for document in archive.query(
+        msgspec.structs.replace(query, since=math.floor(since), order="asc")
+    ):
+        if not missing:
+            break
+        if str(document.get("_id")) in missing:
+            missing.remove(str(document["_id"]))
+            _print([document], form)
+    return printed
 
 
 def _arrivals(archive: Archive, position: str) -> Iterator[list[Document]]:

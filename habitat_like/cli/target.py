@@ -8,7 +8,6 @@ import gzip
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +15,12 @@ from typing import BinaryIO
 
 import click
 
-from habitat_like.disk import FILE_MODE
+from habitat_like.disk import Directory, open_stream
 
 #: Bytes that a PartFile collects before it writes; a member of a packed file holds so many.
 BLOCK = 1024 * 1024
+#: Bytes of a part's notes, at most.
+MAX_NOTES = 1024 * 1024
 #: Of gzip: beyond it takes much more time for little.
 LEVEL = 6
 
@@ -42,25 +43,17 @@ def whole_file(file: str) -> Iterator[BinaryIO]:
         return
     path = Path(file)
     if is_stream(file):
-        with path.open("wb") as out:
+        with open_stream(path) as out:
             yield out
         return
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as temporary:
-        try:
-            yield temporary  # type: ignore[misc]
-            temporary.flush()
-            os.fsync(temporary.fileno())
-            Path(temporary.name).replace(path)
-        except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
-            raise
-    _sync_directory(path.parent)
+    with Directory(path.parent) as directory, directory.replacing(path.name, 0o600) as out:
+        yield out
 
 
 class PartFile:
     """``FILE.part``, which stays when the work is cut short, and becomes FILE when it is done.
+
+    Beside it ``FILE.part.json`` has notes of what it is a part of.
 
     A context manager: entered, it holds the lock of the part, with which a second writer of the
     same file is refused (click.ClickException). Left, it puts down what it has collected.
@@ -73,6 +66,8 @@ class PartFile:
         """Remember the name; no I/O."""
         self.path = path
         self.part = path.with_name(f"{path.name}.part")
+        self.notes = path.with_name(f"{path.name}.part.json")
+        self._directory = Directory(path.parent)
         self._packed = packed
         self._pieces: list[bytes] = []
         self._collected = 0
@@ -80,23 +75,12 @@ class PartFile:
 
     def __enter__(self) -> PartFile:
         """Open the part, or make it, and lock it."""
-        while True:
-            fd = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Before we had the lock, another one may have finished and renamed the file.
-                if self._is_part(fd):
-                    self._fd = fd
-                    return self
-            except BlockingIOError:
-                os.close(fd)
-                raise click.ClickException(
-                    f"{self.part}: another export is writing it; let it end, or name another file"
-                ) from None
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(self._directory)
+            self._fd = self._locked()
+            opened.callback(os.close, self._fd)
+            self._opened = opened.pop_all()
+        return self
 
     def __exit__(
         self,
@@ -105,10 +89,24 @@ class PartFile:
         trace: TracebackType | None,
     ) -> None:
         """Keep what is there and let go of the lock."""
-        with contextlib.suppress(OSError):
+        with self._opened, contextlib.suppress(OSError):
             if not isinstance(error, OSError):
                 self._put_down()
-        os.close(self._fd)
+
+    def begin(self, notes: bytes) -> None:
+        """Begin anew, and keep the ``notes`` that say of what this is the part."""
+        self.cut(0)
+        with self._directory.replacing(self.notes.name, 0o600) as file:
+            file.write(notes)
+
+    def read_notes(self) -> bytes:
+        """What ``begin`` was given."""
+        return self._directory.read(self.notes.name, MAX_NOTES)[0]
+
+    def reader(self) -> BinaryIO:
+        """What is in the part, from its begin; for the caller to close."""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        return open(self._fd, "rb", closefd=False)
 
     def size(self) -> int:
         """Bytes that are in it."""
@@ -130,8 +128,8 @@ class PartFile:
         """Bring all of it to the disk and give it its name."""
         self._put_down()
         os.fsync(self._fd)
-        self.part.replace(self.path)
-        _sync_directory(self.path.parent)
+        self._directory.rename(self.part.name, self.path.name)
+        self._directory.remove(self.notes.name)
 
     def _put_down(self) -> None:
         data = b"".join(self._pieces)
@@ -143,17 +141,22 @@ class PartFile:
         while view:
             view = view[os.write(self._fd, view) :]
 
-    def _is_part(self, fd: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(fd), self.part.stat())
-        except FileNotFoundError:
-            return False
-
-
-def _sync_directory(path: Path) -> None:
-    """Bring the directory's names to the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    def _locked(self) -> int:
+        """A descriptor of the part, with its lock."""
+        while True:
+            fd = self._directory.open_own(self.part.name)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Before we had the lock, another one may have finished and renamed the file.
+                present = self._directory.status(self.part.name)
+                if present is not None and os.path.samestat(os.fstat(fd), present):
+                    return fd
+            except BlockingIOError:
+                os.close(fd)
+                raise click.ClickException(
+                    f"{self.part}: another export is writing it; let it end, or name another file"
+                ) from None
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)

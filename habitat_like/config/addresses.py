@@ -35,6 +35,19 @@ def parse(text: str | None) -> Address | None:
     return Address(4, int(address), str(address))
 
 
+@functools.lru_cache(maxsize=16384)
+def plain(text: str) -> str:
+    """An address as it is archived: one of IPv4 that is written in IPv6's form is IPv4 again.
+
+    So it is one address whichever way the web server listens. Anything else stays as it is.
+    """
+    try:
+        mapped = ipaddress.IPv6Address(text).ipv4_mapped
+    except ValueError:
+        return text
+    return text if mapped is None else str(mapped)
+
+
 def network_of(text: str | None) -> str:
     """The ``network`` of an address, an empty text for what is none."""
     address = parse(text)

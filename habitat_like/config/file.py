@@ -12,6 +12,7 @@ from typing import Any, cast
 import msgspec
 import yaml
 
+from habitat_like.config import hints
 from habitat_like.config.addresses import Networks
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import Config, ConfigError, SinkConfig, facts, keys, socket_mode
@@ -35,7 +36,8 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
     """
     environ = os.environ if environ is None else environ
     source = find(path, environ)
-    tree: dict[str, Any] = _read(source) if source else {}
+    text = _text(source) if source else ""
+    tree: dict[str, Any] = _read(source, text) if source else {}
     try:
         _check_names(tree)
         for key, variable in environment_keys().items():
@@ -46,8 +48,14 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
             tree["sinks"] = _sinks(tree["sinks"])
         config = _convert(tree)
         _check(config)
+        if found := hints.misread(text, _numbers(tree)):
+            raise ConfigError(found[1], found[0])
     except ConfigError as error:
-        raise error.at(origin(error.key, path, environ)) from None
+        variable = environment_keys().get(error.key.partition("[")[0], "")
+        written = environ.get(variable) or hints.written(text).get(error.key, "")
+        reason = error.reason + hints.hint(error.reason, written)
+        where = error.where or origin(error.key, path, environ)
+        raise ConfigError(reason, error.key, where) from None
     return config
 
 
@@ -153,13 +161,27 @@ class TextLoader(_Loader):
     yaml_implicit_resolvers = {}  # noqa: RUF012 (as in its base)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _numbers(tree: Mapping[str, Any]) -> set[str]:
+    """The dotted keys whose values are numbers."""
+    return {
+        f"{section}.{name}"
+        for section, below in tree.items()
+        if isinstance(below, dict)
+        for name, value in below.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; name another file with --config") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text") from None
+
+
+def _read(path: Path, text: str) -> dict[str, Any]:
     try:
         tree = yaml.load(text, _Loader)  # noqa: S506 (derived from the safe loader)
     except yaml.YAMLError as error:

@@ -54,6 +54,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: Annotated[Count, Reloadable] = 1024
     max_headers: Annotated[Count, Reloadable] = 65536
     max_body: Annotated[Count, Reloadable] = 1048576
+    max_message: Annotated[Count, Reloadable] = 262144
+    max_waiting: Annotated[Count, Reloadable] = 67108864
     shutdown_timeout: Seconds = 10
     machine_code: Text = msgspec.field(default_factory=lambda: os.uname().nodename)
     actions: tuple[Text, ...] = ("message", "messages")
@@ -65,6 +67,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Text = "var/journal.sqlite"
     sync: Literal["full", "normal"] = "full"
     max_backlog: Annotated[Count, Reloadable] = 1_000_000
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**60), Reloadable] = 4 * 1024**3
     retention: Annotated[float, msgspec.Meta(ge=0, le=10_000_000_000), Reloadable] = 86400
 
 

@@ -113,7 +113,9 @@ def create_app(program: Process) -> Flask:
     app.extensions["program"] = program
     app.extensions["archives"] = Archives(program.config.archive)
     app.extensions["kept"] = Kept()
+    app.before_request(sessions.refuse_odd_host)
     app.before_request(sessions.look_for_users)
+    app.before_request(sessions.drop_odd_referrer)
     CSRFProtect(app)
     app.before_request(sessions.guard)
     app.after_request(_finish)

@@ -101,7 +101,7 @@ def draw(plot: Plot, size: str = "large") -> bytes:
         disable_xml_declaration=True,
         title=plot.title,
         y_title=plot.unit,
-        x_title=zone(plot.step),
+        x_title=zone(plot.step, plot.times),
         x_labels=labels,
         x_labels_major=[label for label in labels if label],
         show_minor_x_labels=False,
@@ -250,12 +250,13 @@ def _dates(times: Sequence[int], step: int) -> list[datetime.datetime]:
     return [datetime.datetime.fromtimestamp(at, tz) for at in times]
 
 
-def zone(step: int) -> str:
-    """What the times are told in."""
+def zone(step: int, times: Sequence[int]) -> str:
+    """What the times are told in: the zones that are in force from the first to the last."""
     if step >= DAY:
         return "day (UTC)" if step == DAY else f"{step // DAY} days from (UTC)"
-    name = time.strftime("%Z")
-    return f"time ({name})"
+    ends = _dates([*times[:1], *times[-1:]], step) or _dates([int(time.time())], step)
+    names = dict.fromkeys(f"{end.astimezone():%Z}" for end in ends)
+    return f"time ({', '.join(names)})"
 
 
 def number(value: float | None) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from flask import Blueprint, g, request
 from flask.blueprints import BlueprintSetupState
 
 from habitat_like.archive import Archive, Query
+from habitat_like.archive.base import Document
 from habitat_like.archive.csv_form import csv_blocks, csv_header, csv_line
 from habitat_like.console.archives import this_archives
 from habitat_like.console.downloads import (
@@ -122,10 +122,19 @@ def _json(archive: Archive, query: Query) -> Generator[Part, None, None]:
 
 def _csv(archive: Archive, query: Query) -> Generator[Part, None, None]:
     yield Part(csv_header(query.suspicious), 0)
-    documents = archive.query(query)
-    while some := list(itertools.islice(documents, CHUNK)):
-        data = b"".join(csv_blocks(some, suspicious=query.suspicious))
-        yield Part(data, len(some), some[-1]["time_created"])
+    count, last = 0, None
+
+    def counted() -> Iterator[Document]:
+        nonlocal count, last
+        for document in archive.query(query):
+            count += 1
+            last = document["time_created"]
+            yield document
+
+    # A block has just the documents that were read since the one before.
+    for block in csv_blocks(counted(), suspicious=query.suspicious, most=CHUNK):
+        yield Part(block, count, last)
+        count = 0
 
 
 #: The kinds of file, by the end of their names. JSON that lacks its end can't be read at all.

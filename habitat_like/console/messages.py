@@ -14,14 +14,16 @@ from habitat_like.archive import Archive, ArchiveError, Query
 from habitat_like.archive.base import Document, to_json
 from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
+from habitat_like.console.bounded import Bounded
 from habitat_like.console.filters import Place, read_filter, read_place, show_place
 from habitat_like.console.pages import Problem, answer_with, page, station_page, this_program
 from habitat_like.message.types import SERVER_TYPES
 
 blueprint = Blueprint("messages", __name__)
 
-#: Messages on a page.
+#: Messages on a page, and bytes of them; fewer messages are on it where they are large.
 SIZE = 50
+BYTES = 2 * 1024 * 1024
 #: Bytes of JSON that a message's page shows; a larger one is to be had as JSON alone.
 SHOWN_JSON = 200_000
 
@@ -78,15 +80,17 @@ def _turn(
     """A page of messages, and whether there are some before and behind it."""
     if before is not None:
         backwards = msgspec.structs.replace(
-            query, order="desc" if query.order == "asc" else "asc", after=before, limit=SIZE + 1
+            query, order="desc" if query.order == "asc" else "asc", after=before
         )
-        found = list(archive.query(backwards))
-        if len(found) >= SIZE:
-            return found[SIZE - 1 :: -1], len(found) > SIZE, True
+        messages = Bounded(archive, backwards, SIZE + 1, BYTES)
+        found = list(messages)
+        if len(found) >= SIZE or messages.cut:
+            return found[:SIZE][::-1], messages.cut, True
         # The list's beginning: a whole page of it.
         after = None
-    found = list(archive.query(msgspec.structs.replace(query, after=after, limit=SIZE + 1)))
-    return found[:SIZE], after is not None and bool(found), len(found) > SIZE
+    messages = Bounded(archive, msgspec.structs.replace(query, after=after), SIZE + 1, BYTES)
+    found = list(messages)
+    return found[:SIZE], after is not None and bool(found), messages.cut
 
 
 @blueprint.app_template_filter("tree")
@@ -108,11 +112,10 @@ def _raw_json(value: Any) -> str | None:
 
 @blueprint.app_template_filter("clock")
 def _clock(seconds: Any) -> str:
-    """UNIX seconds as local date and time, short."""
+    """UNIX seconds as local date and time, short, with the zone that was in force then."""
     if not isinstance(seconds, (int, float)):
         return "-"
-    shown = times.show(int(seconds))
-    return shown[:19].replace("T", " ")
+    return times.show_short(int(seconds))
 
 
 @blueprint.app_template_filter("words")
@@ -123,12 +126,6 @@ def _words(seconds: Any) -> str:
     except (ValueError, TypeError, OverflowError, OSError):
         return str(seconds)
     return f"{moment:%A} {moment.day} {moment:%B %Y, %H:%M:%S %Z}"
-
-
-@blueprint.app_template_global("zone")
-def _zone() -> str:
-    """The name of the gateway's time zone."""
-    return time.strftime("%Z")
 
 
 @blueprint.app_template_global("station_address")

@@ -13,6 +13,7 @@ from habitat_like.archive import Archive, ArchiveError, Query
 from habitat_like.archive.base import Document
 from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
+from habitat_like.console.bounded import Bounded
 from habitat_like.console.filters import Place, read_filter, read_place
 from habitat_like.console.pages import Problem, answer_with, page
 from habitat_like.console.receptions import GAP, Grouping, Packet, Page, chain
@@ -27,6 +28,8 @@ SIZE = 50
 READ, READ_BEFORE = 1000, 500
 #: Messages that are read on each side of a packet, to find its receptions.
 READ_AROUND = 1000
+#: Bytes of messages that each of these reads.
+READ_BYTES = 16 * 1024 * 1024
 #: Callsigns that a list shows of a packet.
 NAMED = 8
 
@@ -90,24 +93,24 @@ def packet(identifier: str) -> dict[str, Any]:
 def _find(archive: Archive, query: Query) -> Page:
     """The page of packets behind ``query.after``."""
     grouping = Grouping(SIZE, _before(archive, query.after) if query.after else ())
-    messages = _Bounded(archive, query, READ)
+    messages = Bounded(archive, query, READ, READ_BYTES)
     for document in messages:
         if not grouping.take(document):
             return grouping.page(more=True)
     return grouping.page(more=messages.cut)
 
 
-def _before(archive: Archive, after: Place) -> list[Document]:
+def _before(archive: Archive, after: Place) -> Iterator[Document]:
     """What was received in the time before a page, the messages nearest to it."""
     wanted = Query(
         type=payloads.TELEMETRY,
         since=int(after[0]),
         until=int(after[0]) + GAP + 1,
         order="asc",
-        limit=READ_BEFORE,
     )
     place = tuple(after)
-    return [one for one in archive.query(wanted) if (one["time_created"], one["_id"]) >= place]
+    messages = Bounded(archive, wanted, READ_BEFORE, READ_BYTES)
+    return (one for one in messages if (one["time_created"], one["_id"]) >= place)
 
 
 def _around(archive: Archive, document: Document) -> Packet:
@@ -115,31 +118,16 @@ def _around(archive: Archive, document: Document) -> Packet:
     moment = int(document["time_created"])
     since = Query(type=payloads.TELEMETRY, since=moment, order="asc")
     until = Query(type=payloads.TELEMETRY, until=min(moment, MAX_TIME) + 1)
-    newer = _Bounded(archive, since, READ_AROUND)
-    older = _Bounded(archive, until, READ_AROUND)
+    newer = Bounded(archive, since, READ_AROUND, READ_BYTES)
+    older = Bounded(archive, until, READ_AROUND, READ_BYTES)
     found = chain(document, newer, older)
     found.whole = not (newer.cut or older.cut)
     return found
 
 
-class _Bounded:
-    """Messages that match, at most ``limit``; ``cut`` says, in the end, that there may be more."""
-
-    def __init__(self, archive: Archive, query: Query, limit: int) -> None:
-        self._messages = archive.query(msgspec.structs.replace(query, limit=limit))
-        self._limit = limit
-        self.cut = False
-
-    def __iter__(self) -> Iterator[Document]:
-        for number, document in enumerate(self._messages, 1):
-            self.cut = number == self._limit
-            yield document
-
-
 def _row(packet: Packet) -> dict[str, Any]:
     newest = packet.receptions[0]
     stations = packet.stations()
-    heard = payloads.packet_of(newest)
     return {
         "id": newest["_id"],
         "first": packet.first,
@@ -148,19 +136,17 @@ def _row(packet: Packet) -> dict[str, Any]:
         "whole": packet.whole,
         "stations": stations[:NAMED],
         "more_stations": max(len(stations) - NAMED, 0),
-        "bytes": None if heard is None else len(heard),
-        "summary": payloads.summarize(newest),
+        "bytes": newest["bytes"],
+        "summary": newest["summary"],
     }
 
 
 def _reception(document: Document, first: float) -> dict[str, Any]:
-    data = document.get("data")
-    data = data if isinstance(data, dict) else {}
     return {
         "id": document["_id"],
-        "callsign": document.get("callsign"),
+        "callsign": document["callsign"],
         "time_created": document["time_created"],
         "delay": document["time_created"] - first,
-        "frequency": data.get("frequency"),
-        "snr": data.get("snr"),
+        "frequency": document["frequency"],
+        "snr": document["snr"],
     }

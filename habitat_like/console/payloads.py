@@ -89,15 +89,15 @@ def summarize(document: Document) -> str:
         text = ", ".join(f"{name}: {_short(value)}" for name, value in list(data.items())[:20])
     else:
         text = _short(data)
-    return _cut(" ".join(text.split()), SUMMARY)
+    return cut(" ".join(text.split()), SUMMARY)
 
 
 def summarize_packet(packet: bytes) -> str:
     """A packet in a line."""
     text = text_of(packet[: 4 * SUMMARY])
     if text is not None and (text.strip() or not packet):
-        return _cut(" ".join(text.split()), SUMMARY)
-    return _cut(packet[:SUMMARY].hex(" "), SUMMARY // 2)
+        return cut(" ".join(text.split()), SUMMARY)
+    return cut(packet[:SUMMARY].hex(" "), SUMMARY // 2)
 
 
 def tree_of(value: Any, name: str = "") -> Node:
@@ -116,9 +116,9 @@ class _Planter:
         elif isinstance(value, list):
             items = [(str(number), below) for number, below in enumerate(value)]
         else:
-            return Node(name, _cut(_plain(value), CHARACTERS))
+            return Node(name, cut(_plain(value), CHARACTERS))
         if not items or levels == 0:
-            return Node(name, _cut(_plain(value), CHARACTERS))
+            return Node(name, cut(_plain(value), CHARACTERS))
         node = Node(name, parts=[])
         for key, below in items:
             if self._left <= 0:
@@ -149,8 +149,9 @@ def _plain(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    return _cut(_plain(value), SUMMARY)
+    return cut(_plain(value), SUMMARY)
 
 
-def _cut(text: str, size: int) -> str:
+def cut(text: str, size: int = SUMMARY) -> str:
+    """``text`` with at most ``size`` characters."""
     return text if len(text) <= size else f"{text[: size - 1]}…"

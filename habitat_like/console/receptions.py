@@ -6,21 +6,21 @@ and the next: a beacon that says the same every few minutes sends a new packet e
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
 from habitat_like.archive.base import Document
 from habitat_like.console.filters import Place
-from habitat_like.console.payloads import packet_of
+from habitat_like.console.payloads import cut, packet_of, summarize
 
 #: Seconds between two receptions of a packet at most.
 GAP = 60
 
 
 class Packet(msgspec.Struct):
-    """What was heard once or more often. ``receptions`` are messages, newest first.
+    """What was heard once or more often. ``receptions`` are as ``brief`` makes them, newest first.
 
     ``whole`` says that there are no more of them than these.
     """
@@ -59,9 +59,9 @@ class Grouping:
     def __init__(self, size: int, newer: Iterable[Document] = ()) -> None:
         self._size = size
         self._packets: list[Packet] = []
-        self._open: dict[Any, Packet] = {}
+        self._open: dict[bytes, Packet] = {}
         # The last time that a packet of an earlier page was heard, as far as it is known.
-        self._earlier: dict[Any, float] = {}
+        self._earlier: dict[bytes, float] = {}
         for document in newer:
             key = _key(document)
             self._earlier[key] = min(_time(document), self._earlier.get(key, _time(document)))
@@ -73,11 +73,11 @@ class Grouping:
         now, key = _time(document), _key(document)
         packet = self._open.get(key)
         if packet is not None and packet.first - now <= GAP:
-            packet.receptions.append(document)
+            packet.receptions.append(brief(document))
         elif key in self._earlier and self._earlier[key] - now <= GAP:
             self._earlier[key] = now
         elif self._cut is None and len(self._packets) < self._size:
-            self._open[key] = packet = Packet([document])
+            self._open[key] = packet = Packet([brief(document)])
             self._packets.append(packet)
         elif self._cut is None:
             # It is the first of the next page.
@@ -100,26 +100,47 @@ def chain(document: Document, newer: Iterable[Document], older: Iterable[Documen
     newest first; each may contain it. ``whole`` stays True: how much was read the caller knows.
     """
     key = _key(document)
-    found = {document["_id"]: document}
+    found = {document["_id"]: brief(document)}
     for others in (newer, older):
         last = _time(document)
         for other in others:
             if abs(_time(other) - last) > GAP:
                 break
             if _key(other) == key:
-                found[other["_id"]] = other
+                found[other["_id"]] = brief(other)
                 last = _time(other)
     receptions = sorted(found.values(), key=lambda one: (_time(one), one["_id"]), reverse=True)
     return Packet(receptions)
 
 
-def _key(document: Document) -> Any:
+def brief(document: Document) -> Document:
+    """What is shown of a reception, which is little, however large its message is."""
+    packet = packet_of(document)
+    data = document.get("data")
+    data = data if isinstance(data, dict) else {}
+    told = {name: data.get(name) for name in ("frequency", "snr")}
+    return {
+        "_id": document["_id"],
+        "time_created": document["time_created"],
+        "callsign": document.get("callsign"),
+        **{name: cut(one) if isinstance(one, str) else one for name, one in told.items()},
+        "bytes": None if packet is None else len(packet),
+        "summary": summarize(document),
+    }
+
+
+def _key(document: Document) -> bytes:
     """What is equal for receptions of the same packet."""
     packet = packet_of(document)
-    if packet is not None:
-        return packet
-    data = document.get("data")
-    return str(data.get("string")) if isinstance(data, dict) else ""
+    if packet is None:
+        data = document.get("data")
+        text = str(data.get("string")) if isinstance(data, dict) else ""
+        return b"broken" + _digest(text.encode(errors="replace"))
+    return _digest(packet)
+
+
+def _digest(packet: bytes) -> bytes:
+    return hashlib.blake2b(packet, digest_size=16).digest()
 
 
 def _time(document: Document) -> float:

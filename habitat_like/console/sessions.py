@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flask import (
     Blueprint,
@@ -20,6 +21,7 @@ from flask import (
     session,
     url_for,
 )
+from flask.globals import request_ctx
 from flask.sessions import SecureCookieSessionInterface
 
 from habitat_like.config.keys import ConsoleConfig
@@ -56,20 +58,25 @@ class Gatekeeper:
         return self.users.secret if self.users else self._own_secret
 
     def admit(self, name: str, password: str, ip: str | None) -> bool:
-        """Whether the password is right, and may be looked at. Raises UsersError."""
+        """Whether the password is right, and may be looked at. Raises UsersError.
+
+        A no takes the same work whatever the reason is, so that time tells nobody which names
+        exist, and a guesser not whether a guess was looked at.
+        """
         if self.users is None:
             return False
         # Names that don't exist share one account: else each would have tries of its own.
         account = name if self.users.is_known(name) else ""
         now = time.monotonic()
-        if not self._limiter.may_try(ip, account, now):
+        if not self._limiter.take(ip, account, now):
+            self.users.is_right(None, password)
             if now - self._told > LOG_EVERY:
                 self._told = now
                 log.warning("too many wrong passwords for the console", extra={"ip": ip})
             return False
         if self.users.is_right(name, password):
+            self._limiter.right(ip, account)
             return True
-        self._limiter.wrong(ip, account, now)
         log.warning("wrong password for the console", extra={"ip": ip, "user": name[:64]})
         return False
 
@@ -82,7 +89,11 @@ class Gatekeeper:
             return str(name)
         name = session.get("user")
         if name and session.get("expires", 0) > time.time():
-            return str(name) if self.users and self.users.is_known(name) else None
+            if self.users is None or not self.users.is_known(name):
+                return None
+            # As good as the password, and it outlives a restart, which forgets the addresses.
+            self._limiter.right(request.remote_addr, name)
+            return str(name)
         # For scripts, and for looking alone: a browser may send such a password by itself.
         given = request.authorization
         if given and given.type == "basic" and request.method in ("GET", "HEAD"):
@@ -121,9 +132,24 @@ def gatekeeper() -> Gatekeeper:
     return keeper
 
 
+def refuse_odd_host() -> Answer | None:
+    """First of all: with a Host that can't be one no page could name another one."""
+    if request_ctx.url_adapter is not None:
+        return None
+    return Response("the Host of the request is no name of a host\n", 400, mimetype="text/plain")
+
+
 def look_for_users() -> None:
-    """First of all: without the users there is no session to look at. Raises UsersError."""
+    """Before all else: without the users there is no session to look at. Raises UsersError."""
     _ = gatekeeper().secret
+
+
+def drop_odd_referrer() -> None:
+    """Before the look at a form's token: a Referer that is no address counts as none."""
+    try:
+        _ = urlsplit(request.referrer or "").port
+    except ValueError:
+        del request.environ["HTTP_REFERER"]
 
 
 def guard() -> Answer | None:
@@ -171,9 +197,14 @@ def logout() -> Any:
 
 def _safe(target: str | None) -> str:
     """Where to go after signing in: a page of ours, whatever the address says."""
-    parts = urlsplit(target or "")
-    if not target or parts.scheme or parts.netloc or not target.startswith("/"):
-        return url_for("overview.overview")
-    if target.startswith("//") or "\\" in target:
+    path = unquote((target or "").partition("?")[0])
+    # Browsers leave out line breaks and tabs, and take a backslash for a slash.
+    if (
+        not target
+        or not re.match(r"/(?!/)", target)
+        or not target.isprintable()
+        or "\\" in target
+        or "/.." in path
+    ):
         return url_for("overview.overview")
     return request.script_root + target

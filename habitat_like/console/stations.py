@@ -10,6 +10,7 @@ from flask import Blueprint, request
 
 from habitat_like import times
 from habitat_like.archive import ArchiveError, Query
+from habitat_like.archive.base import Document
 from habitat_like.config.keys import ConfigError
 from habitat_like.console import plots
 from habitat_like.console.archives import this_archives
@@ -170,20 +171,22 @@ def _messages(callsign: str) -> tuple[list[dict[str, Any]], str | None]:
     """The station's last messages, and why there are none where the archive can't be asked."""
     try:
         with this_archives().lend() as archive:
-            found = list(archive.query(Query(callsign=callsign, limit=LAST, suspicious=True)))
+            query = Query(callsign=callsign, limit=LAST, suspicious=True)
+            # One by one, as each can be large.
+            return [_listed(one) for one in archive.query(query)], None
     except (ArchiveError, ConfigError) as error:
         return [], str(error)
-    return [
-        {
-            "id": one.get("_id"),
-            "type": one.get("type"),
-            "time_created": one.get("time_created"),
-            "time_uploaded": one.get("time_uploaded"),
-            "suspicious": one.get("suspicious"),
-            "page": link("messages.message", identifier=one.get("_id")),
-        }
-        for one in found
-    ], None
+
+
+def _listed(message: Document) -> dict[str, Any]:
+    return {
+        "id": message.get("_id"),
+        "type": message.get("type"),
+        "time_created": message.get("time_created"),
+        "time_uploaded": message.get("time_uploaded"),
+        "suspicious": message.get("suspicious"),
+        "page": link("messages.message", identifier=message.get("_id")),
+    }
 
 
 def _callsign() -> str:

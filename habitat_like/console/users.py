@@ -10,15 +10,18 @@ import hashlib
 import hmac
 import os
 import re
-import tempfile
+import stat
 import threading
 from pathlib import Path
 
 from habitat_like import passwords
 from habitat_like.config.keys import ConfigError
+from habitat_like.disk import Directory, read_file
 
 #: The cost of a user's hash: 32 MB and some 80 ms.
 COST = 2**15
+#: Bytes of a password file, at most: thousands of users.
+LARGEST = 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
@@ -32,22 +35,35 @@ class Users:
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._verifier = passwords.Verifier()
-        # Guards the three below.
+        # Guards the four below.
         self._lock = threading.Lock()
         self._seen: tuple[int, int, int] | None = None
         self._hashes: dict[str, str] = {}
         self._secret = b""
+        # For each cost that one of the hashes has, a hash that no password has.
+        self._decoys: dict[passwords.Cost, str] = {}
         # Held while a password is looked at: who tries many has one core, and uploads the others.
         self._looking = threading.Lock()
-        # As costly to look at as a right one, for names that don't exist.
-        self._nobody = passwords.make_hash(os.urandom(16).hex(), COST)
 
-    def is_right(self, name: str, password: str) -> bool:
-        """Whether this is the user's password. Raises UsersError."""
-        stored = self._present()[0].get(name)
+    def is_right(self, name: str | None, password: str) -> bool:
+        """Whether this is the user's password; None as ``name`` is nobody. Raises UsersError.
+
+        Each no takes the same work, for every user, for names that don't exist and for nobody: so
+        the time tells nobody who has an account.
+        """
+        hashes, _, decoys = self._present()
+        stored = None if name is None else hashes.get(name)
+        given = password.encode(errors="surrogatepass")
+        if stored is not None and self._verifier.remembers(stored, given):
+            return True
+        own = None if stored is None else passwords.cost_of(stored)
+        right = False
         with self._looking:
-            right = self._verifier.is_right(stored or self._nobody, password.encode())
-        return right and stored is not None
+            # One look for each cost that the file has, commonly one.
+            for cost, nobody in decoys.items():
+                looked_at = stored if stored is not None and cost == own else nobody
+                right |= self._verifier.is_right(looked_at, given)
+        return right
 
     def is_known(self, name: str) -> bool:
         """Whether there is such a user. Raises UsersError."""
@@ -62,26 +78,33 @@ class Users:
         """
         return self._present()[1]
 
-    def _present(self) -> tuple[dict[str, str], bytes]:
+    def _present(self) -> tuple[dict[str, str], bytes, dict[passwords.Cost, str]]:
         with self._lock:
             try:
                 state = self._path.stat()
                 seen = (state.st_mtime_ns, state.st_size, state.st_ino)
                 if seen != self._seen:
-                    self._hashes = read(self._path)
-                    self._secret = hmac.digest(
-                        b"habitat console sessions", self._path.read_bytes(), hashlib.sha256
-                    )
+                    data = read_file(self._path, LARGEST)
+                    self._hashes = _parse(data, self._path)
+                    self._secret = hmac.digest(b"habitat console sessions", data, hashlib.sha256)
+                    costs = {passwords.cost_of(stored) for stored in self._hashes.values()}
+                    self._decoys = {cost: passwords.decoy(cost) for cost in costs}
+                    self._verifier.keep({*self._hashes.values()})
                     self._seen = seen
             except OSError as error:
                 raise UsersError(f"console.password_file: {self._path}: {error.strerror}") from None
-            return self._hashes, self._secret
+            return self._hashes, self._secret, self._decoys
 
 
 def read(path: Path) -> dict[str, str]:
     """The hash of each user. Raises UsersError, and OSError if the file can't be read."""
+    return _parse(read_file(path, LARGEST), path)
+
+
+def _parse(data: bytes, path: Path) -> dict[str, str]:
+    """The hash of each user in what ``path`` holds. Raises UsersError."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UsersError(f"console.password_file: {path}: not UTF-8 text") from None
     found: dict[str, str] = {}
@@ -113,29 +136,42 @@ def check_name(name: str) -> None:
         raise ValueError(f"{name[:64]!r} is no user name (1 to 64 of A-Z a-z 0-9 . _ @ -)")
 
 
-def write(path: Path, name: str, password: str | None) -> bool:
+def write(
+    path: Path, name: str, password: str | None, reader: tuple[int, int] | None = None
+) -> bool:
     """Set the user's password in the file, or take the user out of it (None).
 
     Everything else in the file stays. The file is replaced as a whole, readable by its owner
-    alone where it is new. Returns whether the user was there before. Raises OSError.
+    alone where it is new. Root names the ``reader``, the gateway's user and group, who becomes the
+    owner of a file that it could not read. Returns whether the user was there before. Raises
+    OSError, also for a link or a file with a second name: what is in it may be nobody's password.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if line.strip().partition(":")[0] != name]
-    known = len(kept) < len(lines)
-    if password is not None:
-        kept.append(f"{name}:{passwords.make_hash(password, COST)}")
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in kept))
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            before = path.stat()
-            os.chown(temporary, before.st_uid, before.st_gid)
-            Path(temporary).chmod(before.st_mode & 0o7777)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with Directory(path.parent) as directory:
+        text, before = "", None
+        if directory.status(path.name) is not None:
+            data, before = directory.read(path.name, LARGEST)
+            text = data.decode("utf-8-sig")
+        lines = text.splitlines()
+        kept = [line for line in lines if line.strip().partition(":")[0] != name]
+        known = len(kept) < len(lines)
+        if password is not None:
+            kept.append(f"{name}:{passwords.make_hash(password, COST)}")
+        with directory.replacing(path.name, 0o600) as file:
+            file.write("".join(f"{line}\n" for line in kept).encode())
+            # By descriptor: whoever owns the directory may put something else under the name.
+            if before is not None:
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(file.fileno(), before.st_mode & 0o777)
+            if reader is not None and not _may_read(os.fstat(file.fileno()), reader):
+                os.fchown(file.fileno(), *reader)
+                os.fchmod(file.fileno(), 0o600)
     return known
+
+
+def _may_read(state: os.stat_result, reader: tuple[int, int]) -> bool:
+    user, group = reader
+    if user == state.st_uid:
+        return bool(state.st_mode & stat.S_IRUSR)
+    if group == state.st_gid:
+        return bool(state.st_mode & stat.S_IRGRP)
+    return bool(state.st_mode & stat.S_IROTH)

@@ -6,6 +6,7 @@ built-in ones, and the configuration's ``gateway.actions`` names which of all ma
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from habitat_like import times
 from habitat_like.config.imports import import_path
 from habitat_like.http import scgi
 from habitat_like.http.response import JSON, OK, Answers, Refused, Response
+from habitat_like.message.cost import MAX_VALUES
 from habitat_like.message.message import InvalidMessage
+from habitat_like.message_server.intake import MessageTooLarge
 from habitat_like.steering.access import Denied, TooMany
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ __all__ = ["Action", "Args", "InsertApplication", "Lane", "Refused", "Response",
 #: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
 SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
+#: What some programs put before text in UTF-8 (RFC 8259 section 8.1 lets a reader pass over it).
+_BOM = codecs.BOM_UTF8
 _WHITESPACE = b" \t\r\n"
 
 
@@ -125,10 +131,11 @@ class InsertApplication:
         """Take one message: a JSON object.
 
         Returns 200 OK, to be sent once the message is committed. Raises InvalidMessage with field
-        and reason, BacklogFull, Denied and TooMany.
+        and reason, MessageTooLarge, BacklogFull, Denied and TooMany.
         """
-        registry = self.program.registry
-        self.server.push_message(registry.parse(_body(args), ip, int(self.clock())))
+        now = int(self.clock())
+        parse = self.program.registry.parse
+        self.server.push_message(parse(_body(args), ip, now, is_set=times.is_set(now)))
         return OK
 
     @action(lane="fast")
@@ -140,19 +147,16 @@ class InsertApplication:
         """
         registry = self.program.registry
         now = int(self.clock())
+        is_set = times.is_set(now)
         results: list[dict[str, Any]] = []
         accepted = 0
         denied = 0
         retry_after = 0
-        body = _body(args)
-        parts = _split(body)
-        if len(parts) > max(MANY_MESSAGES, len(body) // SHORTEST_MESSAGE):
-            raise InvalidMessage(f"body: {len(parts)} parts are too many for {len(body)} bytes")
-        for part in parts:
+        for part in _split(_body(args)):
             try:
-                message = registry.parse(part, ip, now)
+                message = registry.parse(part, ip, now, is_set=is_set)
                 results.append({"id": self.server.push_message(message)})
-            except InvalidMessage as error:
+            except (InvalidMessage, MessageTooLarge) as error:
                 results.append({"error": str(error)})
             except Denied as error:
                 results.append({"error": str(error)})
@@ -210,23 +214,52 @@ def _built_in() -> dict[str, ActionFunction]:
 
 def _body(args: Args | bytes | str | Mapping[str, Any]) -> bytes:
     if isinstance(args, Args):
-        return args.body
+        return args.body.removeprefix(_BOM)
     if isinstance(args, str):
         return args.encode()
-    return args if isinstance(args, bytes) else msgspec.json.encode(args)
+    return args.removeprefix(_BOM) if isinstance(args, bytes) else msgspec.json.encode(args)
 
 
-def _split(body: bytes) -> list[Any]:
-    """The JSON texts in an array or in lines. Raises InvalidMessage."""
+def _split(body: bytes) -> list[bytes]:
+    """The JSON texts in an array or in lines. Raises InvalidMessage, also for too many."""
+    if _BOM in body:  # of files that were put together, each may begin with one
+        body = body.replace(b"\n" + _BOM, b"\n").removeprefix(_BOM)
     text = body.strip(_WHITESPACE)
     if not text:
         raise InvalidMessage("body: empty; expected a JSON array or one JSON object a line")
+    most = max(MANY_MESSAGES, len(body) // SHORTEST_MESSAGE)
     if text[:1] != b"[":
-        return [line for line in text.split(b"\n") if line.strip(_WHITESPACE)]
+        _check_parts(text.count(b"\n") // 2, most, body)  # every other line may be empty
+        lines = [line for line in text.split(b"\n") if line.strip(_WHITESPACE)]
+        _check_parts(len(lines), most, body)
+        return lines
     try:
+        try:
+            _check_parts(len(_OBJECTS.decode(text)), most, body)
+        except msgspec.ValidationError:
+            # Each item that is no object is refused by itself; a body of little else would cost
+            # hundreds of thousands of results.
+            if text.count(b",") > MAX_VALUES:
+                reason = f"not objects alone, and too many values (over {MAX_VALUES})"
+                raise InvalidMessage(f"body: {reason}") from None
+        raws = _RAWS.decode(text)
+        _check_parts(len(raws), most, body)
         # Copies: a Raw is a view, and the registry looks at its input as bytes.
-        return [bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
+        return [bytes(raw) for raw in raws]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidMessage(f"body: not a valid JSON array: {error}") from None
     except RecursionError:
         raise InvalidMessage("body: nested too deeply") from None
+
+
+def _check_parts(count: int, most: int, body: bytes) -> None:
+    if count > most:
+        raise InvalidMessage(f"body: {count} parts are too many for {len(body)} bytes")
+
+
+class _Object(msgspec.Struct, gc=False):
+    """Any JSON object, of which nothing is kept: the cheapest way to count them."""
+
+
+_OBJECTS = msgspec.json.Decoder(list[_Object])
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])

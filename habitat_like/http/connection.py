@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from habitat_like.http import scgi
@@ -17,9 +18,10 @@ class Connection:
     """One client's connection, owned by the gateway's thread.
 
     ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``parser`` has what
-    came of a request that is not whole; ``out`` is what is left of a reply. ``waiting``: its
-    request is in the slow or the bulk lane, for the action ``action``, from the address ``ip``, and
-    is answered by ``refuse`` where the gateway refuses it in the words of its protocol.
+    came of a request that is not whole, and ``held`` the bytes of room that are taken for its body;
+    ``out`` is what is left of a reply. ``waiting``: its request is in the slow or the bulk lane,
+    for the action ``action``, from the address ``ip``, and is answered by ``refuse`` where the
+    gateway refuses it in the words of its protocol.
     ``abandoned``: it was answered while its action still ran, whose outcome is then dropped. It is
     set by the gateway's thread and read by workers, which only spares them work.
     """
@@ -30,6 +32,7 @@ class Connection:
         "deadline",
         "draining",
         "fd",
+        "held",
         "ip",
         "out",
         "parser",
@@ -41,6 +44,7 @@ class Connection:
     def __init__(self, fd: int, started: float, deadline: float) -> None:
         self.fd = fd
         self.parser: scgi.RequestParser | None = None
+        self.held = 0
         self.started = started
         self.deadline = deadline
         self.out: memoryview | None = None
@@ -53,11 +57,15 @@ class Connection:
 
 
 class Visit(NamedTuple):
-    """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount."""
+    """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount.
+
+    The mount calls ``release`` once, when it has done with the request and its body.
+    """
 
     fd: int
     request: scgi.Request
     path: str
+    release: Callable[[], None] = lambda: None
 
 
 class Host(Protocol):

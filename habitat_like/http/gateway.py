@@ -17,7 +17,7 @@ from habitat_like.http.batch import Answer, Committer
 from habitat_like.http.connection import Connection, Visit, finish_sending, send
 from habitat_like.http.handler import SCGIHandler, find_unread
 from habitat_like.http.listener import Listener
-from habitat_like.http.response import Refused, Response, to_reply, unavailable
+from habitat_like.http.response import Refused, Response, crowded, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
 from habitat_like.journal.journal import Row
@@ -67,6 +67,8 @@ class Gateway:
         self._connections: dict[int, Connection] = {}
         # Filled by workers, emptied here; deque.append and popleft are atomic.
         self._done: deque[Done] = deque()
+        # Slow requests whose answers are in the present batch: their bodies are in it as well.
+        self._answered: list[SCGIHandler] = []
         self._stop_at: float | None = None
         self._committer = Committer(site, self._send)
         self._next_tick = 0.0
@@ -120,6 +122,8 @@ class Gateway:
                         self._accept(answers, rows, now)
             if answers:
                 self._committer.answer(answers, rows)
+            while self._answered:
+                self._answered.pop().release()
             self._site.connections = len(self._connections)
         if now >= self._next_tick:
             self._next_tick = now + self._tick
@@ -170,9 +174,31 @@ class Gateway:
             self._linger(connection, self._refuse_unread(data, _CROWDED))
             return
         limits = self._site.limits
-        connection.parser = scgi.RequestParser(limits.max_headers, limits.max_body, data)
+        parser = connection.parser = scgi.RequestParser(limits.max_headers, limits.max_body, data)
+        if not self._hold(connection, parser.body_size):
+            self._too_much(connection, data)
+            return
         self._connections[fd] = connection
         self._epoll.register(fd, select.EPOLLIN)
+
+    def _hold(self, connection: Connection, size: int) -> bool:
+        """Take room for the ``size`` bytes of a body that have come; False where there is none."""
+        if not self._site.bodies.take(size - connection.held):
+            return False
+        connection.held = size
+        return True
+
+    def _release(self, connection: Connection) -> None:
+        """Give back the room for what came of a request, which is kept no longer."""
+        if connection.held:
+            self._site.bodies.give(connection.held)
+            connection.held = 0
+        connection.parser = None
+
+    def _too_much(self, connection: Connection, data: bytes) -> None:
+        """Tell a client that there is no room for its body, of which there is ``data`` yet."""
+        self._release(connection)
+        self._linger(connection, self._refuse_unread(data, _TOO_MUCH))
 
     def _is_crowded(self) -> bool:
         return len(self._connections) >= self._site.limits.max_connections
@@ -197,12 +223,17 @@ class Gateway:
         try:
             request = connection.parser.feed(data)
         except scgi.ScgiError as error:
+            data = connection.parser.received
             self._forget(connection)
-            self._malformed(connection, connection.parser.received, error)
+            self._malformed(connection, data, error)
             return
         if request is not None:
             self._forget(connection)
             self._handle(connection.fd, request, connection.started, answers, rows)
+        elif not self._hold(connection, connection.parser.body_size):
+            data = connection.parser.received
+            self._forget(connection)
+            self._too_much(connection, data)
 
     def _handle(
         self,
@@ -231,10 +262,16 @@ class Gateway:
     ) -> bool:
         """Give a request to its mount or to its lane; False where too much waits there."""
         assert handler.action is not None  # noqa: S101 (a request without one is answered already)
-        if handler.action.host is not None:
-            return handler.action.host.put(Visit(fd, request, handler.path))
+        host = handler.action.host
         workers = self.bulk if handler.lane == "bulk" else self.workers
-        if workers.delay >= self._timeout * PATIENCE:
+        if host is None and workers.delay >= self._timeout * PATIENCE:
+            return False
+        if not handler.hold():
+            return False
+        if host is not None:
+            if host.put(Visit(fd, request, handler.path, handler.release)):
+                return True
+            handler.release()
             return False
         connection = Connection(fd, started, time.monotonic() + self._timeout)
         connection.action, connection.ip, connection.waiting = handler.name, handler.ip, True
@@ -250,7 +287,9 @@ class Gateway:
             done = self._done.popleft()
             connection = done.connection
             if connection.abandoned:
+                done.handler.release()
                 continue
+            self._answered.append(done.handler)
             del self._connections[connection.fd]
             rows.extend(done.rows)
             answers.append(
@@ -322,12 +361,14 @@ class Gateway:
         self._epoll.register(connection.fd, select.EPOLLIN)
 
     def _forget(self, connection: Connection) -> None:
-        """Take a connection out of the set; its descriptor stays open."""
+        """Take a connection out of the set; its descriptor stays open, what came of it goes."""
+        self._release(connection)
         if self._connections.pop(connection.fd, None) is not None and not connection.waiting:
             self._epoll.unregister(connection.fd)
 
     def _drop(self, connection: Connection, refusal: Response) -> None:
         """End a connection early, with ``refusal`` if it can still be given one."""
+        data = b"" if connection.parser is None else connection.parser.received
         self._forget(connection)
         connection.abandoned = True
         if connection.out is None and not connection.draining:
@@ -337,7 +378,6 @@ class Gateway:
                 self._metrics.requests[connection.action, reply.status] += 1
                 send(connection.fd, reply.data)
             else:
-                data = b"" if connection.parser is None else connection.parser.received
                 send(connection.fd, self._refuse_unread(data, refusal))
         os.close(connection.fd)
 
@@ -400,6 +440,7 @@ class Gateway:
 
     def _close(self) -> None:
         for connection in self._connections.values():
+            self._release(connection)
             os.close(connection.fd)
         self._connections.clear()
         self._listener.unlink()
@@ -412,6 +453,7 @@ class Gateway:
 
 
 _CROWDED = unavailable("too many requests wait already")
+_TOO_MUCH = crowded().response()
 _TOO_SLOW = unavailable("the action took too long")
 _STOPPING = unavailable("the gateway is shutting down")
 _TIMED_OUT = Refused(408, "the request did not arrive in time").response()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import zlib
+from collections.abc import Callable
 
+from habitat_like.config.addresses import plain
 from habitat_like.http import scgi
 from habitat_like.http.actions import Action, Args, Lane
 from habitat_like.http.response import (
@@ -15,6 +17,7 @@ from habitat_like.http.response import (
     Response,
     TooSlow,
     closed_to_uploads,
+    crowded,
     to_reply,
     to_response,
     too_many,
@@ -22,7 +25,7 @@ from habitat_like.http.response import (
 )
 from habitat_like.http.site import Site
 from habitat_like.message.message import InvalidMessage
-from habitat_like.message_server import BacklogFull
+from habitat_like.message_server import BacklogFull, MessageTooLarge
 from habitat_like.steering.access import Admission, Denied, TooMany
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,9 @@ FAST_BODY = 65536
 
 #: Members that a gzip body may have: each costs a copy of what follows it.
 MAX_MEMBERS = 100
+#: Into so many pieces the limit of a body is divided: after each there is a look at how much room
+#: there is. Each piece costs a copy of what is not decompressed yet.
+PIECES = 16
 
 
 class SCGIHandler:
@@ -48,6 +54,7 @@ class SCGIHandler:
         "action",
         "admission",
         "body",
+        "held",
         "ip",
         "is_fast",
         "method",
@@ -73,12 +80,16 @@ class SCGIHandler:
         #: Whether its action, where that is a fast one, can answer in the fast lane.
         self.is_fast = True
         self.admission: Admission | None = None
+        # Bytes of room that are taken for the body.
+        self.held = 0
 
     def handle(self) -> Reply | None:
         """The reply, or None for a request of another lane than ``fast`` (``handle_slow``)."""
         try:
             self.read_scgi_req()
             self.check_scgi_environ()
+            if len(self.body) > self.site.bodies.room:
+                raise crowded()
             if self.lane != "fast":
                 return None
             return self.perform_req()
@@ -95,6 +106,21 @@ class SCGIHandler:
         except Exception as error:
             return self._failed(error)
 
+    def hold(self) -> bool:
+        """Take room for the body, which is kept from now on; False where there is none.
+
+        ``release`` gives it back, once, when the request is answered and nobody works on it.
+        """
+        if not self.site.bodies.take(len(self.body)):
+            return False
+        self.held = len(self.body)
+        return True
+
+    def release(self) -> None:
+        """Give back the room that the body took."""
+        self.site.bodies.give(self.held)
+        self.held = 0
+
     def read_scgi_req(self) -> None:
         """Read method, path, address and body out of the SCGI request."""
         headers = self.request.headers
@@ -106,6 +132,8 @@ class SCGIHandler:
         self.path = path.decode(scgi.ENCODING)
         if self.ip is None:
             self.ip = headers.get(b"REMOTE_ADDR", b"").decode(scgi.ENCODING)
+        if ":" in self.ip:
+            self.ip = plain(self.ip)
         self.body = self.request.body
 
     def check_scgi_environ(self) -> None:
@@ -149,7 +177,7 @@ class SCGIHandler:
         encoding = headers.get(b"HTTP_CONTENT_ENCODING")
         lane = self.lane
         if encoding is not None:
-            self.body = decode_body(self.body, encoding, self.site.limits.max_body)
+            self.body = self._decode(encoding)
         args = Args(self.body, self.method, self.path, headers, lane)
         if self.admission is None:
             result = self.action.call(self.site.application, self.ip, args)
@@ -157,6 +185,21 @@ class SCGIHandler:
             with self.site.server.admitted(self.admission):
                 result = self.action.call(self.site.application, self.ip, args)
         return to_reply(to_response(result))
+
+    def _decode(self, encoding: bytes) -> bytes:
+        """The decoded body, for which there is room. Raises Refused."""
+
+        def grow(size: int) -> None:
+            more = size - self.held
+            if more > 0:
+                if not self.site.bodies.take(more):
+                    raise crowded()
+                self.held = size
+
+        body = decode_body(self.body, encoding, self.site.limits.max_body, grow)
+        # The compressed one is of no use any more.
+        self.request = scgi.Request(self.request.headers, b"")
+        return body
 
     def refuse(self, refusal: Response) -> Reply:
         """The reply to a request that the gateway can't serve, in the words of its protocol.
@@ -189,19 +232,19 @@ class SCGIHandler:
 
 
 def _refusal(error: Exception) -> Response | None:
-    """The answer to what an action may raise, None for what it may not."""
-    if isinstance(error, InvalidMessage):
-        return Refused(400, str(error)).response()
-    if isinstance(error, Refused):
-        return error.response()
-    if isinstance(error, Denied):
-        return Refused(403, str(error)).response()
+    """The answer to a request that is refused by ``error``, None for one that failed."""
+    if isinstance(error, BacklogFull):
+        return unavailable(str(error))
     if isinstance(error, TooMany):
         return too_many(error).response()
-    if isinstance(error, BacklogFull):
-        return unavailable("the backlog is full")
-    return None
+    if isinstance(error, Refused):
+        return error.response()
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), None)
+    return None if status is None else Refused(status, str(error)).response()
 
+
+#: The status of errors whose text says what is wrong.
+_STATUS = {InvalidMessage: 400, Denied: 403, MessageTooLarge: 413}
 
 _FAILED = Response(500, b"the action failed; the gateway's log says why\n")
 
@@ -220,27 +263,38 @@ def find_unread(request: scgi.Request | None, site: Site) -> SCGIHandler:
     return handler
 
 
-def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
-    """Undo a Content-Encoding; ``limit`` bounds the decoded body, in bytes. Raises Refused."""
+def decode_body(
+    body: bytes, encoding: bytes, limit: int, grow: Callable[[int], None] = lambda _: None
+) -> bytes:
+    """Undo a Content-Encoding; ``limit`` bounds the decoded body, in bytes. Raises Refused.
+
+    ``grow`` is told how many bytes there are so far, and stops it by an exception.
+    """
     coding = encoding.strip().lower()
     if coding in (b"", b"identity"):
         return body
     if coding not in (b"gzip", b"x-gzip"):
         raise Refused(415, "Content-Encoding: only gzip is understood", {"Accept-Encoding": "gzip"})
-    decoded = b""
+    decoded = bytearray()
     rest = body
+    piece = limit // PIECES + 1
     for _ in range(MAX_MEMBERS):
         if not rest:
-            return decoded
+            return bytes(decoded)
         # 16 + MAX_WBITS: a gzip header and trailer; RFC 1952 allows several members in a row.
         member = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        try:
-            decoded += member.decompress(rest, limit + 1 - len(decoded))
-        except zlib.error:
-            raise Refused(400, "body: not valid gzip") from None
-        if len(decoded) > limit:
-            raise Refused(413, f"body: over the limit of {limit} bytes once decompressed")
-        if not member.eof:
-            raise Refused(400, "body: the gzip data is cut off")
-        rest = member.unused_data
+        while not member.eof:
+            before = len(decoded)
+            try:
+                decoded += member.decompress(rest, piece)
+            except zlib.error:
+                raise Refused(400, "body: not valid gzip") from None
+            if len(decoded) > limit:
+                raise Refused(413, f"body: over the limit of {limit} bytes once decompressed")
+            grow(len(decoded))
+            rest = member.unconsumed_tail
+            if len(decoded) == before and not rest and not member.eof:
+                raise Refused(400, "body: the gzip data is cut off")
+        # Zeros may follow, as gzip itself and 'habitat import' take them; nothing else may.
+        rest = member.unused_data.lstrip(b"\0")
     raise Refused(400, f"body: more than {MAX_MEMBERS} gzip members")

@@ -13,6 +13,7 @@ from pathlib import Path
 from scgi import systemd_socket
 
 from habitat_like.config.keys import ConfigError
+from habitat_like.disk import check_links
 
 #: Connections that may wait in the kernel; it caps this at net.core.somaxconn.
 BACKLOG = 4096
@@ -73,6 +74,7 @@ def listen_at(
     path = Path(path)
     key = f"{section}.socket"
     try:
+        check_links(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         _clear(path, key)
         return Listener(_bind(path, mode, group), path, inherited=False)
@@ -127,18 +129,33 @@ def _bind(path: Path, mode: int, group: str | None) -> socket.socket:
             sock.bind(os.fspath(path))
         finally:
             os.umask(umask)
-        if gid >= 0:
-            os.chown(path, -1, gid)
-        path.chmod(mode)
+        _give(path, mode, gid)
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        if error.errno == errno.EPERM and group:
+        if error.errno == errno.EPERM and group and error.filename != str(path):
             raise ListenError(
                 f"gateway.socket_group: no right to give the socket to {group!r}; run as a member"
             ) from None
         raise
     return sock
+
+
+def _give(path: Path, mode: int, gid: int) -> None:
+    """Set the rights of the socket that was just made at ``path``, and of nothing else."""
+    # Another user's directory may have another name's file there by now, so by descriptor.
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(found)
+        ours = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+        if not ours or status.st_nlink > 1:
+            raise OSError(errno.EPERM, "another file has come in its place", str(path))
+        itself = f"/proc/self/fd/{found}"  # what has no other call for it
+        if gid >= 0:
+            os.chown(itself, -1, gid)
+        Path(itself).chmod(mode)
+    finally:
+        os.close(found)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

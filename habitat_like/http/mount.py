@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from habitat_like.config.addresses import plain
 from habitat_like.http import scgi
 from habitat_like.http.connection import Visit
 from habitat_like.http.response import Response, to_reply, unavailable
@@ -104,14 +105,23 @@ class Mount:
 
     def _run(self) -> None:
         while (visit := self._queue.get()) is not None:
-            with socket.socket(fileno=visit.fd) as client:
-                client.settimeout(self._timeout)
-                with self._lock:
-                    self._clients.add(client)
-                status = self._serve(visit, client)
+            try:
+                status = self._visit(visit)
+            finally:
+                visit.release()
+            del visit  # or the body would be kept until the next request
+            self._report(self.name, status)
+
+    def _visit(self, visit: Visit) -> int:
+        with socket.socket(fileno=visit.fd) as client:
+            client.settimeout(self._timeout)
+            with self._lock:
+                self._clients.add(client)
+            try:
+                return self._serve(visit, client)
+            finally:
                 with self._lock:
                     self._clients.discard(client)
-            self._report(self.name, status)
 
     def _serve(self, visit: Visit, client: socket.socket) -> int:
         """Answer one request; returns the status."""
@@ -156,6 +166,8 @@ class Mount:
         root = headers.get("SCRIPT_NAME", "").rstrip("/")
         secure = headers.get("HTTPS", "").lower() in ("on", "1")
         headers.pop("HTTP_CONTENT_LENGTH", None)
+        if "REMOTE_ADDR" in headers:
+            headers["REMOTE_ADDR"] = plain(headers["REMOTE_ADDR"])
         return {
             "SERVER_NAME": "localhost",
             "SERVER_PORT": "80",

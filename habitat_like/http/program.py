@@ -54,7 +54,10 @@ class Program(Protocol):
     steering: Steering
     access: Access
     started: float
-    dead_letters: dict[str, int]
+
+    @property
+    def dead_letters(self) -> dict[str, int]:
+        """Dead letters by sink."""
 
     @property
     def networks(self) -> Networks:

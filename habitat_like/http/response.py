@@ -118,6 +118,15 @@ def unavailable(reason: str) -> Response:
     return Response(503, f"{reason}; try again later\n".encode(), TEXT, headers)
 
 
+def crowded() -> Refused:
+    """503: the bodies that are in the gateway leave no room for this one."""
+    return Refused(
+        503,
+        "too many bytes of requests wait already; try again later",
+        {"Retry-After": str(RETRY_AFTER)},
+    )
+
+
 def closed_to_uploads(closed: Closed) -> Refused:
     """What an upload is answered while none is taken: a redirect, or 503 as ``unavailable``."""
     if closed.location is not None:

@@ -100,7 +100,7 @@ class RequestParser:
     time however small its pieces are.
     """
 
-    __slots__ = ("_buffer", "_max_body", "_max_headers", "_needed")
+    __slots__ = ("_body_at", "_buffer", "_max_body", "_max_headers", "_needed")
 
     def __init__(self, max_headers: int, max_body: int, data: bytes = b"") -> None:
         """``data`` has come already; ``parse`` has found that it is no whole request."""
@@ -108,6 +108,17 @@ class RequestParser:
         self._max_body = max_body
         self._buffer = bytearray(data)
         self._needed = 0
+        self._body_at = 0
+
+    @property
+    def body_size(self) -> int:
+        """How many bytes of the body have come, 0 before all headers are there."""
+        if not self._body_at:
+            start = _START.match(self._buffer)
+            if start is None:
+                return 0
+            self._body_at = start.end(1) + 1 + int(start[1]) + 1
+        return max(len(self._buffer) - self._body_at, 0)
 
     @property
     def received(self) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from habitat_like.config.keys import GatewayConfig
 from habitat_like.http.actions import Action, InsertApplication, Router, find_actions
+from habitat_like.http.bodies import Bodies
 from habitat_like.http.program import Program
 from habitat_like.http.response import Refused
 from habitat_like.message_server import Server
@@ -30,11 +31,19 @@ class Site:
         self.metrics = GatewayMetrics()
         #: The limits in force, replaced as a whole by a reload.
         self.limits: GatewayConfig = program.config.gateway
+        #: The bodies that are in the gateway.
+        self.bodies = Bodies(self.limits.max_waiting)
         #: How many connections are open beyond a single turn. Written by the gateway's thread.
         self.connections = 0
         #: Why no message can be made durable now. Written by the gateway's thread.
         self.journal_problem: str | None = None
         self.stopping = True
+
+    def change_limits(self, limits: GatewayConfig) -> None:
+        """Put other limits in force. Thread-safe."""
+        self.limits = limits
+        self.bodies.set_limit(limits.max_waiting)
+        self.server.set_max_message(limits.max_message)
 
     def find(self, method: str, path: str) -> tuple[Action, str]:
         """The action of a request, and the path that it is given.
@@ -61,8 +70,4 @@ class Site:
             return "the gateway is shutting down"
         if self.steering.closed is not None:
             return self.steering.closed.reason
-        if self.journal_problem is not None:
-            return self.journal_problem
-        if self.server.room <= 0:
-            return "the backlog is full"
-        return None
+        return self.journal_problem or self.program.journal.problem or self.server.problem()

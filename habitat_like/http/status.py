@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 
-from habitat_like import __version__
+from habitat_like import __version__, log
 from habitat_like.http.site import Site
 from habitat_like.message_server import JournalSink
 from habitat_like.statistics.status import (
     READY,
     JournalStatus,
+    LogStatus,
     Maintenance,
     Messages,
     SinkStatus,
@@ -30,6 +31,7 @@ def status(site: Site) -> Status:
     sinks = {name: _sink(site, sink, now) for name, sink in loaded.items()}
     disk_free, disk_size = journal.disk() or (None, None)
     statistics = program.statistics
+    logged = log.state()
     switches = site.steering.snapshot()
     maintenance = switches.pop("maintenance")
     return Status(
@@ -45,15 +47,24 @@ def status(site: Site) -> Status:
         access_refused=site.access.refused,
         messages=Messages(site.metrics.messages, site.metrics.written),
         connections=site.connections,
+        waiting=site.bodies.waiting,
+        max_waiting=site.limits.max_waiting,
         backlog=journal.backlog,
         max_backlog=program.config.journal.max_backlog,
         journal=JournalStatus(
-            str(journal.path), journal.last_seq, journal.size(), disk_free, disk_size
+            path=str(journal.path),
+            last_seq=journal.last_seq,
+            bytes=journal.size(),
+            message_bytes=journal.message_bytes,
+            max_bytes=program.config.journal.max_bytes,
+            disk_free=disk_free,
+            disk_size=disk_size,
         ),
         archive=next((sinks[name] for name, sink in loaded.items() if sink.is_archive), None),
         sinks=sinks,
         dead_letters=sum(program.dead_letters.values()),
         statistics=None if statistics is None else statistics.status(),
+        log=LogStatus(logged.lost, logged.problem),
         networks=program.networks.status(now),
         threads=tuple(sorted(thread.name for thread in threading.enumerate())),
     )

@@ -70,13 +70,17 @@ class Workers:
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
-            connection, handler = work
-            if connection.abandoned:
-                continue  # answered 503 while it waited here
-            begin = time.monotonic()
-            with self._server.transaction() as rows:
-                reply = handler.handle_slow()
-            if reply.changes_nothing:
-                rows.clear()  # a refused request changes nothing
-            self._seconds += (time.monotonic() - begin - self._seconds) / 8
-            self._report(Done(connection, handler, reply, rows))
+            self._work(*work)
+            del work  # or the body would be kept until the next request
+
+    def _work(self, connection: Connection, handler: SCGIHandler) -> None:
+        if connection.abandoned:  # answered 503 while it waited here
+            handler.release()
+            return
+        begin = time.monotonic()
+        with self._server.transaction() as rows:
+            reply = handler.handle_slow()
+        if reply.changes_nothing:
+            rows.clear()  # a refused request changes nothing
+        self._seconds += (time.monotonic() - begin - self._seconds) / 8
+        self._report(Done(connection, handler, reply, rows))

@@ -8,6 +8,15 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from habitat_like.disk import read_rows
+
+#: Bytes over which a document is read without its data where that isn't needed.
+LARGE = 16 * 1024
+#: SQL for such a document: the data is its last but one key (Message.document), and what is before
+#: that is short.
+WITHOUT_DATA = f"""iif(length(document) > {LARGE}, CAST(substr(document, 1,
+ instr(substr(document, 1, 1024), CAST(',"data":' AS BLOB)) - 1) || '}}' AS BLOB), document)"""
+
 #: SQLite's integers end there.
 MAX_ID = 2**63 - 1
 
@@ -60,6 +69,7 @@ class DeadLetters:
     #: From format 1 of the journal; what is in it keeps no id.
     UPGRADE = f"ALTER TABLE dead_letter ADD COLUMN message_id TEXT; {UNIQUE}"
     _COLUMNS = "id, sink, seq, time, reason, retry, document"
+    _LISTED = f"id, sink, seq, time, reason, retry, {WITHOUT_DATA}"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -75,7 +85,7 @@ class DeadLetters:
             " VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET reason = excluded.reason, retry = 0",
             [
-                (sink, seq, now, reason, document, _message_id(document))
+                (sink, seq, now, reason, document, message_id(document))
                 for seq, document, reason in letters
             ],
         )
@@ -104,18 +114,21 @@ class DeadLetters:
         return map(_letter, rows)
 
     def newest(self, limit: int, below: int | None = None) -> Iterator[DeadLetter]:
-        """Up to ``limit`` of them, newest first; with ``below`` only those with a smaller id."""
+        """Up to ``limit`` of them, newest first; with ``below`` only those with a smaller id.
+
+        For a list: a large document comes without its data.
+        """
         rows = self._connection.execute(
-            f"SELECT {self._COLUMNS} FROM dead_letter WHERE ?1 IS NULL OR id < ?1"  # noqa: S608
+            f"SELECT {self._LISTED} FROM dead_letter WHERE ?1 IS NULL OR id < ?1"  # noqa: S608
             " ORDER BY id DESC LIMIT ?2",
             (below, limit),
         )
         return map(_letter, rows)
 
     def behind(self, number: int, limit: int) -> Iterator[DeadLetter]:
-        """Up to ``limit`` of them with an id over ``number``, oldest first."""
+        """As ``newest``, of those with an id over ``number``, oldest first."""
         rows = self._connection.execute(
-            f"SELECT {self._COLUMNS} FROM dead_letter WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608
+            f"SELECT {self._LISTED} FROM dead_letter WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608
             (number, limit),
         )
         return map(_letter, rows)
@@ -137,11 +150,13 @@ class DeadLetters:
         return None if row is None else _letter(row)
 
     def due(self, sink: str, limit: int) -> list[DeadLetter]:
-        """Those of ``sink`` for which another try was asked."""
-        rows = self._connection.execute(
-            f"SELECT {self._COLUMNS} FROM dead_letter WHERE sink = ? AND retry = 1"  # noqa: S608
-            " ORDER BY id LIMIT ?",
-            (sink, limit),
+        """Those of ``sink`` for which another try was asked: ``limit``, or fewer large ones."""
+        rows, _ = read_rows(
+            self._connection.execute(
+                f"SELECT {self._COLUMNS} FROM dead_letter WHERE sink = ? AND retry = 1"  # noqa: S608
+                " ORDER BY id LIMIT ?",
+                (sink, limit),
+            )
         )
         return [_letter(row) for row in rows]
 
@@ -172,7 +187,8 @@ class DeadLetters:
         return max(changed, 0)
 
 
-def _message_id(document: bytes) -> str | None:
+def message_id(document: bytes) -> str | None:
+    """The id of a document of the journal; None for bytes that are none."""
     found = _ID.match(document)
     return found[1].decode("ascii", "replace") if found else None
 

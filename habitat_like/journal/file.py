@@ -5,31 +5,49 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from habitat_like.disk import DIRECTORY_MODE, FILE_MODE, SYNC_ERRORS, make_file, sync
+from habitat_like.disk import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    SYNC_ERRORS,
+    WAL_KEPT,
+    check_file,
+    check_links,
+    make_file,
+    sync,
+)
 from habitat_like.journal.dead_letters import DeadLetters
 
-#: Kept in the file's user_version. 2: dead letters know their message's id.
-FORMAT = 2
+#: Kept in the file's user_version. 2: dead letters know their message's id. 3: the tally.
+FORMAT = 3
 #: "habl" in ASCII; tells this file from other SQLite files.
 APPLICATION_ID = 0x6861626C
-#: Bytes of the log's file that are kept when it starts over.
-WAL_KEPT = 64 * 1024 * 1024
+#: Bytes that are kept for a checkpoint and a prune on a full disk; of a small disk a sixteenth.
+RESERVE = 16 * 1024 * 1024
 #: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
 BUSY_TIMEOUT = 5.0
 
+#: The bytes of the documents from ``first`` to ``seq``, so that a start need not count them all.
+_TALLY = (
+    "CREATE TABLE IF NOT EXISTS tally (id INTEGER PRIMARY KEY CHECK (id = 1),"
+    " first INTEGER NOT NULL, seq INTEGER NOT NULL, bytes INTEGER NOT NULL);"
+)
 SCHEMA = f"""
 CREATE TABLE message (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, document BLOB NOT NULL);
 CREATE TABLE health (id INTEGER PRIMARY KEY CHECK (id = 1), padding BLOB NOT NULL);
 CREATE TABLE cursor (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+{_TALLY}
 {DeadLetters.SCHEMA}
 PRAGMA application_id={APPLICATION_ID};
 PRAGMA user_version={FORMAT};
 """
-_UPGRADE = f"{DeadLetters.UPGRADE} PRAGMA user_version={FORMAT};"
+#: What makes a file of each older format one of the next.
+_UPGRADES = {1: DeadLetters.UPGRADE, 2: f"{_TALLY} DELETE FROM tally;"}  # noqa: S608
 
 
 class JournalError(Exception):
@@ -38,6 +56,31 @@ class JournalError(Exception):
 
 class JournalFailed(JournalError):
     """An fsync of the journal's file failed: only a new start can make it whole from its log."""
+
+
+class JournalDiskFull(JournalError):
+    """There is no room on the journal's disk."""
+
+
+class JournalLost(JournalError):
+    """The journal's path no longer leads to the files that are open."""
+
+
+def disk_full(path: Path) -> str:
+    """One line for people: the journal's disk is full, and what shows by what."""
+    return (
+        f"journal {path}: the disk is full: free some space there; what takes it is told by:"
+        f" du -xh {shlex.quote(str(_mount(path)))} | sort -h | tail"
+    )
+
+
+def _mount(path: Path) -> Path:
+    """Where the file system of ``path`` begins."""
+    place = path.absolute().parent
+    with contextlib.suppress(OSError):
+        while not place.is_mount():
+            place = place.parent
+    return place
 
 
 def open_file(path: str | Path) -> sqlite3.Connection:
@@ -49,6 +92,7 @@ def open_file(path: str | Path) -> sqlite3.Connection:
     if not path.exists():
         raise JournalError(f"no journal at {path}; start the gateway once, or check journal.path")
     with errors(path):
+        check_links(path)
         connection = sqlite3.connect(
             path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
         )
@@ -67,8 +111,11 @@ def errors(path: Path, failed: type[JournalError] = JournalError) -> Iterator[No
     try:
         yield
     except sqlite3.Error as error:
-        is_sync = getattr(error, "sqlite_errorcode", 0) in SYNC_ERRORS
-        raise (failed if is_sync else JournalError)(f"journal {path}: {error}") from error
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code == sqlite3.SQLITE_FULL:
+            raise JournalDiskFull(disk_full(path)) from error
+        kind = failed if code in SYNC_ERRORS else JournalError
+        raise kind(f"journal {path}: {error}") from error
     except OSError as error:
         raise JournalError(f"journal {path}: {error.strerror}") from error
 
@@ -79,6 +126,7 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
     ``durability`` is ``full`` (each commit is fsynced) or ``normal``; ``statements`` is how many
     prepared statements it keeps. Raises sqlite3.Error and JournalError.
     """
+    check_links(path)
     make_file(path)
     connection = sqlite3.connect(
         path,
@@ -92,8 +140,7 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
         if not version:
             connection.execute("PRAGMA journal_mode=WAL")
         if version < FORMAT:
-            change = _UPGRADE if version else SCHEMA
-            connection.executescript(f"BEGIN EXCLUSIVE; {change} COMMIT;")
+            connection.executescript(f"BEGIN EXCLUSIVE; {_change(version)} COMMIT;")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
         # Checkpoints are made by ``checkpoint``, not in the middle of somebody's commit.
@@ -107,6 +154,14 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _change(version: int) -> str:
+    """The SQL that makes a file of this format, or an empty one (0), one of ours."""
+    if not version:
+        return SCHEMA
+    steps = [_UPGRADES[old] for old in range(version, FORMAT)]
+    return f"{' '.join(steps)} PRAGMA user_version={FORMAT};"
 
 
 def _format(connection: sqlite3.Connection, path: Path) -> int:
@@ -137,11 +192,15 @@ def last_seq(connection: sqlite3.Connection) -> int:
 
 
 class LockFile:
-    """An advisory lock that ends with the process, so that two gateways never share a journal."""
+    """An advisory lock that ends with the process, so that two gateways never share a journal.
+
+    Its file also has the reserve: blocks of the disk that are given back when the disk is full.
+    """
 
     def __init__(self, path: Path) -> None:
         name = f"{path}.lock"
         try:
+            check_links(path)
             path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
             # Its content is replaced, so it must not be a link to another file.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -149,25 +208,63 @@ class LockFile:
         except OSError as error:
             raise JournalError(f"journal {path}: {error.strerror}: {error.filename}") from None
         try:
+            check_file(self._fd)
+        except OSError as error:
+            os.close(self._fd)
+            raise JournalError(f"{name}: {error.strerror}") from None
+        try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            owner = os.read(self._fd, 32).decode("ascii", "replace").strip() or "unknown"
+            owner = os.read(self._fd, 32).decode("ascii", "replace").strip(" \n\0") or "unknown"
             os.close(self._fd)
             raise JournalError(
                 f"journal {path} is in use by another gateway (process {owner}); stop it, or"
                 " choose another journal.path"
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, f"{os.getpid()}\n".encode())
+        self._owner = f"{os.getpid()}\n".encode()
+        self._has_reserve = False
+        self.release_reserve()  # of an earlier process: a start on a full disk needs it
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The file's device and inode."""
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
+
+    @property
+    def has_reserve(self) -> bool:
+        """Whether the reserve is there."""
+        return self._has_reserve
+
+    def hold_reserve(self, size: int) -> bool:
+        """Take ``size`` bytes of the disk as the reserve; False where there is no room."""
+        if not self._has_reserve:
+            try:
+                os.posix_fallocate(self._fd, 0, size)
+            except OSError:
+                self.release_reserve()
+                return False
+            self._has_reserve = True
+        return True
+
+    def release_reserve(self) -> None:
+        """Give the reserve back to the disk."""
+        self._has_reserve = False
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, self._owner, 0)
 
     def close(self) -> None:
-        """Let go of the lock. The file stays: removing it would race with its next owner."""
+        """Let go of the lock. The file stays: removing it would race with its next owner.
+
+        So does the reserve, for a start on a disk that others have filled meanwhile.
+        """
         os.close(self._fd)
 
 
-def file_size(path: Path) -> int:
-    """Bytes of a file, 0 where there is none."""
+def reserve_size(path: Path) -> int:
+    """Bytes of the reserve for a journal at ``path``; 0 where the disk can't be asked."""
     try:
-        return path.stat().st_size
+        return min(RESERVE, shutil.disk_usage(path.parent).total // 16)
     except OSError:
         return 0

@@ -10,7 +10,6 @@ knows each id once, and a window of recently committed ids spares most repeats t
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 import threading
 import time
@@ -18,33 +17,33 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from habitat_like.disk import rewrite_log, sync
-from habitat_like.journal.dead_letters import DeadLetters
+from habitat_like.disk import file_size, leave_open, read_rows, rewrite_log, sync
+from habitat_like.journal.custody import Custody
+from habitat_like.journal.dead_letters import WITHOUT_DATA, DeadLetters
 from habitat_like.journal.file import (
     BUSY_TIMEOUT,
+    JournalDiskFull,
     JournalError,
     JournalFailed,
+    JournalLost,
     LockFile,
     connect,
     errors,
-    file_size,
     last_seq,
 )
+from habitat_like.journal.rescue import take_in
+from habitat_like.journal.room import Room
 
 #: Ids in one generation of the window of recent ids; two generations are kept.
 RECENT_IDS = 16384
 #: Rows that one INSERT statement holds, a bound on the prepared statements' memory.
 ROWS_PER_STATEMENT = 64
-#: Rows that one transaction of ``prune`` deletes, so that no commit waits long behind it.
-PRUNE_CHUNK = 1000
 #: Bytes that ``probe`` writes at least, so that success means room for more than one message.
 PROBE_BYTES = 256 * 1024
 #: Bytes of the write-ahead log's file that are made at the start.
 WAL_ROOM = 16 * 1024 * 1024
 #: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
 WAL_LIMIT = 8 * 1024 * 1024
-#: Bytes over which ``read_timed`` leaves out a document's data.
-LARGE = 64 * 1024
 
 #: A message for the journal: its id and its document's JSON bytes.
 Row = tuple[str, bytes]
@@ -113,11 +112,42 @@ class Journal:
             self._keeper = connect(self.path, sync, 2 * ROWS_PER_STATEMENT + 32)
             self._last_seq = last_seq(self._connection)
             (self._page_size,) = self._connection.execute("PRAGMA page_size").fetchone()
+            self._custody = Custody(self.path, self._lock_file)
+            self._room = Room(
+                self.path,
+                self._lock_file,
+                self._connection,
+                self._keeper,
+                self._writing,
+                self._clock,
+                lambda: (self._last_seq, self.counted),
+            )
         except (sqlite3.Error, OSError, JournalError) as error:
             self._lock_file.close()
             if isinstance(error, JournalError):
                 raise
             raise JournalError(f"journal {self.path}: {error}") from None
+        take_in(self.path, self.write)
+
+    @property
+    def problem(self) -> str | None:
+        """Why no message can be stored until something is done about it, None while all is well."""
+        return self._custody.lost or self._room.full
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the path leads to the open files no more."""
+        return self._custody.lost is not None
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether the disk is full, so that each slice of a prune needs a checkpoint before it."""
+        return self._room.is_tight
+
+    @property
+    def message_bytes(self) -> int:
+        """The bytes of all documents that are in the journal."""
+        return self._room.bytes
 
     @property
     def last_seq(self) -> int:
@@ -141,11 +171,7 @@ class Journal:
 
     def disk(self) -> tuple[int, int] | None:
         """The bytes that are free for us on the journal's disk, and its size; None if unknown."""
-        try:
-            usage = shutil.disk_usage(self.path.parent)
-        except OSError:
-            return None
-        return usage.free, usage.total
+        return self._room.disk()
 
     def write(self, rows: Iterable[Row]) -> int:
         """Commit ``rows`` durably in one transaction; returns how many were really written.
@@ -163,6 +189,8 @@ class Journal:
             }
             if not fresh:
                 return 0
+            if time.monotonic() >= self._custody.look_at:
+                self._custody.look()
             try:
                 self._commit(fresh)
             except JournalError:
@@ -174,7 +202,8 @@ class Journal:
     def probe(self) -> None:
         """Commit as much as was refused last, to see if the disk takes it. Raises JournalError."""
         statement = "INSERT OR REPLACE INTO health VALUES (1, zeroblob(?))"
-        with self._writing, errors(self.path):
+        with self._writing, self._room.noting_full(), errors(self.path):
+            self._check(0)
             self._connection.execute(statement, (max(self._refused_bytes, PROBE_BYTES),))
             self._connection.execute(statement, (0,))
 
@@ -198,7 +227,8 @@ class Journal:
         Commits wait meanwhile, so they must be short. Raises JournalError; nothing is changed then.
         """
         execute = self._connection.execute
-        with self._writing, errors(self.path):
+        with self._writing, self._room.noting_full(), errors(self.path):
+            self._check_present()
             execute("BEGIN IMMEDIATE")
             try:
                 for statement, parameters in statements:
@@ -237,6 +267,8 @@ class Journal:
 
     def reader(self) -> Reader:
         """A reader with a connection of its own, for one thread. Raises JournalError."""
+        self._custody.look()
+        self._check_present()
         with errors(self.path):
             return Reader(self)
 
@@ -258,28 +290,72 @@ class Journal:
         with self._grown:
             self._grown.notify_all()
 
-    def prune(self, retention: float) -> int:
-        """Delete messages older than ``retention`` seconds which every sink in the file has passed.
+    def prune(self, retention: float, max_bytes: int | None = None) -> int:
+        """Delete what ``prune_slice`` does, slice by slice; returns how many messages.
 
-        Those that are not ``counted`` yet stay as well. Returns how many. Without any sink all old
-        ones go. Cursors of sinks that are no longer configured count as well: what such a sink has
-        not seen is kept until its cursor is dropped.
         Raises JournalError.
         """
-        limit = int(self._clock() - retention)
-        counted = self.counted
         deleted = 0
-        while True:
-            with self._writing, errors(self.path):
-                done = self._connection.execute(
-                    "DELETE FROM message WHERE time < ?1 AND seq IN (SELECT seq FROM message WHERE"
-                    " seq <= (SELECT min(coalesce(min(seq), ?2), ?2) FROM cursor)"
-                    " ORDER BY seq LIMIT ?3)",
-                    (limit, self._last_seq if counted is None else counted, PRUNE_CHUNK),
-                ).rowcount
+        while done := self.prune_slice(retention, max_bytes):
             deleted += done
-            if done < PRUNE_CHUNK:
-                return deleted
+        return deleted
+
+    def prune_slice(self, retention: float, max_bytes: int | None = None) -> int:
+        """Delete a slice of what came in over ``retention`` seconds ago, or is over ``max_bytes``.
+
+        Only what every sink in the file has passed goes, and what is ``counted``; without any sink
+        all that is old. Cursors of sinks that are no longer configured count as well: what such a
+        sink has not seen is kept until its cursor is dropped. Near ``max_bytes`` the oldest go
+        early, and on a full disk as many as make room in the file, counted or not. Returns how many
+        went; 0 when nothing is left to do. For one thread, as ``checkpoint``. Raises JournalError.
+        """
+        # Who looks into lost files later shall find all of it.
+        return 0 if self.is_lost else self._room.prune_slice(retention, max_bytes)
+
+    def make_room(self, size: int, max_bytes: int) -> None:
+        """Delete archived messages until ``size`` bytes more are within ``max_bytes``.
+
+        They go counted or not. It may be that too many still wait. Raises JournalError.
+        """
+        if not self.is_lost:
+            self._room.make(size, max_bytes)
+
+    def rewind(self, sink: str, messages: int) -> int:
+        """Move ``sink``'s cursor back to what the journal still holds, ``messages`` at most.
+
+        Returns the cursor. Raises JournalError.
+        """
+        with self._writing, errors(self.path):
+            (first,) = self._connection.execute(
+                "SELECT coalesce(min(seq), ?) FROM message", (self._last_seq + 1,)
+            ).fetchone()
+            seq = min(self._cursors[sink], max(int(first) - 1, self._last_seq - messages))
+            self._commit({}, cursor=(sink, seq))
+            self._cursors[sink] = seq
+            return seq
+
+    def look(self) -> str | None:
+        """See whether the path still leads to the open files; returns ``problem``.
+
+        Where it doesn't, nothing is stored until they are back. Sinks go on with what is there.
+        """
+        self._custody.look()
+        return self.problem
+
+    def keep_files(self, between: Callable[[], None]) -> None:
+        """Save what waits in lost files to a new one beside; delete that again when they are back.
+
+        ``between`` is called now and then in what may take long. For one thread, as ``checkpoint``.
+        Raises JournalError; the next call tries again.
+        """
+        self._custody.keep(self._keeper, between)
+
+    def keep_reserve(self) -> None:
+        """Give the reserve back on a full disk, take it again when there is room.
+
+        For one thread, before its ``checkpoint``. Raises JournalError.
+        """
+        self._room.keep_reserve()
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the file, off the path of the commits.
@@ -297,16 +373,24 @@ class Journal:
         """
         with errors(self.path), contextlib.suppress(FileNotFoundError):
             sync(Path(f"{self.path}-wal"))  # where this fails already, nothing is moved yet
-        with errors(self.path, failed=JournalFailed):
-            if self._move_log() > WAL_LIMIT:
-                with self._writing:
-                    self._move_log()
+        try:
+            with errors(self.path, failed=JournalFailed):
+                if self._move_log() > WAL_LIMIT:
+                    with self._writing:
+                        self._move_log()
+        except JournalDiskFull as error:
+            with self._writing:
+                self._room.full = str(error)
+            raise
 
     def _move_log(self) -> int:
-        """A passive checkpoint; returns the log's bytes, 0 when all of it is moved."""
+        """A passive checkpoint; returns the log's bytes, as they were when it began.
+
+        What is committed meanwhile isn't among them, and keeps the log from starting over.
+        """
         statement = "PRAGMA wal_checkpoint(PASSIVE)"
-        _, pages, moved = self._keeper.execute(statement).fetchone()
-        return 0 if moved == pages else int(pages) * self._page_size
+        _, pages, _ = self._keeper.execute(statement).fetchone()
+        return int(pages * self._page_size)
 
     def count_dead_letters(self) -> dict[str, int]:
         """How many dead letters each sink has. For one thread, as ``checkpoint``."""
@@ -321,12 +405,30 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and let another gateway have it."""
+        self._custody.look()
         with self._writing:
-            # The last connection to close checkpoints and removes the write-ahead log.
-            self._keeper.close()
-            self._connection.close()
-            self._lock_file.close()
+            if self.is_lost:
+                with contextlib.suppress(sqlite3.Error):
+                    self._move_log()  # the log alone may be lost
+                self._custody.close(self._keeper)
+                leave_open((self._keeper, self._connection))
+            else:
+                with contextlib.suppress(sqlite3.Error):  # a full disk; a start counts then
+                    self._room.store_tally()
+                # The last connection to close checkpoints and removes the write-ahead log.
+                self._keeper.close()
+                self._connection.close()
+                self._custody.close(self._keeper)
         self.wake()
+
+    def _check_present(self) -> None:
+        if self._custody.lost is not None:
+            raise JournalLost(self._custody.lost)
+
+    def _check(self, size: int) -> None:
+        """Raise JournalError while ``size`` more bytes can't be stored; holding ``_writing``."""
+        self._check_present()
+        self._room.check(size)
 
     def _commit(self, fresh: dict[str, bytes], cursor: tuple[str, int] | None = None) -> None:
         """One transaction; the caller holds ``_writing``."""
@@ -334,29 +436,44 @@ class Journal:
         now = int(self._clock())
         documents = list(fresh.values())
         execute = self._connection.execute
-        with errors(self.path):
-            if cursor is None and len(documents) <= ROWS_PER_STATEMENT:
-                # A lone statement is its own transaction: one call into SQLite, one release of
-                # the interpreter's lock.
-                execute(_insert(len(documents)), (first, now, *documents))
-            else:
-                execute("BEGIN IMMEDIATE")
-                try:
-                    for at in range(0, len(documents), ROWS_PER_STATEMENT):
-                        part = documents[at : at + ROWS_PER_STATEMENT]
-                        execute(_insert(len(part)), (first + at, now, *part))
-                    if cursor is not None:
-                        execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", cursor)
-                    execute("COMMIT")
-                except BaseException:
-                    # Some errors (disk full, I/O) make SQLite roll back by itself.
-                    if self._connection.in_transaction:
-                        execute("ROLLBACK")
-                    raise
+        size = sum(map(len, documents))
+        if cursor is None:
+            self._check(size)
+        try:
+            with errors(self.path):
+                if cursor is None and len(documents) <= ROWS_PER_STATEMENT:
+                    # A lone statement is its own transaction: one call into SQLite, one release
+                    # of the interpreter's lock.
+                    execute(_insert(len(documents)), (first, now, *documents))
+                else:
+                    self._commit_many(first, now, documents, cursor)
+        except JournalDiskFull as error:
+            self._room.full = str(error)
+            raise
         self._last_seq += len(documents)
+        self._room.bytes += size
         self._recent.update(fresh)
         if len(self._recent) > RECENT_IDS:
             self._recent, self._older = set(), self._recent
+
+    def _commit_many(
+        self, first: int, now: int, documents: list[bytes], cursor: tuple[str, int] | None
+    ) -> None:
+        """Several statements in one transaction. Raises sqlite3.Error."""
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            for at in range(0, len(documents), ROWS_PER_STATEMENT):
+                part = documents[at : at + ROWS_PER_STATEMENT]
+                execute(_insert(len(part)), (first + at, now, *part))
+            if cursor is not None:
+                execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", cursor)
+            execute("COMMIT")
+        except BaseException:
+            # Some errors (disk full, I/O) make SQLite roll back by itself.
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
 
     def _announce(self) -> None:
         if self._waiters:
@@ -373,14 +490,22 @@ class Reader:
             journal.path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
         )
         self._connection.execute("PRAGMA query_only=1")
+        # Opens the log as well, which must be today's one, whatever becomes of its name.
+        self._connection.execute("SELECT 1 FROM message LIMIT 1").fetchone()
 
     def read(self, after: int, limit: int) -> list[Entry]:
-        """Up to ``limit`` messages with a sequence number over ``after``. Raises JournalError."""
+        """Up to ``limit`` messages with a sequence number over ``after``.
+
+        Fewer where they are large, see ``read_rows``; none only where there is none. Raises
+        JournalError.
+        """
         with errors(self._path):
-            rows = self._connection.execute(
-                "SELECT seq, document FROM message WHERE seq > ? ORDER BY seq LIMIT ?",
-                (after, limit),
-            ).fetchall()
+            rows, _ = read_rows(
+                self._connection.execute(
+                    "SELECT seq, document FROM message WHERE seq > ? ORDER BY seq LIMIT ?",
+                    (after, limit),
+                )
+            )
         return [Entry(*row) for row in rows]
 
     def read_timed(self, after: int, limit: int) -> list[TimedEntry]:
@@ -406,11 +531,8 @@ class Reader:
         self._connection.close()
 
 
-# The data is a document's last but one key (Message.document); what is before it is short.
-_HEAD = """substr(document, 1, instr(substr(document, 1, 1024), CAST(',"data":' AS BLOB)) - 1)"""
 _TIMED = f"""
-SELECT seq, time, iif(length(document) > {LARGE}, CAST({_HEAD} || '}}' AS BLOB), document) AS known
-FROM message WHERE seq > ? ORDER BY seq LIMIT ?
+SELECT seq, time, {WITHOUT_DATA} AS known FROM message WHERE seq > ? ORDER BY seq LIMIT ?
 """  # noqa: S608
 _JOINED = f"""
 SELECT max(seq), group_concat(time), CAST('[' || group_concat(CAST(known AS TEXT)) || ']' AS BLOB)

@@ -18,9 +18,8 @@ from habitat_like.config.imports import make_importable
 from habitat_like.config.keys import Config
 from habitat_like.http.site import Site
 from habitat_like.http.status import status
-from habitat_like.journal.file import JournalError, JournalFailed
 from habitat_like.journal.journal import Journal
-from habitat_like.main.signals import FAILED
+from habitat_like.main.housekeeping import Housekeeping
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server import Server
 from habitat_like.networks.networks import Networks
@@ -31,10 +30,9 @@ from habitat_like.steering.switches import Steering
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two rounds of housekeeping: checkpoint, prune, count of dead letters.
+#: Seconds between two rounds of housekeeping, and where one left something to do.
 HOUSEKEEPING = 1.0
-#: Seconds between two rounds of pruning.
-PRUNE_EVERY = 60.0
+BUSY_HOUSEKEEPING = 0.02
 
 
 class Parts:
@@ -49,8 +47,6 @@ class Parts:
         self.config_path = config_path
         self.started = time.time()
         self.registry = Registry()
-        #: Dead letters by sink, as counted a moment ago.
-        self.dead_letters: dict[str, int] = {}
         #: The networks whose stations upload here.
         self.networks: Networks
         #: What an operator can switch while it runs.
@@ -63,7 +59,12 @@ class Parts:
         #: What is wrong, as seen a moment ago, the worst first.
         self.troubles: tuple[Trouble, ...] = ()
         self._statistics: Collector | None = None
-        self._prune_at = 0.0
+        self._housekeeping: Housekeeping | None = None
+
+    @property
+    def dead_letters(self) -> dict[str, int]:
+        """Dead letters by sink, as counted a moment ago."""
+        return {} if self._housekeeping is None else self._housekeeping.dead_letters
 
     @property
     def statistics(self) -> Collector | None:
@@ -85,6 +86,7 @@ class Parts:
         self.steering.look()
         self.journal = Journal(config.journal.path, sync=config.journal.sync)
         undo.callback(self.journal.close)
+        self._housekeeping = Housekeeping(self.journal, self.beat)
         self.server = Server(self)
         undo.callback(self.server.shutdown, 0)
         self.server.batch_done = self.steering.archive_batch
@@ -110,25 +112,17 @@ class Parts:
         """What requests can reach. Raises ValueError for an action that doesn't exist."""
         return Site(self.server, self)
 
-    def keep_house(self) -> None:
+    def beat(self) -> None:
+        """Called now and then by the thread that keeps house while it does something that takes."""
+
+    def keep_house(self) -> bool:
         """One round of what has to be done every HOUSEKEEPING seconds.
 
-        Ends the process where the journal can't go on: closed in order, its log would be removed.
+        Returns whether the next one is to come soon.
         """
         self.steering.look()
-        try:
-            self.journal.checkpoint()
-            self.dead_letters = self.journal.count_dead_letters()
-            if time.monotonic() >= self._prune_at:
-                self._prune_at = time.monotonic() + PRUNE_EVERY
-                self.journal.prune(self.config.journal.retention)
-        except JournalFailed as error:
-            logger.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
-            logging.shutdown()
-            os._exit(FAILED)
-        except JournalError as error:
-            # Requests tell the world when messages can't be stored; this will be tried again.
-            logger.debug("housekeeping put off", extra={"why": str(error)})
+        assert self._housekeeping is not None  # noqa: S101 (it is built)
+        return self._housekeeping.round(self.config.journal)
 
     def stop_sinks(self, until: float) -> list[str]:
         """Stop every sink at a batch boundary by ``until`` (monotonic); returns those left."""

@@ -21,7 +21,7 @@ from habitat_like.http import SCGIApplication
 from habitat_like.http.listener import ListenError
 from habitat_like.journal.file import JournalError
 from habitat_like.main.control import ControlServer
-from habitat_like.main.parts import HOUSEKEEPING, Parts
+from habitat_like.main.parts import BUSY_HOUSEKEEPING, HOUSEKEEPING, Parts
 from habitat_like.main.signals import DONE, FAILED, USAGE, SignalListener
 from habitat_like.main.systemd import SPARE_FILES, notify, raise_file_limit
 from habitat_like.message.types import Registry, load_types
@@ -79,6 +79,7 @@ class Program(Parts):
         """Run until told to stop; returns the exit code: 0 done, 1 failed, 2 configuration."""
         before = threading.excepthook, sys.getswitchinterval()
         threading.excepthook = self._thread_failed
+        log.capture()
         sys.setswitchinterval(SWITCH_INTERVAL)
         try:
             # Handlers first: a signal that comes while the parts are built must not be lost.
@@ -105,22 +106,25 @@ class Program(Parts):
         if left:
             # These threads can't be stopped, and the interpreter would wait for them.
             logger.error("threads did not stop in time", extra={"threads": ", ".join(left)})
-            logging.shutdown()
+            log.close()
             os._exit(FAILED)
+        log.close()
         return FAILED if self._failed else DONE
 
     def _run(self) -> None:
         # Takes a while to import, and the gateway's thread must not wait for it.
         importlib.import_module("prometheus_client")
+        more = False
         while not self._stop_asked:
+            pause = DRAIN_HOUSEKEEPING if self._drain else HOUSEKEEPING
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=DRAIN_HOUSEKEEPING if self._drain else HOUSEKEEPING)
+                self._wake.get(timeout=BUSY_HOUSEKEEPING if more else pause)
                 while True:
                     self._wake.get_nowait()
             if self._reload_asked:
                 self._reload_asked = False
                 self._reload_for_all()
-            self._housekeeping()
+            more = self._keep_all()
             if self._drain is not None and self._drain.is_over():
                 break
 
@@ -189,9 +193,10 @@ class Program(Parts):
         restart = [key for key in changed if key not in RELOADABLE]
         changed = [key for key in changed if key in RELOADABLE]
         self.registry = registry
-        self.gateway.limits = config.gateway
+        self.gateway.change_limits(config.gateway)
         self.access.configure(config.access)
         self.server.set_max_backlog(config.journal.max_backlog)
+        self.server.set_max_bytes(config.journal.max_bytes)
         self.networks.apply(networks)
         self.gateway.router = self.networks.router
         self.config = put_in_force(self.config, config)
@@ -338,10 +343,16 @@ class Program(Parts):
             return [str(error)]
         return []
 
-    def _housekeeping(self) -> None:
-        self.keep_house()
+    def _keep_all(self) -> bool:
+        """A round of housekeeping; returns whether the next one is to come soon."""
+        more = self.keep_house()
         if any(sink.stopping and not sink.alive for sink in self.server.sinks.values()):
             self._change_sinks()
+        self.beat()
+        return more
+
+    def beat(self) -> None:
+        """Feed the watchdog, unless the gateway's thread is stuck."""
         if time.monotonic() - self.gateway.beat < STUCK:
             notify("WATCHDOG=1")
 
@@ -356,13 +367,16 @@ class Program(Parts):
     def _thread_failed(self, args: threading.ExceptHookArgs) -> None:
         """No half-dead process: whatever ends a thread by surprise ends the program in order."""
         name = args.thread.name if args.thread else "unknown"
-        self._fail(name, args.exc_value or args.exc_type())
-        self._ask_stop()
+        try:
+            self._fail(name, args.exc_value or args.exc_type())
+        finally:
+            self._ask_stop()
 
     def _fail(self, thread: str, error: BaseException) -> None:
-        logger.critical("a thread failed, stopping", extra={"failed": thread}, exc_info=error)
         self._failed = True
+        logger.critical("a thread failed, stopping", extra={"failed": thread}, exc_info=error)
 
     def _give_up(self, reason: str, code: int) -> int:
-        sys.stderr.write(f"habitat: {' '.join(reason.split())}\n")
+        log.close()
+        log.say(f"habitat: {' '.join(reason.split())}")
         return code

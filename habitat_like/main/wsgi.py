@@ -23,9 +23,9 @@ from habitat_like.http import scgi
 from habitat_like.http.batch import Committer
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import exchange
-from habitat_like.http.response import Refused, Reply, to_reply, unavailable
+from habitat_like.http.response import Refused, Reply, crowded, to_reply, unavailable
 from habitat_like.journal.file import JournalError
-from habitat_like.main.parts import HOUSEKEEPING, Parts
+from habitat_like.main.parts import BUSY_HOUSEKEEPING, HOUSEKEEPING, Parts
 from habitat_like.message_server import SinkError
 from habitat_like.networks import catalogue, datastore
 from habitat_like.threads import start_thread
@@ -119,6 +119,11 @@ def _refused(status: int, text: str) -> Reply:
     return to_reply(Refused(status, text).response())
 
 
+def _slowly(handler: SCGIHandler) -> Reply:
+    """The reply to a request that a gateway would give to its slow lane."""
+    return handler.handle_slow() if handler.hold() else to_reply(crowded().response())
+
+
 # -- what answers
 
 
@@ -174,10 +179,13 @@ class Standalone(Parts):
     def answer(self, request: scgi.Request) -> Reply:
         """Run the action, commit what it pushed, and only then give its reply."""
         handler = SCGIHandler(request, None, self.site)
-        with self.server.transaction() as rows:
-            reply = handler.handle() or handler.handle_slow()
-        with self._lock:
-            return self._committer.answer_one(handler.name, reply, rows, handler.own_refuse)
+        try:
+            with self.server.transaction() as rows:
+                reply = handler.handle() or _slowly(handler)
+            with self._lock:
+                return self._committer.answer_one(handler.name, reply, rows, handler.own_refuse)
+        finally:
+            handler.release()
 
     def close(self) -> None:
         """Stop the sinks at a batch boundary, join every thread, close the journal."""
@@ -190,10 +198,12 @@ class Standalone(Parts):
         left = self.stop_sinks(until) + self.stop_statistics(until)
         if not left and not self._keeper.is_alive():
             self.journal.close()
+        logs.close()
 
     def _keep_house(self) -> None:
-        while not self._stopping.wait(HOUSEKEEPING):
-            self.keep_house()
+        more = False
+        while not self._stopping.wait(BUSY_HOUSEKEEPING if more else HOUSEKEEPING):
+            more = self.keep_house()
             with self._lock:
                 self._committer.probe()
 

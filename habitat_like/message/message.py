@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from habitat_like.config.addresses import plain
+
 #: Bytes of the hash in an id: 24 hex digits.
 HASH_BYTES = 12
 
@@ -46,6 +48,8 @@ class Listener:
         if not _CALLSIGN.fullmatch(callsign):
             raise InvalidMessage("callsign: must be 1 to 64 characters of A-Z a-z 0-9 / _ -")
         self.callsign = callsign.upper()
+        if ip and ip[:1] in "0:":  # an IPv4 address in IPv6's form, perhaps
+            ip = plain(ip)
         self.ip = ip if ip and _ADDRESS.fullmatch(ip) else None
 
     def __repr__(self) -> str:

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import msgspec
 
 from habitat_like.config.imports import import_path
+from habitat_like.message.cost import FREE, refuse_costly
 from habitat_like.message.message import InvalidMessage, Listener, Message, check_type_name
-from habitat_like.times import MAX_TIME
+from habitat_like.times import FUTURE, MAX_TIME, show_day
 
 #: Beyond it an integer is an infinity to whoever reads numbers as doubles, as JavaScript does.
 _LARGE = int(sys.float_info.max)
@@ -159,12 +160,16 @@ class Registry:
         """The types that the server itself makes."""
         return frozenset(self._reserved)
 
-    def parse(self, body: bytes, ip: str | None, now: int) -> Message:
+    def parse(self, body: bytes, ip: str | None, now: int, *, is_set: bool = True) -> Message:
         """One message out of a station's JSON. Raises InvalidMessage with field and reason.
 
         ``now`` is the gateway's clock in UNIX seconds: it replaces ``time_uploaded``, and its
         difference from that corrects ``time_created``, as the station's clock need not be right.
+        Where the gateway's is not ``is_set``, both stay as the station sent them, and the message
+        is suspicious; so is one that tells of what is to come.
         """
+        if len(body) > FREE:
+            refuse_costly(body)
         try:
             raw: Any = self._decode(body)
         except msgspec.ValidationError as error:
@@ -183,10 +188,17 @@ class Registry:
                 check(raw.data)
             except ValueError as error:  # an operator's own check need not know InvalidMessage
                 raise InvalidMessage(str(error)) from None
+        doubt = None
         corrected = created + now - uploaded
-        if not 0 <= corrected <= MAX_TIME:
-            corrected = 0 if corrected < 0 else MAX_TIME
-        message = Message(listener, type_name, corrected, now, raw.data, created)
+        if not is_set:
+            corrected, doubt = created, unset_clock(now)
+            now = uploaded
+        elif corrected > now + FUTURE:
+            doubt = wrong_date(corrected)
+            corrected = min(corrected, MAX_TIME)
+        elif corrected < 0:
+            corrected = 0
+        message = Message(listener, type_name, corrected, now, raw.data, created, suspicious=doubt)
         # Five colons of the message's own keys. Colons in strings stand on both sides, unless one
         # is written as an escape; so equality means that no key was dropped and none stood twice.
         # An operator's own Struct may add keys (its defaults), which would upset the count.
@@ -213,10 +225,20 @@ class Registry:
         return f"{field or 'body'}: {reason}"
 
     def _type_reason(self, body: bytes) -> str:
-        name = _lenient(body).get("type")
+        name = _look(body).type
         if isinstance(name, str) and name in self._reserved:
             return f"type: {name} {self._reserved[name]}"
         return f"type: must be one of {', '.join(self._types)}"
+
+
+def unset_clock(now: float) -> str:
+    """Why times of a message that came in at ``now`` by a clock that is not set are doubtful."""
+    return f"the gateway's clock was wrong ({show_day(now)}): the times are the station's own"
+
+
+def wrong_date(created: float) -> str:
+    """Why a message of ``created``, which is to come, can't be right."""
+    return f"dated {show_day(created)}, more than a day after it came in"
 
 
 def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
@@ -237,7 +259,10 @@ def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
 
 
 def refuse_repeated_keys(body: bytes) -> None:
-    """Raise InvalidMessage if a key stands twice in any object of ``body`` (valid JSON)."""
+    """Raise InvalidMessage if a key stands twice in any object of ``body`` (valid JSON).
+
+    It is parsed as a whole, so ``refuse_costly`` must have let it pass.
+    """
     try:
         json.loads(body.decode(), object_pairs_hook=_unique)
     except RecursionError:
@@ -289,22 +314,39 @@ def _seconds(field: str, value: float | str) -> int:
 
 def _bad_entry(body: bytes) -> str | None:
     """The key in ``data`` whose value is no JSON scalar or a number out of range."""
-    data = _lenient(body).get("data")
-    if isinstance(data, dict):
-        for key, value in data.items():
-            large = isinstance(value, float | int) and not abs(value) < _LARGE
-            if large or isinstance(value, dict | list):
-                return f"data.{key[:64]}"
+    try:
+        entries = _ENTRIES.decode(_look(body).data)
+    except _UNREADABLE:
+        return None
+    for key, value in entries.items():
+        if _is_bad(bytes(value)):
+            return f"data.{key[:64]}"
     return None
 
 
-def _lenient(body: bytes) -> dict[str, Any]:
-    """The object in ``body`` for a look at what was refused; empty where it can't be read."""
+def _is_bad(value: bytes) -> bool:
+    if value[:1] in (b"{", b"["):
+        return True
+    return value[:1] in b"-0123456789" and not abs(float(value)) < _LARGE
+
+
+class _Look(msgspec.Struct):
+    """What is looked at of a message that was refused; the rest is only skipped."""
+
+    type: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+def _look(body: bytes) -> _Look:
     try:
-        tree = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
+        return _LOOK.decode(body)
+    except _UNREADABLE:
+        return _Look()
+
+
+_LOOK = msgspec.json.Decoder(_Look)
+_ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _plain(error: Exception) -> str:

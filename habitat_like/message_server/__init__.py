@@ -1,6 +1,6 @@
 """The message server: takes messages into the journal and feeds them to the sinks."""
 
-from habitat_like.message_server.intake import BacklogFull, Intake
+from habitat_like.message_server.intake import BacklogFull, Intake, MessageTooLarge
 from habitat_like.message_server.server import Server, SinkError
 from habitat_like.message_server.sinks import JournalSink, Retry, SimpleSink, Sink, ThreadedSink
 
@@ -8,6 +8,7 @@ __all__ = [
     "BacklogFull",
     "Intake",
     "JournalSink",
+    "MessageTooLarge",
     "Retry",
     "Server",
     "SimpleSink",

@@ -137,6 +137,17 @@ class JournalSink(Sink):
         """Take the sink's place in the journal. Raises JournalError."""
         self._cursor = self.server.journal.register(self.name)
 
+    def rewind(self) -> int:
+        """Be given once more what the journal still holds; returns how many messages that is.
+
+        They are fewer where the backlog would be too near its limit. For the sink's own thread.
+        Raises JournalError.
+        """
+        journal = self.server.journal
+        messages = journal.backlog + max(self.server.room // 2, 0)
+        before, self._cursor = self._cursor, journal.rewind(self.name, messages)
+        return before - self._cursor
+
     def start(self) -> None:
         """Start the sink's thread."""
         self._thread = start_thread(f"sink {self.name}", self._run)

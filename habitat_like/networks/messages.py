@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 from typing import Any, NamedTuple
 
 from habitat_like.message.message import Listener, Message
+from habitat_like.message.types import unset_clock, wrong_date
 from habitat_like.networks.observation import Observation
 from habitat_like.networks.stations import UNKNOWN, Station, Stations, to_callsign
-from habitat_like.times import MAX_TIME
+from habitat_like.times import FUTURE, MAX_TIME, is_set, show_day
 
-#: Seconds by which a station's clock may be ahead.
-FUTURE = 86400
 #: 2020-01-01: no station's clock that is right tells an earlier time.
 EARLIEST = 1577836800
 #: 2100-01-01: a clock beyond it corrects nothing.
@@ -46,6 +44,8 @@ def times_of(observation: Observation, now: int) -> Times:
     """
     time = observation.time
     rule = observation.rule
+    if not is_set(now):
+        return _unset(time, now, rule)
     if time is None or rule == "gateway":
         return Times(now, now)
     if not 0 <= time < MAX_TIME + 1:  # not a number, too
@@ -57,20 +57,22 @@ def times_of(observation: Observation, now: int) -> Times:
         return Times(corrected, created, _ahead(corrected, now))
     doubt = _ahead(created, now)
     if created < EARLIEST:
-        doubt = f"dated {_day(created)}, before 2020"
+        doubt = f"dated {show_day(created)}, before 2020"
     if rule == "trusted" or doubt is None:
         return Times(created, created, doubt)
     return Times(now, created, doubt, True)
 
 
+def _unset(time: float | None, now: int, rule: str) -> Times:
+    """The times where our own clock tells nothing: the station's, as it is."""
+    created = now if time is None or not 0 <= time < MAX_TIME + 1 else int(time)
+    return Times(created, created, None if rule == "trusted" else unset_clock(now))
+
+
 def _ahead(created: int, now: int) -> str | None:
     if created > now + FUTURE:
-        return f"dated {_day(created)}, more than a day after it came in"
+        return wrong_date(created)
     return None
-
-
-def _day(time: int) -> str:
-    return (datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=time)).date().isoformat()
 
 
 def callsign_of(
@@ -113,7 +115,7 @@ def to_message(
         _listener(callsign or UNKNOWN, ip),
         observation.type,
         times.created,
-        now,
+        now if is_set(now) else max(now, times.created),
         data,
         times.sent,
         suspicious="; ".join(marks) if marks else None,

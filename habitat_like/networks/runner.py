@@ -14,7 +14,7 @@ from habitat_like.http import scgi
 from habitat_like.http.actions import Args, InsertApplication
 from habitat_like.http.response import RETRY_AFTER, Response, TooSlow
 from habitat_like.message.message import InvalidMessage, Message
-from habitat_like.message_server import BacklogFull
+from habitat_like.message_server import BacklogFull, MessageTooLarge
 from habitat_like.networks.base import CAREFUL, STUBBORN, Network, Outcome
 from habitat_like.networks.counts import Counts
 from habitat_like.networks.messages import callsign_of, to_message
@@ -117,6 +117,7 @@ class Runner:
         messages: list[Message] = []
         problems = list(decoded.problems)
         refusal: Exception | None = None
+        status = 400
         keys = 0
         for index, one in enumerate(decoded.observations):
             try:
@@ -128,7 +129,8 @@ class Runner:
             except (Denied, TooMany) as error:
                 refusal = error
                 problems.append(Problem(index, str(error)))
-            except InvalidMessage as error:
+            except (InvalidMessage, MessageTooLarge) as error:
+                status = 413 if isinstance(error, MessageTooLarge) else 400
                 problems.append(Problem(index, str(error)))
             except (ValueError, TypeError, OverflowError) as error:
                 problems.append(Problem(index, f"can't be stored as JSON ({type(error).__name__})"))
@@ -141,7 +143,7 @@ class Runner:
                 self._note(request, None, problems[0].text)
                 self.counts.refused(WRONG_KEY, keys)
                 return network.wrong_key(request)
-            return self._refuse(request, 400, problems[0].text, problems)
+            return self._refuse(request, status, problems[0].text, problems)
         callsign = messages[-1].listener.callsign
         self.counts.taken(messages, request.now, callsign, len(problems))
         outcome = Outcome(messages, problems)

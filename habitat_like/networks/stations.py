@@ -123,13 +123,12 @@ class Gatekeeper:
             return True
         account = f"{station.network} {station.callsign}"
         now = time.monotonic()
-        if given is None or not self._limiter.may_try(ip, account, now):
+        if given is None or not self._limiter.take(ip, account, now):
             return False
-        if self._verifier.is_right(station.secret, given.encode(errors="surrogatepass")):
-            self._limiter.right(ip, account)
-            return True
-        self._limiter.wrong(ip, account, now)
-        return False
+        if not self._verifier.is_right(station.secret, given.encode(errors="surrogatepass")):
+            return False
+        self._limiter.right(ip, account)
+        return True
 
 
 @functools.lru_cache(maxsize=16384)

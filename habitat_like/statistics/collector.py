@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
+from habitat_like import times
 from habitat_like.journal.file import JournalError
 from habitat_like.journal.journal import Journal, Reader
 from habitat_like.statistics import reader as questions
@@ -179,6 +180,7 @@ class Collector:
             if self._unchecked >= STATIONS // 100:
                 self._bound_stations(ask)
         if minute != self._minute and not self._stopping.is_set():
+            self._correct_heard(ask, now)
             self._expire(ask, now)
             heard = ask.heard_since(now - SILENT_AFTER)
             silent = ask.heard_since(now - KNOWN_FOR) - heard
@@ -286,6 +288,12 @@ class Collector:
         for at in range(0, len(oldest), EXPIRE_CHUNK):
             self._journal.update([tables.forget(oldest[at : at + EXPIRE_CHUNK])])
             self._stopping.wait(PAUSE)
+
+    def _correct_heard(self, ask: questions.Reader, now: int) -> None:
+        """See to it that no station was heard at a time that can't be, of a clock since set."""
+        bounds = times.RELEASED, now + MINUTE
+        if times.is_set(now) and ask.heard_wrongly(*bounds):
+            self._journal.update([tables.correct_heard(now, *bounds)])
 
     def _expire(self, ask: questions.Reader, now: int) -> None:
         """Delete what is too old."""

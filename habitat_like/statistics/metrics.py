@@ -155,10 +155,19 @@ class Collector:
         yield counter("messages_written", "Messages written, repeats left out.", own.written)
         yield counter("request_timeouts", "Clients that took too long.", own.timeouts)
         yield counter("malformed_requests", "Requests that were not SCGI.", own.malformed)
+        yield counter("log_lost_lines", "Lines that are not in the log.", status.log.lost)
         yield gauge("connections", "Open connections.", status.connections)
+        yield gauge("waiting_bytes", "Bytes of bodies in the gateway.", status.waiting)
+        yield gauge("max_waiting_bytes", "Bytes of bodies at which 503 begins.", status.max_waiting)
         yield gauge("journal_backlog", "Messages the sinks have not taken.", status.backlog)
         yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status.max_backlog)
         yield gauge("journal_bytes", "The journal's size.", status.journal.bytes)
+        yield gauge("journal_message_bytes", "Bytes of its messages.", status.journal.message_bytes)
+        yield gauge(
+            "journal_max_bytes",
+            "Those at which 503 begins, if they wait.",
+            status.journal.max_bytes,
+        )
         for key, text, bytes_ in (
             ("free", "Bytes free on the journal's disk.", status.journal.disk_free),
             ("size", "Bytes of the journal's disk.", status.journal.disk_size),

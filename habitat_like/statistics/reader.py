@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -45,8 +46,10 @@ _STATION = ", ".join(
     else f"s.{name}"
     for name in SORTS
 )
+# SQLite's LIKE knows upper and lower case of ASCII alone.
 _SEARCH = (
-    "(:search IS NULL OR s.callsign LIKE :search ESCAPE '\\' OR s.name LIKE :search ESCAPE '\\')"
+    "(:search IS NULL OR s.callsign LIKE :search ESCAPE '\\' OR s.name LIKE :search ESCAPE '\\'"
+    " OR folded(s.name) LIKE folded(:search) ESCAPE '\\')"
 )
 
 
@@ -67,6 +70,7 @@ class Reader:
         self._connection = open_file(self._path)
         with errors(self._path):
             self._connection.execute("PRAGMA query_only=1")
+            self._connection.create_function("folded", 1, _folded, deterministic=True)
 
     def __enter__(self) -> Reader:
         """The reader itself."""
@@ -215,12 +219,17 @@ class Reader:
         return next(iter(self._select("s.callsign = :callsign", callsign=callsign)), None)
 
     def silent(self, seconds: float, known: float = 7 * DAY) -> tuple[Station, ...]:
-        """Stations not heard for over ``seconds``, but within ``known`` seconds; longest first."""
+        """Stations not heard for over ``seconds``, but within ``known`` seconds; longest first.
+
+        Last come those that were heard in the future only, by a clock that was ahead then.
+        """
         now = self._clock()
         return self._select(
-            "s.last_heard < :before AND s.last_heard >= :since ORDER BY s.last_heard, s.callsign",
+            "s.last_heard < :before AND s.last_heard >= :since OR s.last_heard > :latest"
+            " ORDER BY s.last_heard, s.callsign",
             before=now - seconds,
             since=now - known,
+            latest=now + MINUTE,
         )
 
     def new_stations(self, since: int, until: int) -> tuple[Station, ...]:
@@ -244,6 +253,14 @@ class Reader:
     def last_heard(self) -> int | None:
         """When the last message of any station came in, None if there never was one."""
         return self._number("SELECT coalesce(max(last_heard), 0) FROM station") or None
+
+    def heard_wrongly(self, earliest: float, latest: float) -> bool:
+        """Whether there are stations heard before ``earliest`` or after ``latest``."""
+        sql = (
+            "SELECT 1 FROM station WHERE last_heard < ?1 OR first_heard < ?1"
+            " OR last_heard > ?2 OR first_heard > ?2 LIMIT 1"
+        )
+        return bool(self._rows(sql, (earliest, latest)))
 
     def heard_since(self, when: float) -> int:
         """How many stations were heard at ``when`` or later."""
@@ -382,6 +399,14 @@ class Reader:
 
 def _stations(rows: Iterable[tuple[Any, ...]]) -> tuple[Station, ...]:
     return tuple(Station(*row) for row in rows)
+
+
+def _folded(text: str | None) -> str | None:
+    """A text as it compares with others whatever their case and form; None where ASCII does."""
+    if text is None or text.isascii():
+        return text
+    folded = unicodedata.normalize("NFC", text).casefold().replace("i\u0307", "i")
+    return unicodedata.normalize("NFC", folded)
 
 
 def _pattern(search: str | None) -> str | None:

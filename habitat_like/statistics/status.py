@@ -47,11 +47,16 @@ class Messages(msgspec.Struct, frozen=True):
 
 
 class JournalStatus(msgspec.Struct, frozen=True):
-    """The journal: its file and the disk that it is on, in bytes."""
+    """The journal: its file and the disk that it is on, in bytes.
+
+    ``message_bytes`` are those of the messages in it, at most ``max_bytes``.
+    """
 
     path: str = ""
     last_seq: int = 0
     bytes: int = 0
+    message_bytes: int = 0
+    max_bytes: int = 0
     disk_free: int | None = None
     disk_size: int | None = None
 
@@ -82,6 +87,13 @@ class StatisticsStatus(msgspec.Struct, frozen=True):
     behind: int = 0
     problem: str | None = None
     stations: dict[str, int] | None = None
+
+
+class LogStatus(msgspec.Struct, frozen=True):
+    """The log: lines that are not in it since the start, and why none can be written now."""
+
+    lost: int = 0
+    problem: str | None = None
 
 
 class LastObservation(msgspec.Struct, frozen=True):
@@ -136,6 +148,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     access_refused: dict[str, int] = {}
     messages: Messages = Messages()
     connections: int = 0
+    waiting: int = 0
+    max_waiting: int = 0
     backlog: int = 0
     max_backlog: int = 0
     journal: JournalStatus = JournalStatus()
@@ -143,5 +157,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sinks: dict[str, SinkStatus] = {}
     dead_letters: int = 0
     statistics: StatisticsStatus | None = None
+    log: LogStatus = LogStatus()
     networks: dict[str, NetworkStatus] = {}
     threads: tuple[str, ...] = ()

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from habitat_like.times import RELEASED
+
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 #: What ``sum_latency`` has as the bound of the last bucket, which has none; in seconds.
@@ -98,9 +100,14 @@ def _newest(column: str, when: str) -> str:
     return f"{column} = iif(excluded.{when} IS NULL, station.{column}, excluded.{column})"
 
 
+#: By so many seconds a clock is set back without a word: more, and it was wrong before.
+AHEAD = 3 * DAY
 _HEARD = "callsign first_heard last_heard messages time_created ip clock_offset"
 _HEARD_UPDATE = (
-    " ON CONFLICT DO UPDATE SET last_heard = max(last_heard, excluded.last_heard),"
+    " ON CONFLICT DO UPDATE SET last_heard = iif(last_heard > excluded.last_heard +"
+    f" {AHEAD}, excluded.last_heard, max(last_heard, excluded.last_heard)),"
+    f" first_heard = iif(first_heard < {RELEASED}, excluded.first_heard,"
+    " min(first_heard, excluded.first_heard)),"
     " messages = messages + excluded.messages, time_created = excluded.time_created,"
     " ip = coalesce(excluded.ip, ip), clock_offset = coalesce(excluded.clock_offset, clock_offset)"
 )
@@ -154,6 +161,21 @@ def insert(table: str, rows: Sequence[tuple[object, ...] | str]) -> Statement:
 def move_cursor(seq: int) -> Statement:
     """The statement that says that all messages up to ``seq`` are counted."""
     return "INSERT OR REPLACE INTO counted VALUES (1, ?)", (seq,)
+
+
+def correct_heard(now: int, earliest: int, latest: int) -> Statement:
+    """The statement for stations that were heard while the clock was wrong.
+
+    That is before ``earliest`` or after ``latest``. When it really was nobody knows, but not after
+    ``now``: who is silent from now on is silent since now.
+    """
+    first, last = (f"({column} < ?2 OR {column} > ?3)" for column in ("first_heard", "last_heard"))
+    return (
+        f"UPDATE station SET last_heard = iif({last}, ?1, last_heard),"  # noqa: S608
+        f" first_heard = iif({first}, iif({last}, ?1, last_heard), first_heard)"
+        f" WHERE {first} OR {last}",
+        (now, earliest, latest),
+    )
 
 
 def expire(retention: Retention, now: int, limit: int) -> Statement:

@@ -65,6 +65,7 @@ def find(facts: Facts) -> list[Trouble]:
     """All that is wrong, the worst first."""
     found = [
         *_refusing(facts),
+        *_clock(facts),
         *_sinks(facts),
         *_backlog(facts),
         *_silence(facts),
@@ -72,6 +73,7 @@ def find(facts: Facts) -> list[Trouble]:
         *_dead_letters(facts),
         *_slow(facts),
         *_statistics(facts),
+        *_log(facts),
     ]
     return sorted(found, key=lambda one: one.level != "error")
 
@@ -107,6 +109,15 @@ def _refusing(facts: Facts) -> Iterator[Trouble]:
             "error",
             f"Stations are told to come back later (503): {state}."
             " What was answered 200 before is safe.",
+        )
+
+
+def _clock(facts: Facts) -> Iterator[Trouble]:
+    if not times.is_set(facts.now):
+        yield Trouble(
+            "error",
+            f"This machine's clock is wrong: it shows {times.show(int(facts.now))}. Messages are"
+            " archived with the stations' own times, as suspicious. Set it (timedatectl).",
         )
 
 
@@ -260,6 +271,16 @@ def _statistics(facts: Facts) -> Iterator[Trouble]:
         yield Trouble(
             "warning",
             f"The statistics are old: {state.behind:,} messages are not counted yet.",
+        )
+
+
+def _log(facts: Facts) -> Iterator[Trouble]:
+    log = facts.status.log
+    if log.problem:
+        yield Trouble(
+            "warning",
+            f"The log can't be written: {log.problem}. Lines lost since the start:"
+            f" {log.lost:,}. Look at log.file and its disk, or at what reads standard error.",
         )
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from habitat_like.disk import FILE_MODE, Directory
+
 #: The file's name; it lies beside the journal.
 FILE_NAME = "maintenance"
 #: Bytes of the file that are looked at.
@@ -107,13 +109,11 @@ class MaintenanceFile:
 
     def write(self, text: bytes) -> None:
         """Make it, in one step. Raises OSError."""
-        beside = self.path.with_name(f".{FILE_NAME}.{os.getpid()}")
-        try:
-            beside.write_bytes(text)
-            beside.replace(self.path)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
+        with (
+            Directory(self.path.parent) as directory,
+            directory.replacing(self.path.name, FILE_MODE) as file,
+        ):
+            file.write(text)
 
     def remove(self) -> None:
         """Take it away, if it is there. Raises OSError."""

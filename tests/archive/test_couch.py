@@ -17,6 +17,7 @@ from tests.conftest import CouchOpener
 from tests.support.archive import batch, fails, found_ids, message, sent_ids
 from tests.support.couch import CouchServer
 from tests.support.proxy import Action, Answer, CutOff, Drop, Hang, Proxy, Rewrite, Slow, on, times
+from tests.support.wait import eventually
 
 
 @pytest.fixture
@@ -115,11 +116,12 @@ def test_a_host_without_address() -> None:
 
 def test_a_hung_request_ends_with_the_timeout(proxy: Proxy, couch_opener: CouchOpener) -> None:
     archive = couch_opener(timeout=0.2)
-    archive.prepare()
+    couch_opener().prepare()
     proxy.rule = on("POST", "/_bulk_docs", Hang(forward=True))
     assert "did not answer within 0.2 s" in fails(lambda: archive.store(batch(2)))
     proxy.rule = None
-    assert archive.store(batch(2)) == []
+    # On a busy machine the archive takes longer than that, too.
+    eventually(lambda: archive.store(batch(2)) == [])
     assert found_ids(archive) == sent_ids(batch(2))
 
 

@@ -17,6 +17,7 @@ import pytest
 from habitat_like.archive import Query, open_archive
 from habitat_like.config.keys import ArchiveConfig
 from tests.support.archive import batch, fails, message
+from tests.support.wait import PATIENCE
 
 REFUSED = b"HTTP/1.1 500 No\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\noops"
 
@@ -57,7 +58,9 @@ class Raw:
         for thread in self.threads:
             thread.join()
 
-    def open(self, timeout: float = 20, scheme: str = "couchdb", host: str = "127.0.0.1") -> Any:
+    def open(
+        self, timeout: float = PATIENCE, scheme: str = "couchdb", host: str = "127.0.0.1"
+    ) -> Any:
         uri = f"{scheme}://{host}:{self.listener.getsockname()[1]}/a"
         return open_archive(ArchiveConfig(uri=uri, timeout=timeout))
 
@@ -171,7 +174,7 @@ def test_a_trickling_answer_does_not_hold_for_ever(first: bytes, drip: bytes) ->
             yield drip
 
     with Raw(lambda head: trickle()) as server:
-        archive = server.open(timeout=1)
+        archive = server.open(timeout=3)
         assert "did not finish its answer" in fails(archive.prepare)
         archive.close()
         stop.set()

@@ -8,7 +8,8 @@ import pytest
 
 from habitat_like import __version__
 from habitat_like.archive.base import Archive
-from tests.support.cli import PATIENCE, document, environment, run, store
+from tests.support.cli import document, environment, run, store
+from tests.support.wait import PATIENCE
 
 COMMANDS = ["check", "export", "import", "journal", "nginx", "query", "serve", "status", "tail"]
 JOURNAL_COMMANDS = ["ls", "show", "retry", "export", "drop"]

@@ -21,7 +21,6 @@ from habitat_like.archive.base import Archive
 from habitat_like.cli import main
 from tests.conftest import CouchOpener
 from tests.support.cli import (
-    PATIENCE,
     START,
     Run,
     document,
@@ -31,6 +30,7 @@ from tests.support.cli import (
     store,
 )
 from tests.support.proxy import Action, Hang, Proxy
+from tests.support.wait import PATIENCE
 
 NUMBER = 1200
 

@@ -19,9 +19,10 @@ from habitat_like.cli.import_ import to_document
 from habitat_like.config.keys import ArchiveConfig
 from tests.conftest import CouchOpener
 from tests.support.archive import everything
-from tests.support.cli import PATIENCE, Run, document, environment, fails, on_terminal, store
+from tests.support.cli import Run, document, environment, fails, on_terminal, store
 from tests.support.couch import CouchServer
 from tests.support.proxy import Action, Answer, Proxy
+from tests.support.wait import PATIENCE
 
 NUMBER = 1100
 ALL = Query(order="asc", suspicious=True)
@@ -265,3 +266,16 @@ def test_a_bar_on_a_terminal(embedded_archive: Archive, config_file: str, tmp_pa
     assert "importing" in shown
     assert f"{2 * NUMBER} documents read and archived" in shown
     assert held(embedded_archive) == documents()
+
+
+@pytest.mark.parametrize("end", [b"", bytes(1000)])
+def test_a_byte_order_mark_and_zeros_behind_compressed_data_are_passed_over(
+    run: Run, embedded_archive: Archive, tmp_path: Path, end: bytes
+) -> None:
+    lines = [b"\xef\xbb\xbf" + json.dumps(document(at)).encode() + b"\n" for at in range(3)]
+    path = tmp_path / "backup.ndjson.gz"
+    path.write_bytes(gzip.compress(lines[0] + lines[1]) + end + gzip.compress(lines[2]) + end)
+    assert run("import", str(path)).returncode == 0
+    assert len(list(embedded_archive.query(ALL))) == 3
+    path.write_bytes(gzip.compress(lines[0]) + b"garbage")
+    assert "damaged" in run("import", str(path)).stderr

@@ -15,9 +15,9 @@ import pytest
 
 from habitat_like.journal.journal import Journal
 from tests.conftest import HabitatFactory
-from tests.support.cli import PATIENCE, Run, environment, fails
+from tests.support.cli import Run, environment, fails
 from tests.support.gateway import ARCHIVE_SINK
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 #: What ``ls`` says where there are no dead letters.
 NONE: dict[str, object] = {"count": {}, "newest": []}

@@ -15,8 +15,9 @@ import yaml
 from habitat_like.http import scgi
 from habitat_like.journal.journal import Journal
 from tests.conftest import HabitatFactory, NginxFactory
-from tests.support.cli import PATIENCE, Run, fails
+from tests.support.cli import Run, fails
 from tests.support.gateway import ARCHIVE_SINK
+from tests.support.wait import PATIENCE
 from tools.run import nginx_command, nginx_config
 
 

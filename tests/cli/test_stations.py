@@ -111,3 +111,30 @@ def test_a_name_can_not_steer_the_terminal(site: Site, config_file: str) -> None
 def test_without_a_journal_it_says_what_to_do(run: Run) -> None:
     for words in (["ls"], ["silent"], ["show", "M0ZDR"]):
         fails(run("stations", *words), 1, "no journal at")
+
+
+def test_a_search_knows_upper_and_lower_case_of_every_letter(site: Site, run: Run) -> None:
+    names = {"A": "\u00d6zg\u00fcr", "B": "O\u0308ZG\u00dcR", "C": "Stra\u00dfe", "D": "\u0130zmir"}
+    for callsign, name in names.items():
+        site.upload({**INFO, "callsign": callsign, "data": {"name": name}})
+    site.count()
+
+    def found(text: str) -> str:
+        done = run("stations", "ls", "--format", "csv", "--search", text)
+        return "".join(row["callsign"] for row in csv.DictReader(done.stdout.splitlines()))
+
+    assert found("\u00f6zg\u00fcr") == found("\u00d6ZG\u00dcR") == found("zG\u00fc") == "AB"
+    assert found("STRASSE") == found("stra\u00dfe") == "C"
+    assert found("\u0130ZMIR") == found("izmir") == "D"
+    assert found("\u00f6zgur") == found("%") == found("_") == ""
+
+
+def test_what_a_station_calls_itself_is_no_formula_in_a_spreadsheet(site: Site, run: Run) -> None:
+    now = int(site.clock.now)
+    data = {"name": "=1+1", "location": "x;=1+1", "radio": " @A1", "antenna": "a-b"}
+    site.upload({**INFO, "time_created": now, "time_uploaded": now + 9, "data": data})
+    site.count()
+    (row,) = csv.DictReader(run("stations", "ls", "--format", "csv").stdout.splitlines())
+    assert (row["name"], row["location"], row["antenna"]) == ("'=1+1", "x;'=1+1", "a-b")
+    assert row["radio"] == "'@A1"
+    assert row["latitude"] == ""

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from habitat_like.archive.base import Archive
-from tests.support.cli import PATIENCE, document, environment, run, store
+from tests.support.cli import document, environment, run, store
+from tests.support.wait import PATIENCE
 
 
 def test_tail_prints_the_newest_the_oldest_of_them_first(

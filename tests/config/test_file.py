@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from habitat_like import config
+from habitat_like.config import hints
 from habitat_like.config.keys import Config, ConfigError, socket_mode
 
 
@@ -195,3 +196,79 @@ def test_any_text_is_a_configuration_or_one_line(
         config.load(str(path), {})
     except ConfigError as error:
         assert "\n" not in str(error)  # noqa: PT017 (either outcome is right)
+
+
+# what YAML takes for something else
+
+
+@pytest.mark.parametrize("word", ["NO", "no", "yes", "On", "off", "true"])
+def test_a_word_that_yaml_takes_for_true_or_false_is_told_to_be_quoted(
+    tmp_path: Path, word: str
+) -> None:
+    text = mistake(tmp_path, f"access: {{blocked_callsigns: [M0ZDR, {word}]}}")
+    assert "access.blocked_callsigns[1]: " in text
+    assert text.endswith(f'YAML takes {word} for true or false: put it in quotes, as in "{word}"')
+    assert load(tmp_path, f'access: {{blocked_callsigns: ["{word}"]}}').access.blocked_callsigns
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("12:30", "a number"),
+        ("123", "a number"),
+        ("007", "a number"),
+        ("1.5e+3", "a number"),
+        ("2026-11-21", "a date"),
+        ("2026-11-21T14:00:00Z", "a date"),
+    ],
+)
+def test_text_that_yaml_takes_for_something_else_is_told_to_be_quoted(
+    tmp_path: Path, value: str, kind: str
+) -> None:
+    text = mistake(tmp_path, f"gateway: {{machine_code: {value}}}")
+    assert text.endswith(f'YAML takes {value} for {kind}: put it in quotes, as in "{value}"')
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("journal: {retention: 1d}", "journal.retention: Expected float, got str; a length"),
+        ("journal: {retention: 1d}", "in seconds: write 86400"),
+        ("journal: {retention: 2 weeks}", "in seconds: write 1209600"),
+        ("gateway: {timeout: 1h30m}", "in seconds: write 5400"),
+        ("gateway: {timeout: 10s}", "in seconds: write 10"),
+        ("gateway: {timeout: 12:30}", "YAML takes 12:30 for 750"),
+        ("journal: {retention: 24:00:00}", "YAML takes 24:00:00 for 86400"),
+        (
+            "gateway: {workers: 010}",
+            "YAML takes 010 for 8; write it without the zero in front, as 10",
+        ),
+        ("gateway: {workers: 08}", "write it without the zero in front, as 8"),
+        ("gateway: {max_body: 10MiB}", "no unit: write 10485760"),
+        ("gateway: {max_body: 10 MB}", "no unit: write 10000000"),
+        ("gateway: {max_body: 64k}", "no unit: write 64000"),
+        ("gateway: {max_body: '1,000,000'}", "write it as 1000000"),
+        ("gateway: {timeout: 2026-11-21}", "got date; write a number"),
+        ("gateway: {actions: message}", "write a list, as in [message]"),
+        ("console: {trust_proxy_auth: maybe}", "write true or false"),
+    ],
+)
+def test_a_number_written_in_another_way_is_told_how_to_write_it(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    assert says in mistake(tmp_path, text)
+
+
+def test_the_environment_gets_the_same_hints(tmp_path: Path) -> None:
+    text = mistake(tmp_path, "", HABITAT_JOURNAL_RETENTION="7d")
+    assert text.startswith("environment variable HABITAT_JOURNAL_RETENTION: ")
+    assert text.endswith("write 604800")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert load(tmp_path, "\ufeffgateway: {workers: 7}").gateway.workers == 7
+
+
+@given(st.integers(1, 65536))
+def test_a_plain_number_needs_no_hint(number: int) -> None:
+    assert hints.misread(f"gateway: {{workers: {number}}}", {"gateway.workers"}) is None

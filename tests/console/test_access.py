@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import HabitatFactory
-from tests.support.console import PASSWORD, USER, Visitor, make_users, with_console
+from tests.support.console import PASSWORD, USER, Visitor, basic, make_users, with_console
 from tests.support.gateway import Habitat
 from tests.support.reply import one_line
 from tests.support.wait import eventually
@@ -29,10 +28,6 @@ def gateway() -> Iterator[Habitat]:
 def visitor(gateway: Habitat) -> Visitor:
     """Somebody who is not signed in."""
     return Visitor(gateway)
-
-
-def basic(name: str, password: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 
 
 # -- off

@@ -68,7 +68,7 @@ class Slow:
     """A download whose client takes what it is told to, and no more."""
 
     def __init__(self, visitor: Visitor, form: str, query: str = "") -> None:
-        self._socket = visitor.gateway.connect(timeout=30)
+        self._socket = visitor.gateway.connect()
         # So that the sender soon notices that nothing is taken.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         assert visitor.cookie

@@ -104,7 +104,7 @@ def test_the_overview_tells_that_data_flows(visitor: Visitor) -> None:
     assert page["state"] == "ready"
     assert page["archive"]["state"] == "ok"
     assert page["messages"]["ever"] == MANY + 3
-    assert page["messages"]["last_heard"] == pytest.approx(time.time(), abs=120)
+    assert page["messages"]["last_heard"] == pytest.approx(time.time(), abs=3600)
     assert page["backlog"] == {
         "messages": 0, "at_most": 1_000_000, "trend": "empty", "per_minute": 0, "full_in": None,
     }  # fmt: skip

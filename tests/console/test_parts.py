@@ -22,6 +22,7 @@ from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 from habitat_like.statistics.troubles import Facts, Trend
 from habitat_like.statistics.words import size
 from tests.support.gateway import ARCHIVE_SINK
+from tests.support.wait import PATIENCE
 
 NOW = 1_795_280_400
 GB = 1_000_000_000
@@ -355,18 +356,18 @@ def test_several_who_want_the_same_wait_for_one_who_makes_it() -> None:
 
     def make() -> int:
         begun.set()
-        assert go.wait(20)
+        assert go.wait(PATIENCE)
         made.append(1)
         return len(made)
 
     threads = [threading.Thread(target=lambda: got.append(kept.get("a", make))) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     assert kept.get("b", lambda: 7) == 7  # others need not wait
     go.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert got == [1, 1, 1, 1]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -170,10 +169,7 @@ def test_the_units_of_several_gateways_differ_in_the_instance_alone(kind: str) -
 @pytest.fixture
 def analyze() -> str:
     """The program systemd-analyze; without it the test is skipped."""
-    try:
-        return program("systemd-analyze")
-    except AssertionError:
-        pytest.skip("there is no systemd here")
+    return program("systemd-analyze")
 
 
 def test_systemd_takes_the_units(analyze: str, tmp_path: Path) -> None:
@@ -236,9 +232,7 @@ def allowed_calls(analyze: str, name: str) -> set[str]:
 def test_the_service_may_make_every_system_call_that_it_makes(
     analyze: str, habitat: HabitatFactory
 ) -> None:
-    tracer = shutil.which("strace")
-    if tracer is None:
-        pytest.skip("there is no strace here")
+    tracer = program("strace")
     gateway = habitat(start=False)
     gateway.write_config()
     trace = gateway.directory / "trace"
@@ -251,11 +245,11 @@ def test_the_service_may_make_every_system_call_that_it_makes(
             stdout=log,
             stderr=log,
         )
-    gateway.wait_ready(timeout=60)
+    gateway.wait_ready()
     assert gateway.scgi("POST", "/message", GOOD).status == 200
     gateway.wait_until_archived()
     assert gateway.scgi("GET", "/metrics").status == 200
-    assert gateway.stop(timeout=60) == 0
+    assert gateway.stop() == 0
     lines = trace.read_text(errors="replace")
     made = set(re.findall(r"^\d+ +(\w+)\(", lines, re.M))
     assert {"execve", "epoll_wait", "fdatasync"} <= made

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.conftest import HabitatFactory
 from tests.support.docs import ETC
-from tests.support.net import ROOT
+from tests.support.net import ROOT, program
 
 RULES = ETC / "prometheus" / "habitat.rules.yml"
 RULES_TEST = ROOT / "tests" / "habitat.rules.test.yml"
@@ -26,10 +23,9 @@ KINDS = {"row", "stat", "timeseries", "heatmap", "state-timeline"}
 
 
 def promtool(*words: str) -> None:
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
-    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program("promtool"), *words], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -144,7 +144,6 @@ def toxic(run: Run) -> None:
             eventually(
                 lambda: rig.toxic.count("POST", "/_bulk_docs") >= before + count,  # noqa: B023
                 f"batches meet: {name}",
-                timeout=60,
             )
             run.inject(f"{name}, {count} times")
             rig.toxic.rule = None
@@ -154,7 +153,6 @@ def toxic(run: Run) -> None:
             eventually(
                 lambda: rig.toxic.count("POST", "/_bulk_docs") > clean,  # noqa: B023
                 f"the batch is taken after: {name}",
-                timeout=60,
             )
             if run.rng.random() < 0.1:
                 rig.crash()

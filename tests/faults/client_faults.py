@@ -195,7 +195,7 @@ def unread(run: Run) -> None:
         send_slowly_read(run, clients)
         with run.stations(rig, 8, mix=Mix(bulk=0)) as stations:
             stations.wait_for(10 * BETWEEN)
-        eventually(lambda: rig.habitat.connections() == 0, "all are given up", timeout=60)
+        eventually(lambda: rig.habitat.connections() == 0, "all are given up")
         for client in clients:
             client.close()
     send_again(run, rig)

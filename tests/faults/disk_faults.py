@@ -6,6 +6,8 @@ import contextlib
 import errno
 import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +34,6 @@ def wait_for_503(run: Run, stations: Stations) -> None:
     eventually(
         lambda: run.ledger.statuses[503] >= before + TURNED_AWAY or not stations.running(),
         "stations get 503",
-        timeout=30,
     )
 
 
@@ -46,7 +47,7 @@ def broken(run: Run, rig: Rig, ops: Op, path: str, error: int) -> None:
             name = errno.errorcode[error]
             if burst:
                 rig.shim.arm(0, ops, Act.FAIL, path, error=error, skip=skip, times=times)
-                eventually(lambda: met(rig, times), "the fault is met", timeout=30)  # noqa: B023
+                eventually(lambda: met(rig, times), "the fault is met")  # noqa: B023
                 run.inject(f"{name} {times} times after {skip}")
             else:
                 rig.shim.arm(0, ops, Act.FAIL, path, error=error, skip=skip)
@@ -103,14 +104,14 @@ def checkpoint_eio(run: Run) -> None:
             stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
             if number % 2 == 0:
                 rig.shim.arm(0, Op.SYNC, Act.FAIL, FILE, error=errno.EIO)
-                eventually(rig.habitat.process_ended, "it ends", timeout=30)
+                eventually(rig.habitat.process_ended, "it ends")
                 code = rig.habitat.wait()
                 assert code == 1, f"exit code {code} after a failed fsync of the journal's file"
                 run.inject("EIO on the fsync of a checkpoint")
             else:
                 times = run.rng.randint(1, 4)
                 rig.shim.arm(0, Op.WRITE, Act.FAIL, FILE, error=errno.EIO, times=times)
-                eventually(lambda: rig.shim.fired(0) > 0, "the fault is met", timeout=30)
+                eventually(lambda: rig.shim.fired(0) > 0, "the fault is met")
                 run.inject(f"EIO on {times} writes of checkpoints")
                 if run.rng.random() < 0.3:
                     rig.crash()
@@ -193,3 +194,56 @@ def full(run: Run) -> None:
             filler.unlink()
             rig.ready()
     run.judge(rig)
+
+
+def delete(directory: Path) -> None:
+    """As ``rm -rf`` does."""
+    shutil.rmtree(directory)
+
+
+def move(directory: Path) -> None:
+    """As ``mv`` does; what was moved comes back no more."""
+    directory.rename(directory.with_name(f"gone-{time.monotonic_ns()}"))
+
+
+def replace(directory: Path) -> None:
+    """Put an old copy in place, file by file, as one restores a backup."""
+    with tempfile.TemporaryDirectory(dir=directory.parent) as old:
+        for file in directory.iterdir():
+            shutil.copy(file, old)
+        for file in Path(old).iterdir():
+            file.rename(directory / file.name)
+
+
+@scenario("disk.lost", "the journal's files deleted, moved or replaced under load", 18, 3)
+def lost(run: Run) -> None:
+    """What waits is saved. Every second time the archive is away; every third ends with kill -9."""
+    files = short_directory()
+    run.cleanup.callback(shutil.rmtree, files, ignore_errors=True)
+    rig = run.rig()
+    config = rig.habitat.config
+    directory = files / "journal"
+    config["journal"]["path"] = str(directory / "journal.sqlite")
+    good = config["archive"]["uri"]
+    rig.start()
+    for number in range(run.faults):
+        config["archive"]["uri"] = good if number % 2 else "sqlite:/dev/null/none"
+        rig.habitat.restart()
+        way = (delete, move, replace)[number % 3]
+        with run.stations(rig) as stations:
+            stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
+            way(directory)
+            wait_for_503(run, stations)
+            eventually(lambda: is_saved(rig), "what waits is saved", timeout=60)
+            config["archive"]["uri"] = good
+            killed = number % 3 == 1
+            rig.habitat.restart(kill=killed)
+            run.inject(f"{way.__name__}{', killed' * killed}")
+            rig.ready()
+    run.judge(rig)
+
+
+def is_saved(rig: Rig) -> bool:
+    """Whether a journal without its files could end now and lose nothing."""
+    found = list(rig.journal.parent.glob("*.rescued"))
+    return bool(found) or rig.habitat.status()["backlog"] == 0

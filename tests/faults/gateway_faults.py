@@ -95,7 +95,7 @@ def kill_at(run: Run) -> None:
             # A checkpoint comes once a second.
             skip = run.rng.randint(0, 12) if path != FILE else 0
             rig.shim.arm(0, ops, act, path, skip=skip, times=1)
-            eventually(rig.habitat.process_ended, f"it is killed {name}", timeout=30)
+            eventually(rig.habitat.process_ended, f"it is killed {name}")
             rig.shim.disarm()
             run.inject(f"kill {name}, number {skip}")
     run.judge(rig)
@@ -114,7 +114,7 @@ def kill_batch(run: Run) -> None:
             rig.up()
             stations.wait_for(run.rng.randint(1, BETWEEN))
             rig.toxic.rule = on("POST", "/_bulk_docs", Rewrite(body=strike))
-            eventually(rig.habitat.process_ended, "it is killed", timeout=30)
+            eventually(rig.habitat.process_ended, "it is killed")
             rig.toxic.rule = None
             run.inject(f"kill {number}")
     run.judge(rig)

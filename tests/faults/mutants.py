@@ -102,17 +102,18 @@ MUTANTS = [
     ),
     Mutant(
         "prune doesn't look at the cursors",
-        "habitat_like/journal/journal.py",
-        "(SELECT min(coalesce(min(seq), ?2), ?2) FROM cursor)",
-        "(SELECT coalesce(max(seq), ?2) FROM message)",
+        "habitat_like/journal/pruning.py",
+        "SELECT min(coalesce(min(seq), ?1), ?1) FROM cursor",
+        "SELECT ?1",
         ("gateway.kill.prune", "time.jumps"),
     ),
     Mutant(
         "an archive that can't be reached has taken the batch",
         "habitat_like/archive/sink.py",
         "        except ArchiveError as error:\n            raise Retry(str(error)) from error\n"
-        "        return [(entries",
-        "        except ArchiveError:\n            return []\n        return [(entries",
+        "        self._check_begun_anew()\n        return",
+        "        except ArchiveError:\n            return []\n"
+        "        self._check_begun_anew()\n        return",
         ("archive.down", "archive.toxic"),
     ),
     Mutant(

@@ -93,7 +93,7 @@ def loss_after_prune(run: Run) -> None:
         skip = run.rng.randint(1, 4)
         rig.shim.arm(0, Op.SYNC, Act.FAIL, WAL, error=errno.EIO, skip=skip)
         rig.habitat.start(ready=False)
-        eventually(lambda: rig.shim.fired(0) > 0, "the prune fails", timeout=30)
+        eventually(lambda: rig.shim.fired(0) > 0, "the prune fails")
         run.pause(0, 0.1)
         rig.crash()
         rig.shim.disarm()
@@ -136,7 +136,7 @@ def loss_after_archive_eio(run: Run) -> None:
                 stations.wait_for(200)
                 times = run.rng.choice([1, 2, ALWAYS])
                 rig.shim.arm(0, Op.SYNC, Act.FAIL, path, error=errno.EIO, times=times)
-                eventually(lambda: rig.shim.fired(0) > 0, "an fsync fails", timeout=30)
+                eventually(lambda: rig.shim.fired(0) > 0, "an fsync fails")
                 run.pause(0, 0.1)
             if number % 2:
                 rig.crash()

@@ -20,11 +20,11 @@ from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat, merge
 from tests.support.nginx import Nginx
 from tests.support.proxy import Proxy
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 Kind = Literal["sqlite", "couch", "proxy"]
 #: Seconds without progress after which a backlog is given up, once all faults are over.
-STUCK = 45.0
+STUCK = PATIENCE
 _databases = count(1)
 
 #: What the campaign sets: short waits, so that a run is mostly faults.
@@ -146,7 +146,7 @@ class Rig:
         def is_settled() -> bool:
             return self.habitat.process_ended() or self.habitat.scgi("GET", "/healthz").status > 0
 
-        eventually(is_settled, "it serves or ends", timeout=60)
+        eventually(is_settled, "it serves or ends")
 
     def ready(self) -> None:
         """Wait until the gateway takes messages, with no more help than a supervisor's."""
@@ -155,7 +155,7 @@ class Rig:
             self.up()
             return self.habitat.scgi("GET", "/readyz").status == 200
 
-        eventually(is_ready, "it recovers", timeout=30)
+        eventually(is_ready, "it recovers")
 
     def drain(self) -> None:
         """Wait until all that is in the journal is archived, as long as it gets less."""
@@ -188,7 +188,7 @@ class Rig:
             return
         archive = SqliteArchive(self.habitat.config["archive"]["uri"].removeprefix("sqlite:"))
         try:
-            yield from archive.query(Query())
+            yield from archive.query(Query(suspicious=True))
         finally:
             archive.close()
 

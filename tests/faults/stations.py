@@ -17,6 +17,7 @@ from typing import Protocol
 from tests.faults.ledger import Ledger
 from tests.faults.messages import Messages
 from tests.support import scgi
+from tests.support.wait import PATIENCE
 
 #: How long a station waits before it retries, in seconds.
 PAUSE = 0.02
@@ -206,7 +207,7 @@ class Stations:
                 meanwhile()
                 thread.join(0.2)
 
-    def wait_for(self, more: int, timeout: float = 30) -> bool:
+    def wait_for(self, more: int, timeout: float = PATIENCE) -> bool:
         """Wait until so many more messages have their 200; whether they have in that time."""
         goal = self._ledger.acknowledged + more
         with self._progress:

@@ -14,7 +14,7 @@ from tests.support import scgi
 from tests.support.gateway import OWN, Habitat, own_actions
 from tests.support.log import logged, plain_lines
 from tests.support.station import answer, archived, at_once, body, bulk, each
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 GZIP = {"Content-Encoding": "gzip"}
 
@@ -57,7 +57,7 @@ def block_workers(
 def test_slow_actions_on_every_worker_hold_up_no_upload(
     habitat: HabitatFactory, connect: Connect
 ) -> None:
-    gateway = habitat(own_actions("wait", timeout=60, workers=3), own=OWN)
+    gateway = habitat(own_actions("wait", timeout=PATIENCE, workers=3), own=OWN)
     blocked, go = block_workers(gateway, connect, 3)
     replies = at_once(50, lambda n: gateway.scgi("POST", "/message", body(n)).status)
     assert Counter(replies) == {200: 50}
@@ -70,14 +70,14 @@ def test_slow_actions_on_every_worker_hold_up_no_upload(
 def test_slow_actions_on_every_worker_hold_up_no_big_or_compressed_upload(
     habitat: HabitatFactory, connect: Connect
 ) -> None:
-    gateway = habitat(own_actions("wait", timeout=60, workers=3), own=OWN)
+    gateway = habitat(own_actions("wait", timeout=PATIENCE, workers=3), own=OWN)
     _, go = block_workers(gateway, connect, 3)
     try:
-        packed = gateway.scgi("POST", "/message", gzip.compress(body(1)), GZIP, timeout=5)
+        packed = gateway.scgi("POST", "/message", gzip.compress(body(1)), GZIP)
         assert packed.status == 200
         big = bulk(range(2, 602))
         assert len(big) > 65536
-        assert gateway.scgi("POST", "/messages", big, timeout=5).status == 200
+        assert gateway.scgi("POST", "/messages", big).status == 200
     finally:
         go.touch()
     assert archived(gateway) == list(range(1, 602))
@@ -86,7 +86,7 @@ def test_slow_actions_on_every_worker_hold_up_no_big_or_compressed_upload(
 def test_a_slow_action_over_the_timeout_is_told_503_and_its_messages_are_dropped(
     habitat: HabitatFactory, connect: Connect
 ) -> None:
-    gateway = habitat(own_actions("push_and_wait", "push", timeout=0.5, workers=1), own=OWN)
+    gateway = habitat(own_actions("push_and_wait", "push", timeout=2, workers=1), own=OWN)
     go = gateway.directory / "go"
     (late,) = connect(gateway, 1)
     late.sendall(scgi.encode("POST", f"/push_and_wait?{go}", body(1)))
@@ -102,7 +102,7 @@ def test_a_slow_action_over_the_timeout_is_told_503_and_its_messages_are_dropped
 def test_a_request_that_waited_too_long_for_a_worker_is_not_run_later(
     habitat: HabitatFactory, connect: Connect
 ) -> None:
-    gateway = habitat(own_actions("wait", "push", timeout=0.5, workers=1), own=OWN)
+    gateway = habitat(own_actions("wait", "push", timeout=2, workers=1), own=OWN)
     _, go = block_workers(gateway, connect, 1)
     assert gateway.scgi("POST", "/push", body(1)).status == 503
     go.touch()
@@ -147,7 +147,7 @@ def test_an_action_that_answers_nonsense_is_a_500_and_no_more(
     habitat: HabitatFactory, name: str
 ) -> None:
     gateway = habitat(own_actions(name), own=OWN)
-    assert gateway.scgi("POST", f"/{name}", timeout=5).status == 500
+    assert gateway.scgi("POST", f"/{name}").status == 500
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     assert archived(gateway) == [1]
     assert not gateway.process_ended()

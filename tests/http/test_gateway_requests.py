@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,12 @@ from tests.support import scgi
 from tests.support.gateway import OWN, own_actions
 from tests.support.log import logged
 from tests.support.station import answer, archived, body, bulk, each, message, upload
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 GZIP = {"Content-Encoding": "gzip"}
 
 #: Long enough that a test which only ends with it has failed.
-PATIENT = {"gateway": {"timeout": 60}}
+PATIENT = {"gateway": {"timeout": PATIENCE}}
 
 
 def test_a_request_is_read_whatever_byte_it_is_split_at(
@@ -48,7 +49,7 @@ def test_a_request_is_read_that_comes_byte_by_byte(
 
 
 def test_headers_over_the_limit_are_told_431(habitat: HabitatFactory) -> None:
-    gateway = habitat({"gateway": {"timeout": 60, "max_headers": 1000}})
+    gateway = habitat({"gateway": {"timeout": PATIENCE, "max_headers": 1000}})
     with gateway.connect() as connection:
         connection.sendall(scgi.encode("POST", "/message", body(), {"X-Long": "x" * 5000}))
         reply = answer(connection)
@@ -59,7 +60,7 @@ def test_headers_over_the_limit_are_told_431(habitat: HabitatFactory) -> None:
 def test_a_client_still_sending_too_large_a_body_can_read_413(
     habitat: HabitatFactory, connect: Connect
 ) -> None:
-    gateway = habitat({"gateway": {"timeout": 60, "max_body": 1000}})
+    gateway = habitat({"gateway": {"timeout": PATIENCE, "max_body": 1000}})
     (connection,) = connect(gateway, 1)
     connection.sendall(scgi.encode("POST", "/message", b"x" * 5_000_000))
     reply = answer(connection)
@@ -71,7 +72,7 @@ def test_a_client_still_sending_too_large_a_body_can_read_413(
 
 
 def test_a_body_of_just_the_limit_is_read(habitat: HabitatFactory) -> None:
-    gateway = habitat({"gateway": {"timeout": 60, "max_body": len(body())}})
+    gateway = habitat({"gateway": {"timeout": PATIENCE, "max_body": len(body())}})
     assert gateway.scgi("POST", "/message", body()).status == 200
     with gateway.connect() as connection:
         connection.sendall(scgi.encode("POST", "/message", body() + b" "))
@@ -79,8 +80,8 @@ def test_a_body_of_just_the_limit_is_read(habitat: HabitatFactory) -> None:
 
 
 def test_a_station_behind_nginx_reads_413(habitat: HabitatFactory, nginx: NginxFactory) -> None:
-    server = nginx(habitat({"gateway": {"timeout": 60, "max_body": 1000}}))
-    reply = server.request("POST", "/message", b"x" * 50_000, timeout=10)
+    server = nginx(habitat({"gateway": {"timeout": PATIENCE, "max_body": 1000}}))
+    reply = server.request("POST", "/message", b"x" * 50_000)
     assert (reply.status, reply.body) == (413, b"body: 50000 bytes, over the limit of 1000 bytes\n")
 
 
@@ -142,7 +143,7 @@ def test_an_early_answer_ends_as_every_other_with_the_end_of_the_stream(
     habitat: HabitatFactory, data: bytes
 ) -> None:
     gateway = habitat(PATIENT)
-    assert gateway.send_raw(data, timeout=5).startswith(b"Status: 4")
+    assert gateway.send_raw(data).startswith(b"Status: 4")
 
 
 def test_bytes_after_the_body_are_ignored(habitat: HabitatFactory) -> None:
@@ -154,17 +155,18 @@ def test_bytes_after_the_body_are_ignored(habitat: HabitatFactory) -> None:
 
 
 def test_gzip_bodies(habitat: HabitatFactory) -> None:
-    gateway = habitat({"gateway": {"timeout": 60, "max_body": 100_000}})
+    gateway = habitat({"gateway": {"timeout": PATIENCE, "max_body": 100_000}})
     whole = gzip.compress(body(1))
     half = len(body(2)) // 2
     members = gzip.compress(body(2)[:half]) + gzip.compress(body(2)[half:])
+    padded = gzip.compress(body(2)[:half]) + bytes(9) + gzip.compress(body(2)[half:]) + bytes(999)
 
     def ask(data: bytes, coding: str = "gzip") -> tuple[int, Mapping[str, str]]:
         reply = gateway.scgi("POST", "/message", data, {"Content-Encoding": coding})
         return reply.status, reply.headers
 
     assert ask(whole)[0] == 200
-    assert ask(members)[0] == 200
+    assert ask(members)[0] == ask(padded)[0] == 200
     assert ask(gzip.compress(body(3)), " X-GZip ")[0] == 200
     assert ask(body(4), "identity")[0] == 200
     for bad in (b"no gzip", body(5), whole[:-1], whole[:20], whole + b"x", b"", gzip.compress(b"")):
@@ -210,3 +212,48 @@ def test_no_request_body_is_in_the_log(habitat: HabitatFactory) -> None:
     gateway.send_raw(b"15:" + secret.encode() * 2, end=True)
     assert archived(gateway) == [1]
     assert secret not in gateway.log
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+def test_a_byte_order_mark_is_passed_over(habitat: HabitatFactory) -> None:
+    gateway = habitat()
+
+    def ask(path: str, data: bytes) -> Any:
+        return gateway.scgi("POST", path, data)
+
+    assert ask("/message", BOM + body(1)).status == 200
+    array = b"[" + body(2) + b"," + body(3) + b"]"
+    for data in (
+        BOM + array,
+        BOM + body(2) + b"\n" + body(3),
+        BOM + body(2) + b"\r\n" + BOM + body(3) + b"\n" + BOM + b"\n",
+        b"\n" + BOM + body(2) + b"\n" + body(3),
+    ):
+        answer = ask("/messages", data)
+        assert (answer.status, answer.json()["accepted"]) == (200, 2)
+    assert archived(gateway) == [1, 2, 3]
+    # One that is a part of a text stays there; in the middle of JSON it is a mistake.
+    assert ask("/message", b"{" + BOM + body(1)[1:]).status == 400
+    inside = json.loads(body(4))
+    inside["data"]["note"] = "\ufeffx"
+    assert ask("/messages", json.dumps(inside, ensure_ascii=False).encode()).status == 200
+    gateway.wait_until_archived()
+    assert "\ufeffx" in [one["data"].get("note") for one in gateway.documents()]
+
+
+@pytest.mark.parametrize("form", ["::ffff:192.0.2.1", "::FFFF:c000:201"])
+def test_an_ipv4_address_in_ipv6s_form_is_one_address_everywhere(
+    habitat: HabitatFactory, form: str
+) -> None:
+    gateway = habitat({"access": {"deny": ["192.0.2.2"], "rate_per_address": 1, "rate_burst": 2}})
+
+    def ask(number: int, address: str) -> int:
+        params = {"REMOTE_ADDR": address}
+        return gateway.scgi("POST", "/message", body(number), params=params).status
+
+    assert ask(1, form) == ask(2, "192.0.2.1") == 200
+    assert ask(3, form) == ask(4, "192.0.2.1") == 429
+    assert ask(5, form.replace("2.1", "2.2").replace("201", "202")) == 403
+    assert {one["ip"] for one in gateway.documents()} == {"192.0.2.1"}

@@ -21,7 +21,7 @@ from tests.support.gateway import Habitat
 from tests.support.log import refusal
 from tests.support.reply import http_request
 from tests.support.station import answer, archived, body, upload
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 #: Threads that upload during restarts.
 STATIONS = 8
@@ -212,7 +212,7 @@ def test_more_than_one_inherited_socket_is_refused(habitat: HabitatFactory) -> N
             pass_fds=(read, write),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
     finally:

@@ -20,7 +20,7 @@ from habitat_like.http.mount import MAX_WAITING, Mount
 from tests.support import scgi as wire
 from tests.support.gateway import read_all
 from tests.support.reply import Reply
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 Application = Callable[[dict[str, Any], Any], Any]
 LIMIT = 1 << 20
@@ -29,7 +29,9 @@ LIMIT = 1 << 20
 class Mounted:
     """An application that is served."""
 
-    def __init__(self, application: Application, *, threads: int = 2, timeout: float = 5) -> None:
+    def __init__(
+        self, application: Application, *, threads: int = 2, timeout: float = PATIENCE
+    ) -> None:
         self.counted: Counter[int] = Counter()
         self.interrupted = threading.Event()
         self.mount = Mount(
@@ -52,7 +54,7 @@ class Mounted:
     def offer(self, method: str = "GET", path: str = "/", **more: Any) -> socket.socket | None:
         """The same; None if it is not taken."""
         theirs, ours = socket.socketpair()
-        theirs.settimeout(10)
+        theirs.settimeout(PATIENCE)
         self._ends.append(theirs)
         request = scgi.parse(wire.encode(method, f"/console{path}", **more), LIMIT, LIMIT)
         assert not isinstance(request, int)
@@ -68,7 +70,7 @@ class Mounted:
         """The answer to a request."""
         return wire.decode(read_all(self.send(method, path, **more)))
 
-    def end(self, timeout: float = 10) -> list[str]:
+    def end(self, timeout: float = PATIENCE) -> list[str]:
         """Stop; the names of threads that did not."""
         self.mount.stop()
         return self.mount.join(time.monotonic() + timeout)
@@ -137,7 +139,7 @@ def test_an_answer_goes_out_piece_by_piece(mounted: Callable[..., Mounted]) -> N
     def streaming(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
         start("200 OK", [("Content-Type", "text/plain")])
         yield b"first"
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         yield b"second"
 
     client = mounted(streaming).send()
@@ -178,7 +180,7 @@ def test_a_failure_in_mid_answer_ends_it_and_closes_what_was_open(
             closed.set()
 
     assert mounted(failing).ask().body == b"half"
-    assert closed.wait(10)
+    assert closed.wait(PATIENCE)
 
 
 def test_a_header_can_not_be_split(mounted: Callable[..., Mounted]) -> None:
@@ -211,13 +213,13 @@ def test_no_more_requests_wait_than_there_is_room(mounted: Callable[..., Mounted
 
     def slow(environ: dict[str, Any], start: Any) -> list[bytes]:
         entered.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE)
         start("200 OK", [])
         return [b""]
 
     made = mounted(slow, threads=1)
     made.send()
-    assert entered.wait(10)
+    assert entered.wait(PATIENCE)
     for _ in range(MAX_WAITING):
         made.send()
     assert made.offer() is None
@@ -276,12 +278,12 @@ def test_a_client_that_takes_nothing_does_not_hold_up_a_stop(
             yield bytes(1 << 20)
             entered.set()
 
-    made = mounted(endless, threads=1, timeout=60)
+    made = mounted(endless, threads=1, timeout=3600)
     streamed = made.send()
     streamed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     while not entered.is_set():
         streamed.recv(1 << 16)
-    assert made.end(timeout=1) == []
+    assert made.end() == []
 
 
 def test_a_page_that_does_not_end_is_named(mounted: Callable[..., Mounted]) -> None:
@@ -289,13 +291,13 @@ def test_a_page_that_does_not_end_is_named(mounted: Callable[..., Mounted]) -> N
 
     def hanging(environ: dict[str, Any], start: Any) -> list[bytes]:
         entered.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE)
         start("200 OK", [])
         return [b""]
 
     made = mounted(hanging, threads=1)
     made.send()
-    assert entered.wait(10)
+    assert entered.wait(PATIENCE)
     assert made.end(timeout=0.05) == ["console 0"]
     go_on.set()
 

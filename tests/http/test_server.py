@@ -25,6 +25,7 @@ from habitat_like.steering.switches import Steering
 from tests.support import scgi
 from tests.support.net import short_directory
 from tests.support.station import answer, at_once, upload
+from tests.support.wait import PATIENCE
 
 
 class Parts(SimpleNamespace):
@@ -91,7 +92,7 @@ def held() -> tuple[list[str], dict[str, int]]:
 
 def ask(path: Path, data: bytes) -> int:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
         connection.connect(str(path))
         connection.sendall(data)
         return answer(connection).status
@@ -123,7 +124,7 @@ def test_starts_and_stops_with_clients_at_the_door_leave_nothing_behind(
         application.start()
         clients = [socket.socket(socket.AF_UNIX) for _ in range(4)]
         for client in clients:
-            client.settimeout(20)
+            client.settimeout(PATIENCE)
             client.connect(str(directory / "s"))
         whole, slow, gone, half = clients
         whole.sendall(upload(number))

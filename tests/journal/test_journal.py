@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from habitat_like.journal import journal as journal_module
+from habitat_like.journal import pruning
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import JournalError, open_file
 from habitat_like.journal.journal import Entry, Journal, Row
+from tests.support.wait import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("switches")
 
@@ -149,7 +151,7 @@ def test_a_sink_that_is_no_longer_configured_holds_back_pruning(path: Path) -> N
 
 
 def test_prune_works_in_bounded_transactions(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "PRUNE_CHUNK", 7)
+    monkeypatch.setattr(pruning, "SLICE_ROWS", 7)
     clock = Clock()
     journal = Journal(path, clock=clock)
     journal.register("sink")
@@ -241,13 +243,13 @@ def test_a_waiting_sink_is_woken_by_a_commit(path: Path) -> None:
     woken = threading.Event()
 
     def wait() -> None:
-        if journal.wait(0, timeout=60):
+        if journal.wait(0, timeout=PATIENCE):
             woken.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
     journal.write([row(1)])
-    thread.join(30)
+    thread.join(PATIENCE)
     assert woken.is_set()
     journal.close()
 
@@ -368,7 +370,7 @@ def test_many_threads_write_and_read_at_once(path: Path) -> None:
         seen: list[Entry] = []
         reader = journal.reader()
         while len(seen) < 200:
-            if journal.wait(len(seen), timeout=60):
+            if journal.wait(len(seen), timeout=PATIENCE):
                 seen += reader.read(len(seen), 1000)
                 journal.advance("sink", seen[-1].seq)
         for thread in threads:
@@ -398,10 +400,35 @@ def test_a_large_log_is_reset_by_the_checkpoint(
     journal.close()
 
 
+def test_a_log_that_is_written_to_all_the_time_starts_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits come during most checkpoints, so what these move is hardly ever all of it."""
+    monkeypatch.setattr(journal_module, "WAL_LIMIT", 100_000)
+    monkeypatch.setattr(journal_module, "WAL_ROOM", 0)
+    journal = Journal(path, sync="normal")
+    done = threading.Event()
+
+    def write() -> None:
+        for number in range(3000):
+            journal.write([(str(number), b"x" * 20_000)])
+        done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    largest = 0
+    while not done.is_set():
+        journal.checkpoint()
+        largest = max(largest, Path(f"{path}-wal").stat().st_size)
+    thread.join()
+    assert largest < 45_000_000, "of 80 MB that were written"
+    journal.close()
+
+
 def test_what_was_written_survives_kill_9(path: Path) -> None:
     script = (
         "import sys, os, signal\n"
-        "from habitat_like.journal import Journal, Row\n"
+        "from habitat_like.journal.journal import Journal\n"
         "j = Journal(sys.argv[1])\n"
         "for n in range(100):\n"
         "    j.write([(str(n), b'%d' % n)])\n"

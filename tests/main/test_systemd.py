@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import HabitatFactory
 from tests.support.station import body
+from tests.support.wait import PATIENCE
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -18,7 +19,7 @@ def test_systemd_is_told_every_change_of_state(habitat: HabitatFactory, abstract
     name = f"@{gateway.directory.name}" if abstract else str(gateway.directory / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(f"\0{name[1:]}" if abstract else name)
-        notify.settimeout(20)
+        notify.settimeout(PATIENCE)
 
         def told() -> str:
             while (text := notify.recv(4096).decode()) == "WATCHDOG=1":

@@ -336,3 +336,38 @@ def test_a_sinks_message_keeps_its_times() -> None:
     assert tree["callsign"] == "M0ZDR"
     with pytest.raises(ValueError, match="no type name"):
         Message(Listener("M0ZDR"), 'TELEM","x":"', 1, 2, {})
+
+
+# times that can't be right
+
+
+@pytest.mark.parametrize(
+    ("created", "uploaded", "day"),
+    [
+        (NOW + 86_401, NOW, "2011-01-16"),
+        (2_000_000_000, 1_295_103_707, "2033-05-18"),
+        (5_000_000_000, 4_368_845_000, "2031-01-15"),
+        (9_999_999_999, 0, "2327-12-06"),
+    ],
+)
+def test_a_message_of_what_is_to_come_is_suspicious(created: int, uploaded: int, day: str) -> None:
+    tree = document(parse({**TELEM, "time_created": created, "time_uploaded": uploaded}))
+    assert tree["suspicious"] == f"dated {day}, more than a day after it came in"
+    assert tree["time_created"] == min(created + NOW - uploaded, 9_999_999_999)
+
+
+@pytest.mark.parametrize("ahead", [-100_000_000, -1, 0, 86_400])
+@pytest.mark.parametrize("clock", [100_000_000, 3_000_000_000, 9_000_000_000])
+def test_a_stations_own_clock_makes_nothing_suspicious(clock: int, ahead: int) -> None:
+    message = parse({**TELEM, "time_created": clock + ahead, "time_uploaded": clock})
+    assert "suspicious" not in document(message)
+
+
+def test_while_the_gateways_clock_is_not_set_the_stations_times_stay_and_are_marked() -> None:
+    body = json.dumps(TELEM).encode()
+    message = REGISTRY.parse(body, None, 100, is_set=False)
+    times = message.time_created, message.time_uploaded
+    assert times == (TELEM["time_created"], TELEM["time_uploaded"])
+    why = "the gateway's clock was wrong (1970-01-01): the times are the station's own"
+    assert message.suspicious == why
+    assert message.id == parse(TELEM).id

@@ -25,7 +25,7 @@ from habitat_like.message_server import (
     SinkError,
     ThreadedSink,
 )
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("switches")
 
@@ -106,7 +106,7 @@ class ThreadedParser(ThreadedSink):
 
     def message(self, message: Message) -> None:
         self.threads.add(threading.current_thread().name)
-        self.meeting.wait(60)  # passes only if three run at once
+        self.meeting.wait(PATIENCE)  # passes only if three run at once
         self.server.push_message(
             Message(message.listener, "TELEM", message.time_created, 3000, {"parsed": True})
         )
@@ -141,7 +141,7 @@ class Blocking(SimpleSink):
 
     def message(self, message: Message) -> None:
         self.entered.set()
-        self.let_go.wait(60)
+        self.let_go.wait(PATIENCE)
 
     def interrupt(self) -> None:
         self.let_go.set()
@@ -337,7 +337,7 @@ def test_a_hanging_sink_is_interrupted_at_shutdown(make: ServerFactory) -> None:
     server = make(Blocking)
     server.push_message(message(1))
     sink = sink_of(server, Blocking)
-    assert sink.entered.wait(60)
+    assert sink.entered.wait(PATIENCE)
     assert server.shutdown(2) == []
 
 
@@ -346,10 +346,10 @@ def test_a_sink_that_does_not_stop_is_named(make: ServerFactory) -> None:
     sink = sink_of(server, Blocking)
     sink.interrupt = lambda: None  # type: ignore[method-assign]
     server.push_message(message(1))
-    assert sink.entered.wait(60)
+    assert sink.entered.wait(PATIENCE)
     assert server.shutdown(0.2) == [path_of(Blocking)]
     sink.let_go.set()
-    assert sink.join(60)
+    assert sink.join(PATIENCE)
 
 
 def test_sinks_come_and_go_at_run_time(make: ServerFactory) -> None:

@@ -66,7 +66,7 @@ def test_a_sink_that_stopped_too_late_is_gone_in_the_end_and_can_come_back(
 ) -> None:
     gateway = with_slow_sink(habitat)
     take_out(gateway)
-    eventually(lambda: logged(gateway, "sinks: slow.Slow did not stop within 10 s"), timeout=30)
+    eventually(lambda: logged(gateway, "sinks: slow.Slow did not stop within 10 s"))
     assert "slow.Slow" in gateway.status()["sinks"]
     let_go(gateway)
     eventually(lambda: list(gateway.status()["sinks"]) == [ARCHIVE])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,8 +13,9 @@ import pytest
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.gateway import Habitat
 from tests.support.load import Load, counted, post, sent, upload
+from tests.support.net import program
 from tests.support.reply import unavailable
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 
 def test_1_what_was_answered_200_survives_kill_9(
@@ -37,9 +37,7 @@ def test_1_what_was_answered_200_survives_kill_9(
 
 def traced(gateway: Habitat, count: int) -> str:
     """What the gateway's thread did to take messages: the words write, sync and reply."""
-    tracer = shutil.which("strace")
-    if tracer is None:
-        pytest.skip("strace is not installed")
+    tracer = program("strace")
     output, errors = gateway.directory / "trace", gateway.directory / "trace-errors"
     calls = "trace=write,pwrite64,pwritev,fsync,fdatasync,sendto,sendmsg"
     with errors.open("wb") as log:
@@ -55,7 +53,7 @@ def traced(gateway: Habitat, count: int) -> str:
             assert post(gateway, number).status == 200
     finally:
         strace.send_signal(signal.SIGINT)
-        strace.wait(10)
+        strace.wait(PATIENCE)
     lines = output.read_text().splitlines()
     threads = {line.split()[0] for line in lines if "Status: 200" in line}
     assert len(threads) == 1, "more threads than the gateway's send answers"

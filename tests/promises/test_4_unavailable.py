@@ -6,6 +6,7 @@ import contextlib
 import re
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 from collections import Counter
@@ -178,3 +179,48 @@ def test_4_a_sink_that_is_added_to_a_pruned_journal_is_no_backlog(
     gateway.start()
     assert post(gateway, 20).status == 200
     eventually(lambda: gateway.status()["sinks"]["own.Quiet"]["messages"] == 1)
+
+
+def test_4_bytes_that_wait_are_503_until_there_is_room(habitat: HabitatFactory) -> None:
+    gateway = habitat({"journal": {"max_bytes": 10_000}}, start=False)
+    good = gateway.config["archive"]["uri"]
+    gateway.config["archive"]["uri"] = f"sqlite:{gateway.directory}/log/no-directory.sqlite"
+    gateway.start()
+    taken: list[int] = []
+    reply = post(gateway, 0)
+    while reply.status == 200:
+        taken.append(len(taken))
+        assert len(taken) < 100
+        reply = post(gateway, len(taken))
+    assert len(taken) > 10
+    assert "journal.max_bytes" in unavailable(reply)
+    bulk = b"\n".join(upload(number) for number in range(100, 110))
+    assert "journal.max_bytes" in unavailable(gateway.scgi("POST", "/messages", bulk))
+    assert "journal.max_bytes" in unavailable(gateway.scgi("GET", "/readyz"))
+    journal = gateway.status()["journal"]
+    assert journal["message_bytes"] <= journal["max_bytes"] == 10_000
+    metrics = gateway.scgi("GET", "/metrics").text
+    assert f"\nhabitat_journal_message_bytes {float(journal['message_bytes'])}\n" in metrics
+    assert "\nhabitat_journal_max_bytes 10000.0\n" in metrics
+    # A reload gives more room, the archive even more.
+    gateway.config["journal"]["max_bytes"] = 12_000
+    gateway.write_config()
+    gateway.signal(signal.SIGHUP)
+    eventually(lambda: gateway.scgi("GET", "/readyz").status == 200, "there is room", timeout=60)
+    assert post(gateway, len(taken)).status == 200
+    taken.append(len(taken))
+    gateway.config["archive"]["uri"] = good
+    gateway.restart()
+    assert set(counted(gateway.documents())) == sent(upload(number) for number in taken)
+
+
+def test_4_archived_messages_go_early_and_the_bytes_stay_bounded(habitat: HabitatFactory) -> None:
+    """With an archive that keeps up no station is told 503."""
+    gateway = habitat({"journal": {"max_bytes": 10_000}})
+    for number in range(300):
+        reply = post(gateway, number)
+        if number % 10 == 9:
+            gateway.wait_until_archived()
+            assert gateway.status()["journal"]["message_bytes"] <= 10_000
+        assert reply.status == 200, reply
+    assert set(counted(gateway.documents())) == sent(upload(number) for number in range(300))

@@ -150,6 +150,49 @@ def test_check_warns_of_a_configuration_that_everybody_can_change(
     assert f"everybody can make files in directory {tmp_path}" in warning
 
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can give files away")
+
+
+@as_root
+@pytest.mark.parametrize("which", ["file", "directory", "above"])
+@pytest.mark.parametrize("how", ["owner", "group"])
+def test_check_warns_of_a_configuration_that_is_not_roots(
+    run: Run, tmp_path: Path, config_file: str, which: str, how: str
+) -> None:
+    """The gateway's user for one: root's commands import the modules beside the file."""
+    above = tmp_path / "etc"
+    directory = above / "habitat"
+    directory.mkdir(parents=True)
+    path = directory / "config.yml"
+    path.write_text(Path(config_file).read_text())
+    assert not findings(run("check", "--config", str(path)), "warning")
+    changed = {"file": path, "directory": directory, "above": above}[which]
+    if how == "owner":
+        os.chown(changed, 65534, 0)
+        expected = f"user nobody owns {changed}; chown root {changed}"
+    else:
+        os.chown(changed, 0, 65534)
+        changed.chmod(0o775)
+        expected = f"group nogroup can write to {changed}; chmod g-w {changed}"
+    (warning,) = findings(run("check", "--config", str(path)), "warning")
+    assert warning == f"configuration: what it names is run as code, and {expected}"
+
+
+@as_root
+def test_check_warns_the_service_itself_and_looks_behind_links(
+    run: Run, tmp_path: Path, config_file: str
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    behind = theirs / "config.yml"
+    behind.write_text(Path(config_file).read_text())
+    os.chown(theirs, 65534, 65534)
+    link = tmp_path / "link.yml"
+    link.symlink_to(behind)
+    (warning,) = findings(run("check", "--config", str(link)), "warning")
+    assert f"user nobody owns {theirs}" in warning
+
+
 def test_check_warns_of_a_directory_in_which_everybody_can_make_files(
     run: Run, tmp_path: Path
 ) -> None:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from habitat_like.journal.file import JournalError
 from habitat_like.journal.journal import Journal
-from habitat_like.statistics import Reader, collector, sums
+from habitat_like.statistics import Reader, Station, collector, sums
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, RETENTIONS
+from habitat_like.times import RELEASED
 from tests.conftest import HabitatFactory
 from tests.support.messages import INFO, TELEM, WHERE
 from tests.support.station import bulk
@@ -538,3 +539,61 @@ def test_a_running_gateway_tells_how_its_statistics_fare(habitat: HabitatFactory
     metrics = gateway.scgi("GET", "/metrics").text
     assert 'habitat_stations{state="heard"} 1.0' in metrics
     assert "habitat_statistics_behind 0.0" in metrics
+
+
+def test_a_station_heard_while_the_clock_was_ahead_is_silent_in_time(site: Site) -> None:
+    site.write("KNOWN")
+    site.clock.now += 5 * DAY
+    for callsign in ("KNOWN", "NEW"):
+        site.write(callsign)
+    site.count()
+    site.clock.now -= 5 * DAY - 3 * HOUR
+    with site.ask() as reader:
+        assert [one.callsign for one in reader.silent(2 * HOUR)] == ["KNOWN", "NEW"]
+    site.write("NEW")
+    site.count()
+    with site.ask() as reader:
+        assert [one.callsign for one in reader.silent(2 * HOUR)] == ["KNOWN"]
+        new = reader.station("NEW")
+        assert new is not None
+        assert new.first_heard == new.last_heard == int(site.clock.now)
+
+
+def corrected(site: Site) -> list[Station]:
+    """The stations once a running collector has seen what the clock shows now."""
+    site.collector.start()
+    with site.ask() as reader:
+        eventually(lambda: not reader.heard_wrongly(RELEASED, site.clock.now + MINUTE), timeout=60)
+        return list(reader.stations().stations)
+
+
+def test_stations_heard_while_the_clock_was_ahead_are_silent_from_when_it_is_right(
+    site: Site,
+) -> None:
+    site.write("KNOWN")
+    site.count()
+    site.clock.now += 2 * DAY
+    for callsign in ("KNOWN", "NEW"):
+        site.write(callsign)
+    site.count()
+    site.clock.now -= DAY
+    known, new = corrected(site)
+    assert (known.first_heard, known.last_heard) == (MIDNIGHT, MIDNIGHT + DAY)
+    assert (new.first_heard, new.last_heard) == (MIDNIGHT + DAY, MIDNIGHT + DAY)
+    site.clock.now += 3 * HOUR
+    with site.ask() as reader:
+        assert [one.callsign for one in reader.silent(2 * HOUR)] == ["KNOWN", "NEW"]
+
+
+def test_a_station_heard_before_the_clock_was_set_is_known_from_then_on(site: Site) -> None:
+    site.clock.now = 100.0
+    site.write("A")
+    site.write("B")
+    site.count()
+    site.clock.now = MIDNIGHT
+    site.write("B")
+    for one in corrected(site):
+        assert (one.first_heard, one.last_heard) == (MIDNIGHT, MIDNIGHT)
+    site.clock.now += 3 * HOUR
+    with site.ask() as reader:
+        assert [one.callsign for one in reader.silent(2 * HOUR)] == ["A", "B"]

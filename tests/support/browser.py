@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from tests.support.net import program
+from tests.support.wait import PATIENCE
 
 #: As root there is no sandbox; the rest keeps it from calling its maker.
 _ARGUMENTS = (
@@ -21,10 +22,8 @@ _ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
-#: Milliseconds that a page may take to show what a test waits for, on a busy machine.
-PATIENCE = 15_000
-
-expect.set_options(timeout=PATIENCE)
+# In milliseconds, what a page may take to show what a test waits for.
+expect.set_options(timeout=PATIENCE * 1000)
 
 LAPTOP = {"width": 1280, "height": 800}
 TELEPHONE = {"width": 390, "height": 844}
@@ -56,7 +55,7 @@ class Person:
         self._context: BrowserContext = browser.new_context(
             base_url=url, accept_downloads=True, **{"viewport": LAPTOP, **settings}
         )
-        self._context.set_default_timeout(PATIENCE)
+        self._context.set_default_timeout(PATIENCE * 1000)
         self.page: Page = self._context.new_page()
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from habitat_like.archive.base import Archive
+from tests.support.wait import PATIENCE
 
 START = 1795103598
-PATIENCE = 20.0
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -29,7 +29,7 @@ def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         encoding="utf-8",
         env=environment(**more),
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

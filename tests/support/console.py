@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,11 @@ from tests.support.reply import Reply
 
 USER, PASSWORD = "alice", "correct horse"
 _FORM = "application/x-www-form-urlencoded"
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    """The header field by which a script signs in."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 
 
 def make_users(path: Path, **passwords: str) -> str:
@@ -66,16 +72,17 @@ class Visitor:
 
     def post(self, path: str, token: str | None = None, **fields: str) -> Reply:
         """Send a form; ``token`` is its CSRF token, by default a right one."""
-        fields["csrf_token"] = self.token() if token is None else token
-        headers = {"Content-Type": _FORM, "Referer": "https://gateway.example/console/"}
-        return self._ask("POST", path, urlencode(fields).encode(), headers)
+        return self.send(path, [*fields.items()], token)
 
     def choose(self, path: str, name: str, *values: str, **fields: str) -> Reply:
         """Send a form in which several boxes of one name are checked."""
-        pairs = [(name, value) for value in values] + [*fields.items()]
-        body = urlencode([*pairs, ("csrf_token", self.token())]).encode()
+        return self.send(path, [(name, value) for value in values] + [*fields.items()])
+
+    def send(self, path: str, fields: list[tuple[str, str]], token: str | None = None) -> Reply:
+        """Send a form with any fields, as ``post`` does."""
+        pairs = [*fields, ("csrf_token", self.token() if token is None else token)]
         headers = {"Content-Type": _FORM, "Referer": "https://gateway.example/console/"}
-        return self._ask("POST", path, body, headers)
+        return self._ask("POST", path, urlencode(pairs).encode(), headers)
 
     def token(self) -> str:
         """The CSRF token of a form that this visitor sees."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.gateway import Habitat
+from tests.support.wait import PATIENCE
 
 
 def control_path(gateway: Habitat) -> Path:
@@ -16,7 +17,7 @@ def control_path(gateway: Habitat) -> Path:
 
 def connect(gateway: Habitat) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(20)
+    connection.settimeout(PATIENCE)
     connection.connect(str(control_path(gateway)))
     return connection
 

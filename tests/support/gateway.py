@@ -20,7 +20,7 @@ from habitat_like.archive.sqlite import SqliteArchive
 from tests.support import scgi
 from tests.support.net import ROOT, short_directory
 from tests.support.reply import Reply
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 #: What systemd does for a service with a socket: descriptor 3 and two variables, then exec.
 _ACTIVATE = """
@@ -60,7 +60,9 @@ class Habitat:
     ``config`` is written as YAML at every start, so a test may change it before ``restart``.
     ``socket_path`` is fixed. ``own`` is the text of a module of the operator's own, ``own``, beside
     the configuration. ``activated`` hands the process a listening socket as systemd does;
-    that socket lives on, and queues, while the process is down.
+    that socket lives on, and queues, while the process is down. ``output`` is a
+    descriptor that it writes to in place of its log, ``redirect`` what a shell does before it, such
+    as ``2>&-``.
     """
 
     def __init__(
@@ -80,10 +82,17 @@ class Habitat:
         if own is not None:
             (self.directory / "own.py").write_text(own, encoding="utf-8")
         defaults: dict[str, Any] = {
-            "gateway": {"socket": str(self.socket_path), "machine_code": "test"},
+            # What is no part of a test gives up as late as the test does.
+            "gateway": {
+                "socket": str(self.socket_path),
+                "machine_code": "test",
+                "timeout": PATIENCE,
+                "shutdown_timeout": PATIENCE,
+            },
             "journal": {"path": str(self.journal_path)},
             "archive": {
                 "uri": f"sqlite:{self.directory / 'archive.sqlite'}",
+                "timeout": PATIENCE,
                 "retry_min": 0.05,
                 "retry_max": 0.5,
             },
@@ -103,6 +112,8 @@ class Habitat:
         self.process: subprocess.Popen[bytes] | None = None
         #: The exit codes of the processes before this one.
         self.exits: list[int] = []
+        self.redirect = ""
+        self.output: int | None = None
         self._listener: socket.socket | None = None
         if activated:
             self._listener = socket.socket(socket.AF_UNIX)
@@ -134,25 +145,28 @@ class Habitat:
         if self._listener is not None:
             inherited = (self._listener.fileno(),)
             serve = ["-c", _ACTIVATE, str(inherited[0]), *serve]
+        command = [sys.executable, *serve]
+        if self.redirect:
+            command = ["sh", "-c", f'exec "$@" {self.redirect}', "sh", *command]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *serve],
+                command,
                 cwd=self.directory,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log if self.output is None else self.output,
+                stderr=log if self.output is None else self.output,
                 pass_fds=inherited,
             )
         if ready:
             self.wait_ready()
         return self
 
-    def wait_ready(self, timeout: float = 20.0) -> None:
+    def wait_ready(self, timeout: float = PATIENCE) -> None:
         """Wait until GET /readyz answers 200."""
 
         def is_ready() -> bool:
-            return self.process_ended() or self.scgi("GET", "/readyz", timeout=5).status == 200
+            return self.process_ended() or self.scgi("GET", "/readyz", timeout=30).status == 200
 
         eventually(is_ready, "GET /readyz answers 200", timeout=timeout)
         assert not self.process_ended(), f"the gateway ended at its start:\n{self.log}"
@@ -167,7 +181,7 @@ class Habitat:
         assert self.process is not None, "not started"
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait for the process to end; its exit code. A hung one fails the test with its stacks."""
         assert self.process is not None, "not started"
         try:
@@ -177,7 +191,7 @@ class Habitat:
             self.process.wait()
             raise AssertionError(f"did not end within {timeout:g} s:\n{self.log}") from None
 
-    def stop(self, timeout: float = 20.0) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         """SIGTERM, and wait; the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
@@ -197,7 +211,7 @@ class Habitat:
                 assert code == 0, f"exit code {code}:\n{self.log}"
         return self.start()
 
-    def connect(self, timeout: float = 10.0) -> socket.socket:
+    def connect(self, timeout: float = PATIENCE) -> socket.socket:
         """A new connection to the socket."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(timeout)
@@ -208,7 +222,7 @@ class Habitat:
             raise
         return connection
 
-    def send_raw(self, data: bytes, *, end: bool = False, timeout: float = 10.0) -> bytes:
+    def send_raw(self, data: bytes, *, end: bool = False, timeout: float = PATIENCE) -> bytes:
         """Send bytes (``end``: and no more) and read all of the answer until the gateway closes."""
         with self.connect(timeout) as connection:
             # It may have answered and closed before it had everything.
@@ -226,7 +240,7 @@ class Habitat:
         headers: Mapping[str, str] | None = None,
         *,
         params: Mapping[str, str | None] | None = None,
-        timeout: float = 10.0,
+        timeout: float = PATIENCE,
     ) -> Reply:
         """One SCGI request on a connection of its own."""
         payload = body.encode() if isinstance(body, str) else body
@@ -246,17 +260,18 @@ class Habitat:
 
     def wait_until_archived(self) -> None:
         """Wait until every sink has taken all that is in the journal."""
-        eventually(lambda: self.status()["backlog"] == 0, "all is archived", timeout=60)
+        eventually(lambda: self.status()["backlog"] == 0, "all is archived")
 
     def documents(self, callsign: str | None = None) -> list[dict[str, Any]]:
         """What the embedded archive has (of one callsign), once every sink has taken all."""
         self.wait_until_archived()
+        everything = Query(callsign=callsign, suspicious=True)
         with contextlib.closing(SqliteArchive(str(self.directory / "archive.sqlite"))) as archive:
             # Without a single message the backlog is empty before the archive is made.
-            return eventually(lambda: [list(archive.query(Query(callsign=callsign)))])[0]
+            return eventually(lambda: [list(archive.query(everything))])[0]
 
     def cli(
-        self, *args: str, stdin: str = "", timeout: float = 60.0
+        self, *args: str, stdin: str = "", timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run another habitat command with the same configuration ($HABITAT_CONFIG)."""
         if not self.config_path.exists():

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.support.gateway import Habitat
 from tests.support.reply import Reply
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 Identity = tuple[str, str]
 
@@ -94,7 +94,7 @@ class Load:
         connections: int = 64,
         path: str = "/message",
         retry: bool = True,
-        limit: float = 90.0,
+        limit: float = 2 * PATIENCE,
     ) -> None:
         self.outcome = Outcome()
         self._address = address
@@ -126,7 +126,7 @@ class Load:
 
     def wait_for(self, answered: int) -> None:
         """Wait until so many uploads got their 200."""
-        eventually(lambda: self.answered() >= answered, "the load runs", timeout=60)
+        eventually(lambda: self.answered() >= answered, "the load runs")
 
     def give_up(self) -> None:
         """Let the stations stop after the request that each has under way."""
@@ -151,7 +151,7 @@ class Load:
             thread.join()
 
     def _station(self) -> None:
-        connection = http.client.HTTPConnection(*self._address, timeout=30)
+        connection = http.client.HTTPConnection(*self._address, timeout=PATIENCE)
         try:
             while (body := self._next()) is not None:
                 status = self._send(connection, body)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.gateway import Habitat
 from tests.support.net import LocalServer, end, free_port, short_directory
 from tests.support.reply import Reply, http_request
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 from tools.run import nginx_command, nginx_config
 
 
@@ -60,7 +60,7 @@ class Nginx(LocalServer):
         def accepts() -> bool:
             if process.poll() is not None:
                 return True
-            socket.create_connection(self.address, timeout=5).close()
+            socket.create_connection(self.address, timeout=30).close()
             return True
 
         eventually(accepts, "nginx accepts connections")
@@ -75,7 +75,7 @@ class Nginx(LocalServer):
         self.process.send_signal(signal.SIGHUP)
         eventually(lambda: self.workers() - before, "nginx has new workers")
 
-    def stop(self, timeout: float = 15.0) -> int | None:
+    def stop(self, timeout: float = PATIENCE) -> int | None:
         """Let it finish what it has (SIGQUIT); the exit code."""
         assert self.process is not None, "not started"
         return end(self.process, signal.SIGQUIT, timeout)
@@ -86,7 +86,7 @@ class Nginx(LocalServer):
         path: str,
         body: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 30.0,
+        timeout: float = PATIENCE,
     ) -> Reply:
         """One HTTP request on a connection of its own."""
         return http_request(self.address, method, path, body, headers, timeout)
@@ -94,7 +94,7 @@ class Nginx(LocalServer):
     def close(self) -> None:
         """Take everything away, whatever state it is in."""
         if self.process is not None:
-            end(self.process, signal.SIGTERM, 10)
+            end(self.process, signal.SIGTERM, PATIENCE)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -24,8 +24,8 @@ from typing import Any
 
 from tests.support.couch import CouchServer
 from tests.support.net import LocalServer
+from tests.support.wait import PATIENCE
 
-UPSTREAM_TIMEOUT = 60.0
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -288,9 +288,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         skipped = {"host", "connection", "transfer-encoding", "content-length", "authorization"}
         headers = {k: v for k, v in self.headers.items() if k.lower() not in skipped}
-        connection = http.client.HTTPConnection(
-            *self.server.proxy.couch.address, timeout=UPSTREAM_TIMEOUT
-        )
+        connection = http.client.HTTPConnection(*self.server.proxy.couch.address, timeout=PATIENCE)
         try:
             payload = body if body or self.command in ("POST", "PUT") else None
             connection.request(self.command, self.path, body=payload, headers=headers)

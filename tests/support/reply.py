@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.wait import PATIENCE
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -51,7 +53,7 @@ def http_request(
     path: str,
     body: bytes | str | None = None,
     headers: Mapping[str, str] | None = None,
-    timeout: float = 30.0,
+    timeout: float = PATIENCE,
 ) -> Reply:
     """One HTTP request on a connection of its own."""
     connection = http.client.HTTPConnection(*address, timeout=timeout)

@@ -11,9 +11,13 @@ from habitat_like.archive import ArchiveUnavailable
 
 T = TypeVar("T")
 
+#: Seconds after which a wait gives up. No test takes so long, however busy the machine is, and
+#: a wait that succeeds ends with its condition.
+PATIENCE = 120.0
+
 
 def eventually(
-    predicate: Callable[[], T], what: str = "", *, timeout: float = 15.0, pause: float = 0.02
+    predicate: Callable[[], T], what: str = "", *, timeout: float = PATIENCE, pause: float = 0.02
 ) -> T:
     """Call ``predicate`` until it returns something true, and return that.
 

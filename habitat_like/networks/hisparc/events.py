@@ -16,14 +16,12 @@ from typing import Any, NamedTuple
 from habitat_like.message.message import Listener, Message
 from habitat_like.networks.hisparc import gps
 from habitat_like.networks.hisparc.stations import Station
-from habitat_like.times import MAX_TIME
+from habitat_like.times import FUTURE, MAX_TIME, is_set
 
 #: The type of the messages.
 HISPARC_EVENT = "HISPARC_EVENT"
 #: Values whose bytes are archived as base64; so are those of traces.
 BLOBS = frozenset({"CFG_MAS_VERSION", "CFG_SLV_VERSION", "CFG_PASSWORD", "CFG_BUFFER"})
-#: Seconds by which an event may be ahead of the gateway's clock.
-FUTURE = 86400
 #: How often, on average, each byte of a pickle may be in what is archived of it. References make a
 #: short pickle stand for endless text; real ones archive about twice their size.
 EXPANSION = 8
@@ -89,7 +87,7 @@ def to_message(
             Listener(str(station.number), ip),
             HISPARC_EVENT,
             time_created,
-            now,
+            now if is_set(now) else max(now, time_created),
             data,
             suspicious=_doubt(event.clock, created, now, minimum_year),
         )
@@ -105,7 +103,8 @@ def _doubt(clock: datetime.datetime, created: int, now: int, minimum_year: int) 
     """
     if clock.year < minimum_year:
         return f"dated {clock.date()}, before {minimum_year}"
-    if created > now + FUTURE:
+    # The stations' clocks are set by GPS, and may be right where the gateway's is not.
+    if is_set(now) and created > now + FUTURE:
         return f"dated {clock.date()}, more than a day after it came in"
     return None
 

@@ -101,13 +101,12 @@ class Uploads:
 
     def _is_right(self, station: stations.Station, password: bytes, ip: str | None) -> bool:
         now = time.monotonic()
-        if not self._limiter.may_try(ip, station.number, now):
+        if not self._limiter.take(ip, station.number, now):
             return False
-        if self._verifier.is_right(station.password, password):
-            self._limiter.right(ip, station.number)
-            return True
-        self._limiter.wrong(ip, station.number, now)
-        return False
+        if not self._verifier.is_right(station.password, password):
+            return False
+        self._limiter.right(ip, station.number)
+        return True
 
     def _refuse(
         self,

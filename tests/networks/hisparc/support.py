@@ -16,7 +16,7 @@ from urllib.parse import quote_from_bytes, urlencode
 from tests.support.gateway import Habitat
 from tests.support.nginx import Nginx
 from tests.support.reply import Reply
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 SCRIPT = Path(__file__).parent / "station.py2"
 LIST = "501,amsterdam,secret\n502,leiden,geheim\n"
@@ -105,7 +105,7 @@ def run_station(*arguments: object, python: str = sys.executable) -> str:
         [python, str(SCRIPT), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         env={"PATH": "/usr/bin:/bin"},
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -17,7 +19,7 @@ from habitat_like.message.message import from_document
 from habitat_like.networks.hisparc import events, form, gps, pickles, stations
 from habitat_like.networks.hisparc.activity import Activity
 from habitat_like.networks.hisparc.stations import Station, StationListError
-from habitat_like.passwords import MAX_PAIRS, REFILL, TRIES, Limiter, Verifier
+from habitat_like.passwords import MAX_OWN, MAX_PAIRS, REFILL, TRIES, Limiter, Verifier
 from tests.networks.hisparc.support import MOMENT, as_utf8, event, fields
 
 # -- GPS time
@@ -224,45 +226,89 @@ def test_a_password_that_left_the_list_is_forgotten() -> None:
     assert verifier.is_right(stored, b"secret")
 
 
+def test_a_wrong_password_costs_as_much_before_and_after_the_right_one_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed = []
+    compute = hashlib.scrypt
+
+    def count(password: bytes, **options: Any) -> bytes:
+        computed.append(options["n"])
+        return compute(password, **options)
+
+    monkeypatch.setattr(hashlib, "scrypt", count)
+    stored = passwords.make_hash("secret")
+    verifier = Verifier()
+    for word, right, cost in (
+        ("wrong", False, [passwords.COST]),
+        ("secret", True, [passwords.COST]),
+        ("secret", True, []),
+        ("wrong", False, [passwords.COST]),
+    ):
+        computed.clear()
+        assert verifier.is_right(stored, word.encode()) == right
+        assert computed == cost
+
+
 # -- the limit of tries
 
 
 def test_tries_are_limited_by_address_and_station_and_come_back() -> None:
     limiter = Limiter()
     for _ in range(TRIES):
-        assert limiter.may_try("192.0.2.1", 501, 0)
-        limiter.wrong("192.0.2.1", 501, 0)
-    assert not limiter.may_try("192.0.2.1", 501, 0)
-    assert limiter.may_try("192.0.2.2", 501, 0)
-    assert limiter.may_try("192.0.2.1", 502, 0)
-    assert limiter.may_try("192.0.2.1", 501, REFILL)
-    limiter.wrong("192.0.2.1", 501, REFILL)
-    assert not limiter.may_try("192.0.2.1", 501, REFILL)
+        assert limiter.take("192.0.2.1", 501, 0)
+    assert not limiter.take("192.0.2.1", 501, 0)
+    assert limiter.take("192.0.2.2", 501, 0)
+    assert limiter.take("192.0.2.1", 502, 0)
+    assert limiter.take("192.0.2.1", 501, REFILL)
+    assert not limiter.take("192.0.2.1", 501, REFILL)
+
+
+def test_many_tries_at_once_are_no_more_than_one_after_the_other() -> None:
+    limiter = Limiter()
+    at_once = threading.Barrier(8)
+
+    def guess(_: int) -> int:
+        at_once.wait()
+        return sum(limiter.take("192.0.2.1", 501, 0) for _ in range(1000))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(guess, range(8))) == TRIES
 
 
 def test_the_right_password_makes_an_address_the_station_s_own() -> None:
     limiter = Limiter()
     limiter.right("192.0.2.1", 501)
-    for _ in range(100):
-        limiter.wrong("192.0.2.1", 501, 0)
-    assert limiter.may_try("192.0.2.1", 501, 0)
-    limiter.right("192.0.2.9", 501)
-    assert not limiter.may_try("192.0.2.1", 501, 0)
+    assert all(limiter.take("192.0.2.1", 501, 0) for _ in range(100))
+    for number in range(MAX_OWN):
+        limiter.right(f"192.0.2.{9 + number}", 501)
+    assert all(limiter.take("192.0.2.9", 501, 0) for _ in range(100))
+    assert sum(limiter.take("192.0.2.1", 501, 0) for _ in range(100)) == TRIES
+
+
+def test_the_right_password_ends_the_count() -> None:
+    limiter = Limiter()
+    for _ in range(TRIES):
+        assert limiter.take("192.0.2.1", 501, 0)
+    limiter.right("192.0.2.1", 501)
+    for number in range(MAX_OWN):  # so that the address is no longer the station's own
+        limiter.right(f"192.0.2.{9 + number}", 501)
+    assert sum(limiter.take("192.0.2.1", 501, 0) for _ in range(100)) == TRIES
 
 
 def test_hosts_of_one_ipv6_network_are_one_address() -> None:
     limiter = Limiter()
     for number in range(TRIES):
-        limiter.wrong(f"2001:db8::{number:x}", 501, 0)
-    assert not limiter.may_try("2001:db8::ffff", 501, 0)
-    assert limiter.may_try("2001:db8:0:1::1", 501, 0)
-    assert limiter.may_try(None, 501, 0)
+        assert limiter.take(f"2001:db8::{number:x}", 501, 0)
+    assert not limiter.take("2001:db8::ffff", 501, 0)
+    assert limiter.take("2001:db8:0:1::1", 501, 0)
+    assert limiter.take(None, 501, 0)
 
 
 def test_no_more_pairs_are_remembered_than_there_is_room_for() -> None:
     limiter = Limiter()
     for number in range(MAX_PAIRS + 5):
-        limiter.wrong("192.0.2.1", number, 0)
+        limiter.take("192.0.2.1", number, 0)
     assert len(limiter._tries) == MAX_PAIRS
 
 

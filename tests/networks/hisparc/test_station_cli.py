@@ -16,6 +16,7 @@ from habitat_like.passwords import Verifier
 from tests.conftest import HabitatFactory
 from tests.networks.hisparc.support import Network, event, fields
 from tests.support.cli import environment, fails, run
+from tests.support.wait import PATIENCE
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_hash_asks_on_a_terminal_without_showing(tmp_path: Path) -> None:
         os.write(leader, b"hunter2\n")
     while b"scrypt$" not in got:
         got += os.read(leader, 1000)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     assert b"hunter2" not in got
     os.close(leader)
 

@@ -227,6 +227,9 @@ def test_208_is_for_what_is_no_event_list_and_then_nothing_is_taken(
 def test_attacks_are_answered_208_and_nothing_comes_of_them(network: Network) -> None:
     gateway = network.gateway.start()
     assert network.code(fields([event()])) == "100"
+    # All files and threads are there, and what the first event took is done.
+    gateway.wait_until_archived()
+    eventually(lambda: gateway.status()["statistics"]["behind"] == 0, "all is counted")
 
     def traces() -> tuple[set[str], str, int, set[str]]:
         names = {path.name for path in gateway.directory.iterdir()}

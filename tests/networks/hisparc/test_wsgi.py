@@ -23,7 +23,7 @@ from tests.faults.shim import Act, Op, Shim
 from tests.networks.hisparc.support import FORM, LIST, Network, as_utf8, event, fields
 from tests.support.net import ROOT, free_port, short_directory
 from tests.support.reply import Reply, http_request
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 #: A server in a process of its own: logging and the journal are a process's.
 SERVER = """
@@ -83,7 +83,7 @@ class Server:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def test_a_second_process_on_the_journal_is_answered_503(server: Callable[..., S
         assert (reply.status, reply.headers["retry-after"]) == (503, "5")
     finally:
         second.terminate()
-    _, errors = second.communicate(timeout=20)
+    _, errors = second.communicate(timeout=PATIENCE)
     assert b"is in use by" in errors.splitlines()[0]
 
 

@@ -1,4 +1,4 @@
-"""The write-ahead log of an SQLite file, and what a failed fsync means for it.
+"""SQLite files: their write-ahead log, what a failed fsync means for it, reads in bounded memory.
 
 The kernel takes pages whose fsync failed for clean, and no later fsync brings them to the disk
 (https://lwn.net/Articles/752063/).
@@ -11,9 +11,17 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
+
+from habitat_like.disk.directory import open_in_place
 
 #: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
 SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
+#: Bytes of a log's file that are kept when it starts over.
+WAL_KEPT = 64 * 1024 * 1024
+#: Bytes of documents that one read gives at most, unless one alone is larger. Whoever takes them
+#: makes copies of all, and objects of some.
+READ_BYTES = 4 * 1024 * 1024
 _BLOCK = 1 << 20
 
 
@@ -28,7 +36,7 @@ def rewrite_log(connection: sqlite3.Connection, path: Path, room: int = 0) -> No
     """
     connection.execute("BEGIN IMMEDIATE")  # keeps 'habitat journal' from writing to it meanwhile
     try:
-        with contextlib.suppress(FileNotFoundError), Path(f"{path}-wal").open("r+b") as log:
+        with contextlib.suppress(FileNotFoundError), open_in_place(Path(f"{path}-wal")) as log:
             while block := log.read(_BLOCK):
                 log.seek(-len(block), os.SEEK_CUR)
                 log.write(block)
@@ -51,17 +59,17 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-#: For the owner to write and the group to read; the umask may take more away.
-FILE_MODE = 0o640
-DIRECTORY_MODE = 0o750
+def read_rows(cursor: sqlite3.Cursor, most: int = READ_BYTES) -> tuple[list[Any], bool]:
+    """The first rows of a statement, and whether these are all; the cursor is closed.
 
-
-def make_file(path: str | os.PathLike[str]) -> None:
-    """Make an empty file with FILE_MODE; what is there stays as it is.
-
-    For programs that would make it readable for everybody, as SQLite does. SQLite gives the same
-    mode to the files that it makes beside it.
+    They end before the row with which their last column, a document, would have more than ``most``
+    bytes in all. One row comes in any case. Raises sqlite3.Error.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with contextlib.suppress(OSError):  # who opens it afterwards tells why it can't be had
-        os.close(os.open(path, flags, FILE_MODE))
+    rows: list[Any] = []
+    with contextlib.closing(cursor):
+        for row in cursor:
+            most -= len(row[-1])
+            if most < 0 and rows:
+                return rows, False
+            rows.append(row)
+    return rows, True

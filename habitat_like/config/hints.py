@@ -1,0 +1,114 @@
+"""Hints for values that YAML took for something else than they were meant as. No I/O."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import yaml
+
+from habitat_like import times
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_ODD = re.compile(r"[0-9]:[0-5]?[0-9]|(?<![0-9.])0[0-9]")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+#: What YAML 1.1 reads by sixties, as 12:30, which is 750.
+_SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
+_POWER = re.compile(r"[0-9]+(?:\.[0-9]*)?e\+?[0-9]{1,2}", re.IGNORECASE)
+_NUMBERS = ("int", "float")
+
+
+def hint(reason: str, written: str) -> str:
+    """What to do about ``reason``, msgspec's "Expected float, got str"; empty where unclear.
+
+    ``written`` is the value as it is in the file or the environment, empty where that isn't known.
+    """
+    found = re.match(r"Expected ([\w| ]+), got (\w+)", reason)
+    _, few, choices = reason.partition("; one of ")
+    if found is None or (few and written not in choices.split(", ")):
+        return ""
+    wanted, got = found[1].split(" | "), found[2]
+    if "str" in wanted and got != "str":
+        return _quotes(got, written)
+    if "bool" in wanted:
+        return "; write true or false"
+    if "array" in wanted and got in ("str", *_NUMBERS):
+        return f"; write a list, as in [{written}]" if written else "; write a list, as in [a, b]"
+    if any(kind in wanted for kind in _NUMBERS):
+        return _number(wanted, written)
+    return ""
+
+
+def _quotes(got: str, written: str) -> str:
+    kinds = {
+        "bool": "true or false",
+        "int": "a number",
+        "float": "a number",
+        "date": "a date",
+        "datetime": "a date",
+        "null": "nothing at all",
+    }
+    if got not in kinds or (got == "null" and not written):
+        return "; leave the key out, or give it a value" if got == "null" else ""
+    return f'; YAML takes {written} for {kinds[got]}: put it in quotes, as in "{written}"'
+
+
+def _number(wanted: list[str], written: str) -> str:
+    said = "; write a number"
+    size = _SIZE.fullmatch(written)
+    if _SIXTIES.fullmatch(written):
+        said = f"; {written} is no number here: write seconds or bytes as one number"
+    elif re.fullmatch(r"0[0-9]+", written):
+        said = f"; write it without the zero in front, as {int(written)}"
+    elif re.fullmatch(r"[0-9]{1,3}(?:[ ,'.][0-9]{3})+", written):
+        said = f"; write it as {re.sub('[^0-9]', '', written)}"
+    elif _POWER.fullmatch(written):
+        said = f"; write {float(written):.0f}"
+    elif "float" not in wanted and size is not None and size[2]:
+        said = f"; a number of bytes has no unit: write {_bytes(size)}"
+    elif written:
+        with contextlib.suppress(ValueError):
+            said = f"; a length of time is in seconds: write {times.parse_length(written):.15g}"
+    return said
+
+
+def _bytes(size: re.Match[str]) -> int:
+    base = 1024 if size[3] else 1000
+    return int(float(size[1]) * base ** _POWERS[size[2].lower()])
+
+
+def written(text: str) -> dict[str, str]:
+    """Each value in a YAML ``text``, as it is written, by its dotted key with indices."""
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return {}
+    return dict(_walk(root, ""))
+
+
+def misread(text: str, numbers: Collection[str]) -> tuple[str, str] | None:
+    """The first of the keys ``numbers`` whose value means another number to YAML, with the reason.
+
+    ``text`` is YAML. None where each is what it looks like.
+    """
+    if not _ODD.search(text):
+        return None
+    for key, value in written(text).items():
+        if key in numbers and (_SIXTIES.fullmatch(value) or re.fullmatch(r"0[0-9_]+", value)):
+            number = yaml.safe_load(value)
+            return key, f"YAML takes {value} for {number}{_number(['int'], value)}"
+    return None
+
+
+def _walk(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, yaml.ScalarNode):
+        yield key, node.value
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _walk(item, f"{key}[{index}]")
+    elif isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            below = str(getattr(name, "value", ""))
+            yield from _walk(value, f"{key}.{below}" if key else below)

@@ -1,0 +1,94 @@
+"""Whether a path still leads to the file that this process has open."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+#: A file, whatever its name: device and inode.
+Identity = tuple[int, int]
+
+
+class OpenFile(NamedTuple):
+    """A file that this process has open: its descriptor and its path, None if it is deleted."""
+
+    fd: int
+    path: str | None
+
+
+def identity(path: str | Path) -> Identity | None:
+    """The file that the path leads to, None where there is none or it can't be reached."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def find_open(file: Identity) -> OpenFile | None:
+    """Where a file is now that this process has open; None where it is not open."""
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            status = link.stat()
+            if (status.st_dev, status.st_ino) == file:
+                return OpenFile(int(link.name), str(link.readlink()) if status.st_nlink else None)
+    return None
+
+
+class Presence:
+    """The files of an SQLite database as they were when it was opened.
+
+    ``path`` is the database's; its log and its index lie beside. Thread-safe.
+    """
+
+    _ENDS = ("", "-wal", "-shm")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files = {end: identity(f"{path}{end}") for end in self._ENDS}
+
+    def problem(self) -> str | None:
+        """What became of them, in words; None while all is well."""
+        for end, file in self._files.items():
+            name = f"{self._path}{end}"
+            found = identity(name)
+            if found == file:
+                continue
+            if found is not None:
+                return f"{name} was replaced by another file"
+            place = find_open(file) if file is not None else None
+            if place is not None and place.path is not None:
+                return f"{name} was moved to {place.path}"
+            return f"{name} was deleted"
+        return None
+
+    @property
+    def database(self) -> Identity | None:
+        """The database's file, as it was opened."""
+        return self._files[""]
+
+    def is_there(self) -> bool:
+        """Whether the path still leads to the database, whatever became of its log."""
+        return self.database is not None and identity(self._path) == self.database
+
+
+def leave_open(connections: Iterable[sqlite3.Connection]) -> None:
+    """Leave connections open to the end of the process.
+
+    The last one to be closed deletes the log by its name, and what has that name now may be
+    somebody else's. SQLite can't be told not to, and the interpreter closes whatever it can find.
+    """
+    for connection in connections:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,97 @@
+"""Custody: the journal's files and its lock, watched over while they are open.
+
+A deleted file lives on for who has it open, and all that is written to it is gone at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from habitat_like.disk import Presence, identity
+from habitat_like.journal.file import JournalError, LockFile
+from habitat_like.journal.rescue import Rescue
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks whether the path still leads to the open files.
+LOOK_EVERY = 0.5
+
+
+class Custody:
+    """Watches over the files of the journal at ``path``, and its lock, while they are open.
+
+    Every method is thread-safe but ``keep`` and ``close``.
+    """
+
+    def __init__(self, path: Path, lock_file: LockFile) -> None:
+        self._path = path
+        self._presence = Presence(path)
+        #: What became of the files, in words; None while all is well. Nothing is stored meanwhile.
+        self.lost: str | None = None
+        #: Monotonic time of the next look that a commit has to make.
+        self.look_at = 0.0
+        # Guards what is above, and _locks: all that are held.
+        self._looking = threading.Lock()
+        self._locks = [lock_file]
+        self._rescue = Rescue(path)
+
+    def look(self) -> None:
+        """See whether the path still leads to the open files, and renew ``lost``."""
+        with self._looking:
+            self.look_at = time.monotonic() + LOOK_EVERY
+            problem = self._presence.problem()
+            locked_out = self._lock_again()
+            problem = problem or locked_out
+            if problem is None:
+                self.lost = None
+            elif self.lost is None:
+                self.lost = (
+                    f"journal {self._path}: {problem} while the gateway runs: put it back, or"
+                    " restart the gateway"
+                )
+
+    def _lock_again(self) -> str | None:
+        """Have the lock where a gateway that starts looks for it; what keeps it from us."""
+        file = identity(f"{self._path}.lock")
+        if file in [lock.identity for lock in self._locks] or not self._path.parent.exists():
+            return None
+        try:
+            self._locks.append(LockFile(self._path))
+        except JournalError as error:
+            return f"its lock was deleted ({error})"
+        log.warning("the journal's lock is made anew", extra={"journal": str(self._path)})
+        return None
+
+    def keep(self, source: sqlite3.Connection, between: Callable[[], None]) -> None:
+        """Save what waits in files that are lost; delete that again when they are back.
+
+        ``source`` is the open journal; ``between`` is called now and then in what may take long.
+        Raises JournalError; the next call tries again.
+        """
+        if self.lost is None:
+            self._rescue.discard()
+        elif not self._rescue.is_made:
+            self._save(source, between)
+
+    def close(self, source: sqlite3.Connection) -> None:
+        """Save what waits in lost files, up to the last, and let go of the locks."""
+        try:
+            self.keep(source, lambda: None)
+            if self.lost is not None:
+                self._save(source, lambda: None)
+        except JournalError as error:
+            log.critical("what waits in the journal can't be saved", extra={"why": str(error)})
+        for lock in self._locks:
+            lock.close()
+
+    def _save(self, source: sqlite3.Connection, between: Callable[[], None]) -> None:
+        before = self._rescue.file
+        waiting = self._rescue.save(source, between)
+        if waiting and before is None:
+            extra = {"file": str(self._rescue.file), "messages": waiting}
+            log.warning("what waits in the journal is saved for the next start", extra=extra)

@@ -1,0 +1,90 @@
+"""Housekeeping: what the journal needs once a second, off the path of the requests."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from habitat_like import log
+from habitat_like.config.keys import JournalConfig
+from habitat_like.journal.file import JournalError, JournalFailed
+from habitat_like.journal.journal import Journal
+from habitat_like.main.signals import FAILED
+
+logger = logging.getLogger(__name__)
+
+#: Seconds of pruning after which it is the turn of the checkpoint, the watchdog and all else.
+PRUNE_FOR = 0.1
+#: The longest pause after a slice, in seconds. It is as long as the slice was: commits go between.
+PRUNE_PAUSE = 0.05
+
+
+class Housekeeping:
+    """Looks after ``journal``, on one thread.
+
+    ``beat`` is called while something takes long, so that nobody takes the thread for stuck.
+    """
+
+    def __init__(self, journal: Journal, beat: Callable[[], None]) -> None:
+        self._journal = journal
+        self._beat = beat
+        self._problem: str | None = None
+        #: Dead letters by sink, as counted in the last round.
+        self.dead_letters: dict[str, int] = {}
+
+    def round(self, config: JournalConfig) -> bool:
+        """Do all there is to do, and prune for a while; returns whether more is to be done at once.
+
+        Each step has its own chance: on a full disk a checkpoint fails that a prune makes possible.
+        Ends the process where the journal can't go on: closed in order, its log would be removed.
+        """
+        journal = self._journal
+        self._tell(journal.look())
+        self._try(lambda: journal.keep_files(self._beat))
+        self._try(journal.keep_reserve)
+        self._try(journal.checkpoint)
+        self._try(self._count)
+        more = self._prune(config)
+        return self._tell(journal.problem) or more
+
+    def _prune(self, config: JournalConfig) -> bool:
+        """Delete some slices; returns whether there may be more to delete."""
+        journal = self._journal
+        end = time.monotonic() + PRUNE_FOR
+        while True:
+            begin = time.monotonic()
+            if not self._try(lambda: journal.prune_slice(config.retention, config.max_bytes)):
+                return False
+            now = time.monotonic()
+            if journal.is_tight or now >= end:
+                return True
+            time.sleep(min(now - begin, PRUNE_PAUSE))
+
+    def _count(self) -> int:
+        self.dead_letters = self._journal.count_dead_letters()
+        return 0
+
+    def _try(self, step: Callable[[], int | None]) -> bool:
+        """Whether the step did something; one that fails is tried again in the next round."""
+        try:
+            return bool(step())
+        except JournalFailed as error:
+            logger.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
+            log.close()
+            os._exit(FAILED)
+        except JournalError as error:
+            logger.debug("housekeeping put off", extra={"why": str(error)})
+            return False
+
+    def _tell(self, problem: str | None) -> bool:
+        """Log a change of what keeps messages from being stored; returns whether it is one."""
+        if problem == self._problem:
+            return False
+        self._problem = problem
+        if problem is None:
+            logger.info("the journal takes messages again")
+        else:
+            logger.critical("the journal takes no messages", extra={"why": problem})
+        return True

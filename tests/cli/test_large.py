@@ -1,0 +1,91 @@
+"""Large messages in the commands: none keeps more than a few of them."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from habitat_like.archive import open_archive
+from habitat_like.config.keys import ArchiveConfig
+from habitat_like.journal.journal import Journal
+from tests.support.cli import environment
+from tests.support.large import MB, fill, row
+
+COUNT = 150
+#: Runs a command with what it prints thrown away; prints the most memory that it had, in kB.
+_MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
+
+
+def memory(*words: str, archive: Path, journal: Path) -> int:
+    """The most bytes that ``habitat`` has with these arguments."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, sys.executable, "-m", "habitat_like.cli", *words],
+        env=environment(HABITAT_ARCHIVE_URI=f"sqlite:{archive}", HABITAT_JOURNAL_PATH=str(journal)),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout) * 1024
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("large") / "archive.sqlite"
+    with contextlib.closing(open_archive(ArchiveConfig(uri=f"sqlite:{path}"))) as archive:
+        archive.prepare()
+        for number in range(COUNT):
+            assert archive.store([row(number)[1]]) == []
+    return path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("query", "--format", "ndjson"),
+        ("query", "--format", "json"),
+        ("query", "--format", "csv"),
+        ("query", "--format", "table"),
+        ("export", "{}/all.ndjson"),
+        ("export", "{}/all.ndjson.gz"),
+        ("export", "{}/all.csv"),
+        ("tail", "-n", str(COUNT)),
+        ("tail", "-n", str(COUNT), "--format", "ndjson"),
+    ],
+    ids=" ".join,
+)
+def test_reading_the_archive(archive: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    written = [word.format(tmp_path) for word in words]
+    assert memory(*written, archive=archive, journal=tmp_path / "none") < 110 * MB
+
+
+def test_importing(tmp_path: Path) -> None:
+    backup = tmp_path / "backup.ndjson"
+    with backup.open("wb") as file:
+        file.writelines(row(number)[1] + b"\n" for number in range(COUNT))
+    new = tmp_path / "new.sqlite"
+    assert memory("import", str(backup), archive=new, journal=tmp_path / "none") < 130 * MB
+
+
+@pytest.mark.parametrize(
+    "words", [("ls", "--limit", "1000"), ("show", "1"), ("export",), ("export", "--backlog")]
+)
+def test_looking_into_the_journal(tmp_path: Path, words: tuple[str, ...]) -> None:
+    path = tmp_path / "journal.sqlite"
+    fill(path, COUNT)
+    journal = Journal(path)
+    for number in range(COUNT):
+        with journal.dead_letters() as letters:
+            letters.add("some.Sink", [(number + 1, row(number)[1], "no")])
+    journal.close()
+    assert memory("journal", *words, archive=tmp_path / "none", journal=path) < 100 * MB
