@@ -338,7 +338,7 @@ def test_an_upload_for_which_there_is_no_room_is_answered_503_and_taken_whole_la
     reply = network.post(upload)
     assert (reply.status, reply.headers["retry-after"]) == (503, "5")
     assert network.written() == 0
-    facts = network.gateway.status()["networks"]["hisparc"]
+    facts = network.gateway.status()["networks"]["hisparc"]["own"]
     assert (facts["events"], facts["stations"]) == (0, {})
     network.gateway.config["journal"]["max_backlog"] = 51
     network.gateway.restart()
@@ -404,7 +404,7 @@ def test_suspicious_events_are_kept_and_kept_apart(
     assert len(network.archived("--callsign", "501", "--limit", "1")) == 1
     assert len(network.archived("--type", "HISPARC_EVENT", "--suspicious")) == 8
     assert network.archived("--callsign", "501", "--until", "2019-12-31") == []
-    facts = gateway.status()["networks"]["hisparc"]
+    facts = gateway.status()["networks"]["hisparc"]["own"]
     assert (facts["events"], facts["suspicious"]) == (8, 6)
     assert "hisparc: 1 requests, 8 HISPARC_EVENT, 6 suspicious\n" in gateway.cli("status").stdout
     assert "\nhabitat_hisparc_suspicious_total 6.0\n" in gateway.scgi("GET", "/metrics").text
@@ -435,7 +435,7 @@ def test_a_broken_line_refuses_the_reload_and_the_old_list_stays(network: Networ
     network.list.write_text("503,leiden,new\n504,secretword\n")
     gateway.signal(signal.SIGHUP)
     (entry,) = eventually(lambda: logged(gateway, "reload refused"))
-    assert entry["why"] == f"{network.list} line 2: expected number,cluster,password"
+    assert entry["why"].endswith(f"{network.list} line 2: expected number,cluster,password")
     assert network.code(fields([event()])) == "100"
     assert network.code(fields([event()], 503, "new")) == "206"
 
@@ -444,7 +444,7 @@ def test_a_broken_line_at_the_start_is_one_line_and_exit_code_2(network: Network
     network.list.write_text("501,amsterdam\n")
     gateway = network.gateway.start(ready=False)
     assert gateway.wait() == 2
-    assert f"habitat: {network.list} line 1: expected number,cluster,password" in gateway.log
+    assert f"station_list: {network.list} line 1: expected number,cluster,password" in gateway.log
 
 
 def test_a_reload_turns_the_action_on_and_off(habitat: HabitatFactory) -> None:
@@ -513,7 +513,7 @@ def test_guessing_is_limited_and_locks_no_station_out(network: Network) -> None:
     assert network.code(GOOD, "203.0.113.7") == "203"
     assert network.code(fields([event()], 502, "geheim"), "203.0.113.7") == "100"
     assert network.code(GOOD, "198.51.100.1") == "100"
-    facts = network.gateway.status()["networks"]["hisparc"]["stations"]
+    facts = network.gateway.status()["networks"]["hisparc"]["own"]["stations"]
     assert facts["501"]["failed_passwords_today"] == 13
 
 
