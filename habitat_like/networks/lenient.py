@@ -13,8 +13,8 @@ import msgspec
 
 from habitat_like.networks.forms import text_of
 
-#: Digits of an integer that stays one.
-_DIGITS = 20
+#: Digits of an integer that stays one; more are no number that a double holds.
+_DIGITS = 300
 _strict = msgspec.json.Decoder().decode
 # Strings are skipped as wholes, so that only what is outside them is replaced; one without an end
 # too, or each quote in it would be the start of another search to the end.
