@@ -24,6 +24,7 @@ COMMANDS = {
     "import": "Bring exported messages into the archive.",
     "journal": "List, show, retry, export and drop what waits in the journal.",
     "nginx": "Print the nginx location block that fits the configuration.",
+    "payloads": "Check payload configurations, and try sentences on them.",
     "query": "Print archived messages.",
     "report": "Print what happened on a day, for a mail.",
     "serve": "Run the gateway in the foreground.",

@@ -87,4 +87,5 @@ def _sink(site: Site, sink: JournalSink, now: float) -> SinkStatus:
         last_success=success,
         seconds_since_success=None if success is None else round(now - success, 3),
         dead_letters=site.program.dead_letters.get(sink.name, 0),
+        counts=dict(sink.counts),
     )

@@ -262,3 +262,10 @@ def _sink_metrics(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:
         for own, sink in sinks.items():
             counter.add_metric([own], count(sink))
         yield counter
+    kinds = CounterMetricFamily(
+        "habitat_sink_counts", "What a sink counts by itself.", labels=["sink", "kind"]
+    )
+    for own, sink in sinks.items():
+        for kind, number in sink.counts.items():
+            kinds.add_metric([own, kind], number)
+    yield kinds

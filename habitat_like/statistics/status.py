@@ -62,7 +62,10 @@ class JournalStatus(msgspec.Struct, frozen=True):
 
 
 class SinkStatus(msgspec.Struct, frozen=True):
-    """A sink. Times are UNIX seconds; ``backlog`` are the messages that it has not taken."""
+    """A sink. Times are UNIX seconds; ``backlog`` are the messages that it has not taken.
+
+    ``counts`` is what the sink counts by itself.
+    """
 
     state: Literal["ok", "waiting", "stopping"] = "ok"
     problem: str | None = None
@@ -75,6 +78,7 @@ class SinkStatus(msgspec.Struct, frozen=True):
     last_success: float | None = None
     seconds_since_success: float | None = None
     dead_letters: int = 0
+    counts: dict[str, int] = {}
 
 
 class StatisticsStatus(msgspec.Struct, frozen=True):
