@@ -28,7 +28,7 @@ COMMANDS = {
     "query": "Print archived messages.",
     "report": "Print what happened on a day, for a mail.",
     "serve": "Run the gateway in the foreground.",
-    "station": "Show what HiSPARC stations do; hash passwords; check a station list.",
+    "station": "Say who is who among the stations of networks: identities, callsigns, secrets.",
     "stations": "List every station that was heard, show one, name the silent ones.",
     "status": "Ask the running gateway how it is.",
     "tail": "Print the newest archived messages and follow the archive.",

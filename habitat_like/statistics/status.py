@@ -100,6 +100,39 @@ class LogStatus(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
+class LastObservation(msgspec.Struct, frozen=True):
+    """The last observation of a network: its ``time`` is UNIX seconds."""
+
+    time: float
+    station: str
+    type: str
+
+
+class LastProblem(msgspec.Struct, frozen=True):
+    """The last of a network that was not taken; ``station`` is None where that is not known."""
+
+    time: float
+    station: str | None
+    text: str
+
+
+class NetworkStatus(msgspec.Struct, frozen=True):
+    """What came in over a network: requests, observations by type, and what was not taken.
+
+    ``problems`` are parts of requests, ``refused`` whole ones by reason; ``own`` is what the
+    network tells beside.
+    """
+
+    requests: int = 0
+    observations: dict[str, int] = {}
+    suspicious: int = 0
+    problems: int = 0
+    refused: dict[str, int] = {}
+    last_observation: LastObservation | None = None
+    last_problem: LastProblem | None = None
+    own: dict[str, Any] = {}
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. What a gateway of another version doesn't tell has its default.
 
@@ -129,5 +162,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int = 0
     statistics: StatisticsStatus | None = None
     log: LogStatus = LogStatus()
-    hisparc: dict[str, Any] | None = None
+    networks: dict[str, NetworkStatus] = {}
     threads: tuple[str, ...] = ()
