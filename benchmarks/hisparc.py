@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from habitat_like.networks.hisparc import events, pickles
-from habitat_like.networks.hisparc.stations import Station
+from habitat_like.networks.hisparc.stations import HisparcStation
 from tests.networks.hisparc.support import FORM, Network, as_utf8, fields
 from tests.support.gateway import Habitat
 from tests.support.nginx import Nginx
@@ -111,7 +111,7 @@ def compare_readers() -> None:
             [program, "-c", PYTHON2], input=pickle.dumps(tree, 2), capture_output=True, check=True
         )
         cases = {"Python 2, protocol 0": old.stdout, **cases}
-    station = Station(501, "amsterdam", "")
+    station = HisparcStation(501, "amsterdam", "")
     print(
         f"{EVENTS} events                   bytes    loads     safe ratio    whole  peak kB (loads)"
     )

@@ -43,7 +43,7 @@ class CouchRefused(Exception):
         self.reason = reason
 
 
-class TooSlow(OSError):
+class CouchTooSlow(OSError):
     """A request is over its deadline although each piece came in time."""
 
     def __init__(self, seconds: float) -> None:
@@ -201,7 +201,7 @@ class CouchConnection(http.client.HTTPConnection):
         """Seconds that the next socket operation may take."""
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TooSlow(WHOLE * self._pool.timeout)
+            raise CouchTooSlow(WHOLE * self._pool.timeout)
         return float(min(left, self._pool.timeout))
 
     @contextlib.contextmanager

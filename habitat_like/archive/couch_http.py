@@ -35,7 +35,13 @@ import couchdb.json
 import msgspec
 
 from habitat_like.archive.base import ArchiveUnavailable
-from habitat_like.archive.couch_connection import CouchRefused, Pool, TooLarge, TooSlow, one_line
+from habitat_like.archive.couch_connection import (
+    CouchRefused,
+    CouchTooSlow,
+    Pool,
+    TooLarge,
+    one_line,
+)
 from habitat_like.archive.couch_uri import CouchUri
 
 couchdb.json.use("json")
@@ -163,7 +169,7 @@ class CouchLink:
             )
         elif isinstance(error, ssl.SSLError):
             what = f"doesn't speak TLS as it should ({one_line(str(error))}): check archive.uri"
-        elif isinstance(error, TooSlow):
+        elif isinstance(error, CouchTooSlow):
             what = f"did not finish its answer in {error.seconds:g} s: look at its load"
         elif isinstance(error, TimeoutError):
             what = (

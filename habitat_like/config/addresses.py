@@ -54,7 +54,7 @@ def network_of(text: str | None) -> str:
     return "" if address is None else address.network
 
 
-class Networks:
+class IpNetworks:
     """A set of networks such as 192.0.2.0/24, 2001:db8::/32, or single addresses.
 
     To look one up takes as long with thousands as with one. Raises ValueError for what is none.

@@ -13,7 +13,7 @@ import msgspec
 import yaml
 
 from habitat_like.config import hints
-from habitat_like.config.addresses import Networks
+from habitat_like.config.addresses import IpNetworks
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import Config, ConfigError, SinkConfig, facts, keys, socket_mode
 from habitat_like.config.settings import explain, nearest
@@ -305,7 +305,7 @@ def _check(config: Config) -> None:
     for name in ("allow", "deny"):
         for text in getattr(config.access, name):
             try:
-                Networks([text])
+                IpNetworks([text])
             except ValueError as error:
                 hint = "write 192.0.2.0/24, 2001:db8::/32 or one address"
                 raise ConfigError(f"{error}; {hint}", f"access.{name}") from None

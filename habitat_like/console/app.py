@@ -28,7 +28,7 @@ from habitat_like.console import (
 from habitat_like.console.archives import Archives
 from habitat_like.console.kept import Kept
 from habitat_like.console.pages import (
-    Problem,
+    PageError,
     address,
     close_statistics,
     json_response,
@@ -106,10 +106,10 @@ def create_app(program: Process) -> Flask:
         TEMPLATES_AUTO_RELOAD=False,
         WTF_CSRF_TIME_LIMIT=None,  # a token lasts as long as its session
     )
-    keeper = sessions.Gatekeeper(config)
-    _ = keeper.secret  # a password file that can't be used is told at start
-    app.session_interface = sessions.CookieSessions(keeper)
-    app.extensions["gatekeeper"] = keeper
+    login_guard = sessions.LoginGuard(config)
+    _ = login_guard.secret  # a password file that can't be used is told at start
+    app.session_interface = sessions.CookieSessions(login_guard)
+    app.extensions["login_guard"] = login_guard
     app.extensions["program"] = program
     app.extensions["archives"] = Archives(program.config.archive)
     app.extensions["kept"] = Kept()
@@ -121,7 +121,7 @@ def create_app(program: Process) -> Flask:
     app.after_request(_finish)
     app.teardown_appcontext(close_statistics)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(PageError, _problem)
     app.register_error_handler(UsersError, _users_error)
     for part in PARTS:
         app.register_blueprint(part.blueprint)
@@ -180,7 +180,7 @@ def _error(status: int, text: str, headers: Any = None) -> tuple[Any, int, Any]:
     return page, status, headers or {}
 
 
-def _problem(problem: Problem) -> Any:
+def _problem(problem: PageError) -> Any:
     wait = problem.retry_after
     return _error(problem.status, str(problem), {"Retry-After": str(wait)} if wait else None)
 

@@ -15,7 +15,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 
 from habitat_like.console import payloads
 from habitat_like.console.downloads import Download, Part, broken_ndjson, chunks, this_downloads
-from habitat_like.console.pages import Problem, page, page_errors, this_program
+from habitat_like.console.pages import PageError, page, page_errors, this_program
 from habitat_like.journal.dead_letters import MAX_ID, DeadLetter, DeadLetters
 from habitat_like.journal.file import errors, open_file
 from habitat_like.statistics.words import plural
@@ -58,7 +58,7 @@ def dead_letter(number: int) -> dict[str, Any]:
     with _letters() as letters:
         letter = letters.get(number)
     if letter is None:
-        raise Problem(404, f"There is no dead letter {number}: it was archived or dropped.")
+        raise PageError(404, f"There is no dead letter {number}: it was archived or dropped.")
     document = _document(letter)
     return {
         "dead_letter": letter.summary(),
@@ -179,7 +179,7 @@ def _number(name: str) -> int | None:
     if not text:
         return None
     if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise Problem(400, f"{name}: must be the number of a dead letter")
+        raise PageError(400, f"{name}: must be the number of a dead letter")
     return int(text)
 
 

@@ -19,7 +19,7 @@ import msgspec
 from flask import Response, current_app
 
 from habitat_like.archive import ArchiveError, ArchiveUnavailable
-from habitat_like.console.pages import Problem
+from habitat_like.console.pages import PageError
 from habitat_like.journal.file import JournalError
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Downloads:
         """The answer that is made of ``parts``; what fails before the first is raised.
 
         ``token``, if any, is what the download can be found by. ``broken`` makes the end of a file
-        that must not look whole, from the reason. Raises Problem, ArchiveError and JournalError.
+        that must not look whole, from the reason. Raises PageError, ArchiveError and JournalError.
         """
         self._begin(download, token)
         body = self._run(download, parts, broken)
@@ -117,7 +117,7 @@ class Downloads:
     def _begin(self, download: Download, token: str | None) -> None:
         with self._lock:
             if self._running >= AT_ONCE:
-                raise Problem(
+                raise PageError(
                     503,
                     f"{AT_ONCE} downloads are running already, and no more are made at a time."
                     " Wait until one of them has ended.",

@@ -25,7 +25,7 @@ from habitat_like.console.downloads import (
     this_downloads,
 )
 from habitat_like.console.filters import MessageFilter, read_filter
-from habitat_like.console.pages import Problem, json_response, page_errors
+from habitat_like.console.pages import PageError, json_response, page_errors
 from habitat_like.times import MAX_TIME
 
 blueprint = Blueprint("exports", __name__)
@@ -55,12 +55,12 @@ def download() -> Any:
     """All messages that match the filter, as a file."""
     form = FORMS.get(request.args.get("format", ""))
     if form is None:
-        raise Problem(400, f"format: must be one of {', '.join(FORMS)}")
+        raise PageError(400, f"format: must be one of {', '.join(FORMS)}")
     now = time.time()
     chosen = read_filter(request.args, now)
     if chosen.problems:
         name, text = next(iter(chosen.problems.items()))
-        raise Problem(400, f"{name}: {text}")
+        raise PageError(400, f"{name}: {text}")
     name = f"{_file_name(chosen, now)}.{request.args['format']}"
     started = Download(user=g.user, name=name, begun=now)
     parts = _parts(started, form, chosen.query)

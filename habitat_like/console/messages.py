@@ -16,7 +16,7 @@ from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
 from habitat_like.console.bounded import Bounded
 from habitat_like.console.filters import Place, read_filter, read_place, show_place
-from habitat_like.console.pages import Problem, answer_with, page, station_page, this_program
+from habitat_like.console.pages import PageError, answer_with, page, station_page, this_program
 from habitat_like.message.types import SERVER_TYPES
 
 blueprint = Blueprint("messages", __name__)
@@ -35,7 +35,7 @@ def messages() -> dict[str, Any]:
     try:
         after, before = (read_place(request.args.get(name)) for name in ("after", "before"))
     except ValueError as error:
-        raise Problem(400, str(error)) from None
+        raise PageError(400, str(error)) from None
     data: dict[str, Any] = {
         "filter": chosen.written,
         "problems": chosen.problems,
@@ -70,7 +70,7 @@ def message(identifier: str) -> dict[str, Any]:
     with this_archives().lend() as archive:
         document = archive.get(identifier)
     if document is None:
-        raise Problem(404, f"There is no message {identifier[:100]!r} in the archive.")
+        raise PageError(404, f"There is no message {identifier[:100]!r} in the archive.")
     return {"message": document, "payload": payloads.payload_of(document)}
 
 

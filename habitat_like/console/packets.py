@@ -15,7 +15,7 @@ from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
 from habitat_like.console.bounded import Bounded
 from habitat_like.console.filters import Place, read_filter, read_place
-from habitat_like.console.pages import Problem, answer_with, page
+from habitat_like.console.pages import PageError, answer_with, page
 from habitat_like.console.receptions import GAP, Grouping, Packet, Page, chain
 from habitat_like.times import MAX_TIME
 
@@ -42,7 +42,7 @@ def packets() -> dict[str, Any]:
     try:
         after = read_place(request.args.get("after"))
     except ValueError as error:
-        raise Problem(400, str(error)) from None
+        raise PageError(400, str(error)) from None
     written = {name: text for name, text in chosen.written.items() if name in times}
     data: dict[str, Any] = {
         "filter": written,
@@ -75,9 +75,9 @@ def packet(identifier: str) -> dict[str, Any]:
     with this_archives().lend() as archive:
         document = archive.get(identifier)
         if document is None:
-            raise Problem(404, f"There is no message {identifier[:100]!r} in the archive.")
+            raise PageError(404, f"There is no message {identifier[:100]!r} in the archive.")
         if document.get("type") != payloads.TELEMETRY:
-            raise Problem(404, f"The message {identifier[:100]!r} carries no packet.")
+            raise PageError(404, f"The message {identifier[:100]!r} carries no packet.")
         found = _around(archive, document)
     first = found.first
     return {

@@ -36,7 +36,7 @@ def page(blueprint: Blueprint, path: str, template: str) -> Callable[[View], Vie
     """Serve the data that a view returns at ``path`` as HTML and at ``path``.json as JSON.
 
     ``path`` may have Flask's placeholders. The endpoints are the view's name, and that with
-    ``_json`` behind it. The view raises Problem, and may raise ArchiveError and JournalError.
+    ``_json`` behind it. The view raises PageError, and may raise ArchiveError and JournalError.
     """
 
     def declare(view: View) -> View:
@@ -106,7 +106,7 @@ def json_response(data: Any, status: int = 200) -> Response:
     return Response(body, status, mimetype="application/json")
 
 
-class Problem(Exception):
+class PageError(Exception):
     """A request that can't be answered as asked; the text is one line for people."""
 
     def __init__(self, status: int, text: str, retry_after: int | None = None) -> None:
@@ -122,7 +122,7 @@ def page_errors() -> Iterator[None]:
     try:
         yield
     except (ArchiveError, JournalError) as error:
-        raise Problem(503, str(error)) from error
+        raise PageError(503, str(error)) from error
 
 
 def answer_with(status: int) -> None:

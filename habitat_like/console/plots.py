@@ -24,7 +24,7 @@ def plot(blueprint: Blueprint, path: str) -> Callable[[Callable[[], Plot]], Call
     """Serve the Plot that a view returns as an image at ``path``, which ends in ``.svg``.
 
     The endpoint is the view's name. ``size=small`` in the query asks for one for a telephone. The
-    view may raise Problem, ArchiveError and JournalError.
+    view may raise PageError, ArchiveError and JournalError.
     """
 
     def declare(view: Callable[[], Plot]) -> Callable[[], Plot]:

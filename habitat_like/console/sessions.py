@@ -41,7 +41,7 @@ LOG_EVERY = 60.0
 OPEN = frozenset({"sessions.login", "static"})
 
 
-class Gatekeeper:
+class LoginGuard:
     """Knows the users, and how often a password may be tried. Thread-safe."""
 
     def __init__(self, config: ConsoleConfig) -> None:
@@ -106,8 +106,8 @@ class Gatekeeper:
 class CookieSessions(SecureCookieSessionInterface):
     """Flask's signed cookies, with a key that can change and the path that we are mounted at."""
 
-    def __init__(self, gatekeeper: Gatekeeper) -> None:
-        self._gatekeeper = gatekeeper
+    def __init__(self, login_guard: LoginGuard) -> None:
+        self._gatekeeper = login_guard
 
     def get_signing_serializer(self, app: Flask) -> Any:
         """The serializer with the present key, None where there is none: then nobody is known."""
@@ -126,10 +126,10 @@ class CookieSessions(SecureCookieSessionInterface):
         return request.is_secure
 
 
-def gatekeeper() -> Gatekeeper:
+def login_guard() -> LoginGuard:
     """The application's one."""
-    keeper: Gatekeeper = current_app.extensions["gatekeeper"]
-    return keeper
+    found: LoginGuard = current_app.extensions["login_guard"]
+    return found
 
 
 def refuse_odd_host() -> Answer | None:
@@ -141,7 +141,7 @@ def refuse_odd_host() -> Answer | None:
 
 def look_for_users() -> None:
     """Before all else: without the users there is no session to look at. Raises UsersError."""
-    _ = gatekeeper().secret
+    _ = login_guard().secret
 
 
 def drop_odd_referrer() -> None:
@@ -154,7 +154,7 @@ def drop_odd_referrer() -> None:
 
 def guard() -> Answer | None:
     """Before each request: let in who is known, send all others to sign in."""
-    g.user = gatekeeper().visitor()
+    g.user = login_guard().visitor()
     if g.user is not None or request.endpoint in OPEN:
         return None
     # A browser names HTML; scripts, which take anything, are told what they lack.
@@ -174,8 +174,8 @@ def login() -> Any:
     status = 200
     name = request.form.get("name", "")
     if request.method == "POST":
-        if gatekeeper().admit(name, request.form.get("password", ""), request.remote_addr):
-            lifetime = gatekeeper().config.session_lifetime
+        if login_guard().admit(name, request.form.get("password", ""), request.remote_addr):
+            lifetime = login_guard().config.session_lifetime
             session.clear()  # also a CSRF token that somebody else may have brought in
             session.permanent = True
             session["user"] = name

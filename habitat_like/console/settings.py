@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, flash, g, redirect, request, url_for
 
 from habitat_like.config.file import effective
-from habitat_like.console.pages import Problem, page, this_program
+from habitat_like.console.pages import PageError, page, this_program
 from habitat_like.steering.switches import LOG_LEVELS, MAX_SLOW, Steering, SteeringError
 
 blueprint = Blueprint("settings", __name__)
@@ -87,7 +87,7 @@ def reload() -> Any:
     except TimeoutError:
         return done("The reload takes long; the log will say how it went.")
     except CancelledError:
-        raise Problem(503, "The gateway is shutting down.") from None
+        raise PageError(503, "The gateway is shutting down.") from None
     if outcome.refused is not None:
         raise SteeringError(f"reload refused, the old configuration stays: {outcome.refused}")
     for problem in outcome.problems:

@@ -15,7 +15,7 @@ from habitat_like.config.keys import ConfigError
 from habitat_like.console import plots
 from habitat_like.console.archives import this_archives
 from habitat_like.console.drawing import Plot, of_series
-from habitat_like.console.pages import Problem, address, link, page, station_page, statistics
+from habitat_like.console.pages import PageError, address, link, page, station_page, statistics
 from habitat_like.console.plots import plot
 from habitat_like.statistics import HeardStation
 from habitat_like.statistics.aggregator import KNOWN_FOR, SILENT_AFTER
@@ -49,7 +49,7 @@ def stations() -> dict[str, Any]:
     now = time.time()
     sort = request.args.get("sort", "last_heard")
     if sort not in COLUMNS:
-        raise Problem(400, f"sort: one of {', '.join(COLUMNS)}")
+        raise PageError(400, f"sort: one of {', '.join(COLUMNS)}")
     descending = (
         _choice("order", ("desc", "asc"), "desc" if sort in DESCENDING else "asc") == "desc"
     )
@@ -96,7 +96,7 @@ def station() -> dict[str, Any]:
     messages, problem = _messages(callsign)
     if known is None and not messages:
         why = f" (and the archive can't be asked: {problem})" if problem else ""
-        raise Problem(404, f"No station {callsign!r} was heard{why}.")
+        raise PageError(404, f"No station {callsign!r} was heard{why}.")
     return {
         "now": now,
         "callsign": callsign,
@@ -192,14 +192,14 @@ def _listed(message: Document) -> dict[str, Any]:
 def _callsign() -> str:
     callsign = request.args.get("callsign", "").strip().upper()
     if not callsign:
-        raise Problem(400, "callsign: name a station")
+        raise PageError(400, "callsign: name a station")
     return callsign
 
 
 def _choice(name: str, values: tuple[str, ...], default: str) -> str:
     value = request.args.get(name) or default
     if value not in values:
-        raise Problem(400, f"{name}: one of {', '.join(values)}")
+        raise PageError(400, f"{name}: one of {', '.join(values)}")
     return value
 
 
@@ -209,7 +209,7 @@ def _silent_after(now: float) -> float:
     try:
         return min(times.parse_length(text), now) if text else SILENT_AFTER
     except ValueError as error:
-        raise Problem(400, f"silent_after: {error}") from None
+        raise PageError(400, f"silent_after: {error}") from None
 
 
 def _after() -> tuple[Any, str] | None:
@@ -220,7 +220,7 @@ def _after() -> tuple[Any, str] | None:
     try:
         return msgspec.json.decode(text, type=tuple[str | float | None, str])
     except msgspec.DecodeError:
-        raise Problem(400, "after: take the address of the next page from a page") from None
+        raise PageError(400, "after: take the address of the next page from a page") from None
 
 
 def _column(name: str, sort: str, descending: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from habitat_like.console import plots
 from habitat_like.console.drawing import MONDAY, WEEK, Plot, of_series
 from habitat_like.console.kept import kept
 from habitat_like.console.pages import (
-    Problem,
+    PageError,
     page,
     page_errors,
     station_page,
@@ -155,7 +155,7 @@ def errors() -> Plot:
 def table(table: str) -> Response:
     """One table as CSV, over the range that the query string names."""
     if table not in TABLES:
-        raise Problem(404, f"There is no table {table!r}; there are {', '.join(sorted(TABLES))}.")
+        raise PageError(404, f"There is no table {table!r}; there are {', '.join(sorted(TABLES))}.")
     name, chosen = _range()
     with page_errors():
         head, rows = TABLES[table](chosen)
@@ -224,7 +224,7 @@ def _range() -> tuple[str, Range]:
     """The range that the query string names."""
     name = request.args.get("range") or "day"
     if name not in RANGES:
-        raise Problem(400, f"range: one of {', '.join(RANGES)}")
+        raise PageError(400, f"range: one of {', '.join(RANGES)}")
     return name, RANGES[name]
 
 

@@ -86,7 +86,7 @@ class Action(NamedTuple):
     upload: bool = False
 
 
-class Router(Protocol):
+class PathRouter(Protocol):
     """Actions that are found by their whole path, and not by its first part."""
 
     @property

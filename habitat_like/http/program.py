@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from habitat_like.steering.switches import Steering
 
 
-class Networks(Protocol):
+class ServingNetworks(Protocol):
     """The networks whose stations upload here."""
 
     def status(self, now: float) -> dict[str, NetworkStatus]:
@@ -25,11 +25,11 @@ class Networks(Protocol):
     def metrics(self, status: Mapping[str, NetworkStatus]) -> Iterable[Any]:
         """Prometheus metrics that single networks have of their own."""
 
-    def recipes(self, host: str) -> Mapping[str, Sequence[Recipe]]:
+    def recipes(self, host: str) -> Mapping[str, Sequence[ShownRecipe]]:
         """How to point devices of each network to this server, which they know as ``host``."""
 
 
-class Recipe(Protocol):
+class ShownRecipe(Protocol):
     """What to type into a device."""
 
     @property
@@ -60,7 +60,7 @@ class ServingProgram(Protocol):
         """Dead letters by sink."""
 
     @property
-    def networks(self) -> Networks:
+    def networks(self) -> ServingNetworks:
         """The networks that are on."""
 
     @property

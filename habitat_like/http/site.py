@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from habitat_like.config.keys import GatewayConfig
-from habitat_like.http.actions import Action, InsertApplication, Router, find_actions
+from habitat_like.http.actions import Action, InsertApplication, PathRouter, find_actions
 from habitat_like.http.bodies import Bodies
 from habitat_like.http.program import ServingProgram
 from habitat_like.http.response import Refused
@@ -27,7 +27,7 @@ class Site:
         #: Actions and pages by the first part of their path.
         self.routes: dict[str, Action] = dict(self.actions)
         #: Actions by their whole path, for what has none of these. Replaced as a whole.
-        self.router: Router | None = None
+        self.router: PathRouter | None = None
         self.metrics = GatewayMetrics()
         #: The limits in force, replaced as a whole by a reload.
         self.limits: GatewayConfig = program.config.gateway

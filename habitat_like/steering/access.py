@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from habitat_like.config.addresses import Address, Networks, parse
+from habitat_like.config.addresses import Address, IpNetworks, parse
 from habitat_like.config.keys import AccessConfig
 from habitat_like.threads import RateLimiter
 
@@ -57,8 +57,8 @@ class Access:
 
     def configure(self, config: AccessConfig) -> None:
         """Put ``config`` in force. A rate that stays the same goes on where it is."""
-        allow = Networks(config.allow) if config.allow else None
-        deny = Networks(config.deny) if config.deny else None
+        allow = IpNetworks(config.allow) if config.allow else None
+        deny = IpNetworks(config.deny) if config.deny else None
         with self._lock:
             self._allow, self._deny = allow, deny
             self._blocked = frozenset(callsign.upper() for callsign in config.blocked_callsigns)

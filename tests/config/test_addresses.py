@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from habitat_like.config.addresses import Networks, parse, plain
+from habitat_like.config.addresses import IpNetworks, parse, plain
 from habitat_like.message.message import Listener
 
 MAPPED = [
@@ -23,8 +23,8 @@ def test_an_ipv4_address_in_ipv6s_form_is_ipv4(text: str) -> None:
     assert parse(text) == parse("192.0.2.1")
     address = parse(text)
     assert address is not None
-    assert address in Networks(["192.0.2.0/24"])
-    assert address in Networks([f"{text}"])
+    assert address in IpNetworks(["192.0.2.0/24"])
+    assert address in IpNetworks([f"{text}"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from habitat_like import config as configuration
-from habitat_like.config.addresses import Networks, network_of, parse
+from habitat_like.config.addresses import IpNetworks, network_of, parse
 from habitat_like.config.keys import AccessConfig, ConfigError
 from habitat_like.steering.access import Access, Denied, TooMany
 from tests.conftest import HabitatFactory
@@ -48,12 +48,12 @@ def test_an_address_is_in_the_networks_that_it_is_in(networks: list[Any], addres
     for known in (networks, [*networks, near]):
         # IPv4 in IPv6 form is a case of its own, below.
         if not any(getattr(one, "ipv4_mapped", None) for one in (address, *(n[0] for n in known))):
-            assert (found in Networks(map(str, known))) == any(address in one for one in known)
+            assert (found in IpNetworks(map(str, known))) == any(address in one for one in known)
 
 
 def is_in(address: str, network: str) -> bool:
     found = parse(address)
-    return found is not None and found in Networks([network])
+    return found is not None and found in IpNetworks([network])
 
 
 def test_ipv4_in_ipv6_form_is_ipv4() -> None:

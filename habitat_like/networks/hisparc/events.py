@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from habitat_like.message.message import Listener, Message
 from habitat_like.networks.hisparc import gps
-from habitat_like.networks.hisparc.stations import Station
+from habitat_like.networks.hisparc.stations import HisparcStation
 from habitat_like.times import FUTURE, MAX_TIME, is_set
 
 #: The type of the messages.
@@ -66,7 +66,7 @@ def read(tree: Any, size: int) -> list[Event]:
 
 
 def to_message(
-    event: Event, station: Station, ip: str | None, now: int, minimum_year: int
+    event: Event, station: HisparcStation, ip: str | None, now: int, minimum_year: int
 ) -> Message:
     """The message of an event; ``now`` is the gateway's clock in UNIX seconds.
 
@@ -207,7 +207,7 @@ def _text(raw: bytes) -> str:
 
 
 def messages(
-    events: list[Event], station: Station, ip: str | None, now: int, minimum_year: int
+    events: list[Event], station: HisparcStation, ip: str | None, now: int, minimum_year: int
 ) -> Iterator[Message]:
     """The messages of all ``events``, as ``to_message`` makes them."""
     return (to_message(event, station, ip, now, minimum_year) for event in events)

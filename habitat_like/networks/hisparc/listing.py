@@ -9,7 +9,7 @@ from habitat_like import passwords
 from habitat_like.config.keys import ConfigError
 from habitat_like.networks.base import StationList
 from habitat_like.networks.hisparc import stations
-from habitat_like.networks.hisparc.stations import Station, StationListError
+from habitat_like.networks.hisparc.stations import HisparcStation, StationListError
 
 
 class Listing(StationList):
@@ -51,7 +51,7 @@ class Listing(StationList):
             yield f"{station.number},{_quoted(station.cluster)},{stored}"
 
 
-def _sorted(path: str) -> list[Station]:
+def _sorted(path: str) -> list[HisparcStation]:
     try:
         return sorted(stations.load(path).values())
     except StationListError as error:

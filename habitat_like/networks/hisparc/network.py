@@ -13,7 +13,7 @@ from habitat_like.http.response import TEXT, Response
 from habitat_like.networks.base import BULK, CAREFUL, Family, Network, Note, Outcome, Push, Route
 from habitat_like.networks.hisparc import listing, stations
 from habitat_like.networks.hisparc.events import HISPARC_EVENT
-from habitat_like.networks.hisparc.stations import Station, StationListError
+from habitat_like.networks.hisparc.stations import HisparcStation, StationListError
 from habitat_like.networks.hisparc.upload import Uploads
 from habitat_like.networks.observation import Request
 
@@ -40,14 +40,14 @@ class Hisparc(Network):
         self.uploads = Uploads(settings.minimum_year, loaded)
 
     @classmethod
-    def load(cls, settings: HisparcSettings) -> dict[int, Station]:
+    def load(cls, settings: HisparcSettings) -> dict[int, HisparcStation]:
         """The stations in the list. Raises ConfigError."""
         try:
             return stations.load(settings.station_list)
         except StationListError as error:
             raise ConfigError(str(error), "networks.hisparc.station_list") from None
 
-    def configure(self, settings: HisparcSettings, loaded: dict[int, Station]) -> None:
+    def configure(self, settings: HisparcSettings, loaded: dict[int, HisparcStation]) -> None:
         """Put the settings and the listed stations in force."""
         super().configure(settings, loaded)
         self.uploads.configure(settings.minimum_year, loaded)

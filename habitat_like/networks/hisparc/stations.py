@@ -21,7 +21,7 @@ class StationListError(ValueError):
     """The station list can't be used; one line: the file, the line, what is wrong."""
 
 
-class Station(NamedTuple):
+class HisparcStation(NamedTuple):
     """One station. ``password`` is as it stands in the list."""
 
     number: int
@@ -30,10 +30,10 @@ class Station(NamedTuple):
 
     def __repr__(self) -> str:
         """For logs and tests: without the password."""
-        return f"Station({self.number}, {self.cluster!r})"
+        return f"HisparcStation({self.number}, {self.cluster!r})"
 
 
-def load(path: str) -> dict[int, Station]:
+def load(path: str) -> dict[int, HisparcStation]:
     """The stations in the file ``path`` by their numbers. Raises StationListError.
 
     The first broken line is named; ``examine`` finds all.
@@ -45,7 +45,7 @@ def load(path: str) -> dict[int, Station]:
     return dict(stations)
 
 
-def examine(path: str) -> tuple[Mapping[int, Station], list[str]]:
+def examine(path: str) -> tuple[Mapping[int, HisparcStation], list[str]]:
     """The stations in ``path``, and one line for each line that is broken.
 
     Raises StationListError for a file that can't be read at all.
@@ -58,7 +58,7 @@ def examine(path: str) -> tuple[Mapping[int, Station], list[str]]:
         ) from None
     except UnicodeDecodeError:
         raise StationListError(f"{path}: not UTF-8 text") from None
-    stations: dict[int, Station] = {}
+    stations: dict[int, HisparcStation] = {}
     lines: dict[int, int] = {}
     problems = []
     for line, row in _rows(text):
@@ -86,7 +86,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, []
 
 
-def _station(row: list[str]) -> Station:
+def _station(row: list[str]) -> HisparcStation:
     """A station of the cells of a line. Raises ValueError; a password is never in its text."""
     if len(row) != 3:
         raise ValueError("expected number,cluster,password")
@@ -101,4 +101,4 @@ def _station(row: list[str]) -> Station:
         passwords.check(password)
     except ValueError as error:
         raise ValueError(f"{error}; make it with habitat station hash") from None
-    return Station(int(number), cluster, password)
+    return HisparcStation(int(number), cluster, password)

@@ -37,17 +37,17 @@ class Uploads:
     force. Thread-safe.
     """
 
-    def __init__(self, minimum_year: int, listed: dict[int, stations.Station]) -> None:
+    def __init__(self, minimum_year: int, listed: dict[int, stations.HisparcStation]) -> None:
         self.activity = Activity()
         self._limiter = Limiter()
         self._verifier = Verifier()
         # When the log last had a line about a station. Single operations of a dict.
         self._logged: dict[int, float] = {}
-        self._stations: dict[int, stations.Station] = {}
+        self._stations: dict[int, stations.HisparcStation] = {}
         self._minimum_year = 0
         self.configure(minimum_year, listed)
 
-    def configure(self, minimum_year: int, listed: dict[int, stations.Station]) -> None:
+    def configure(self, minimum_year: int, listed: dict[int, stations.HisparcStation]) -> None:
         """Put ``minimum_year`` and the ``listed`` stations in force."""
         self._minimum_year = minimum_year
         self._stations = listed
@@ -99,7 +99,7 @@ class Uploads:
 
         return _answer(OK, settled)
 
-    def _is_right(self, station: stations.Station, password: bytes, ip: str | None) -> bool:
+    def _is_right(self, station: stations.HisparcStation, password: bytes, ip: str | None) -> bool:
         now = time.monotonic()
         if not self._limiter.take(ip, station.number, now):
             return False
@@ -112,7 +112,7 @@ class Uploads:
         self,
         note: Callable[[str | None, str], None],
         code: str,
-        station: stations.Station | None,
+        station: stations.HisparcStation | None,
         why: str,
     ) -> Response:
         self.activity.refused(code)

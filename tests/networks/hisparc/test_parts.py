@@ -18,7 +18,7 @@ from habitat_like import passwords
 from habitat_like.message.message import from_document
 from habitat_like.networks.hisparc import events, form, gps, pickles, stations
 from habitat_like.networks.hisparc.activity import Activity
-from habitat_like.networks.hisparc.stations import Station, StationListError
+from habitat_like.networks.hisparc.stations import HisparcStation, StationListError
 from habitat_like.passwords import MAX_OWN, MAX_PAIRS, REFILL, TRIES, Limiter, Verifier
 from tests.networks.hisparc.support import MOMENT, as_utf8, event, fields
 
@@ -135,7 +135,7 @@ def test_byte_strings_are_text_in_utf8_or_else_in_latin1() -> None:
 def test_a_message_carries_its_mark_through_its_document_and_back() -> None:
     data = fields([event(1, datetime.datetime(1999, 1, 1))])["data"].encode("latin-1")
     (found,) = events.read(pickles.load(data), len(data))
-    station = Station(501, "amsterdam", "secret")
+    station = HisparcStation(501, "amsterdam", "secret")
     message = events.to_message(found, station, None, 1795279031, 2020)
     identifier, document = message.document(b'"a1"')
     again = from_document(document)
@@ -147,7 +147,7 @@ def test_a_message_carries_its_mark_through_its_document_and_back() -> None:
 # -- the station list
 
 
-def listed(tmp_path: Path, text: str | bytes) -> dict[int, Station]:
+def listed(tmp_path: Path, text: str | bytes) -> dict[int, HisparcStation]:
     path = tmp_path / "stations.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return stations.load(str(path))
@@ -156,9 +156,9 @@ def listed(tmp_path: Path, text: str | bytes) -> dict[int, Station]:
 def test_the_list_of_the_datastore_is_read(tmp_path: Path) -> None:
     text = '\ufeff501,amsterdam,secret\r\n\r\n 8001 ,"São, Paulo", pass"word \n7,x,#\u2028\n'
     assert listed(tmp_path, text) == {
-        501: Station(501, "amsterdam", "secret"),
-        8001: Station(8001, "São, Paulo", ' pass"word '),
-        7: Station(7, "x", "#\u2028"),
+        501: HisparcStation(501, "amsterdam", "secret"),
+        8001: HisparcStation(8001, "São, Paulo", ' pass"word '),
+        7: HisparcStation(7, "x", "#\u2028"),
     }
 
 
@@ -194,7 +194,7 @@ def test_a_list_that_can_t_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_station_s_password_is_not_in_its_repr() -> None:
-    assert "secret" not in repr(Station(501, "amsterdam", "secret"))
+    assert "secret" not in repr(HisparcStation(501, "amsterdam", "secret"))
 
 
 # -- passwords
