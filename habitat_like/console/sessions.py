@@ -107,12 +107,12 @@ class CookieSessions(SecureCookieSessionInterface):
     """Flask's signed cookies, with a key that can change and the path that we are mounted at."""
 
     def __init__(self, login_guard: LoginGuard) -> None:
-        self._gatekeeper = login_guard
+        self._login_guard = login_guard
 
     def get_signing_serializer(self, app: Flask) -> Any:
         """The serializer with the present key, None where there is none: then nobody is known."""
         try:
-            app.secret_key = self._gatekeeper.secret
+            app.secret_key = self._login_guard.secret
         except UsersError:
             return None
         return super().get_signing_serializer(app)
