@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import logging
 import os
@@ -11,7 +10,6 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 
 from habitat_like import __version__, archive, log
@@ -27,7 +25,13 @@ from habitat_like.main.systemd import SPARE_FILES, notify, raise_file_limit
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server import SinkError
 from habitat_like.steering.drain import Drain
-from habitat_like.steering.reload import RELOADABLE, Reloaded, differences, put_in_force
+from habitat_like.steering.reload import (
+    RELOADABLE,
+    Reloaded,
+    ReloadQueue,
+    differences,
+    put_in_force,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +69,7 @@ class Program(Parts):
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stop_asked = False
         self._reload_asked = False
-        # Who wants to know how a reload goes, and wants it done.
-        self._reloads: queue.SimpleQueue[tuple[str, Future[Reloaded]]] = queue.SimpleQueue()
-        # Set once nobody reloads any more, before those who still wait are told.
-        self._is_ending = False
+        self._reloads = ReloadQueue()
         self._control: ControlServer | None = None
         # Guards _drain, which is set once.
         self._lock = threading.Lock()
@@ -123,7 +124,7 @@ class Program(Parts):
                     self._wake.get_nowait()
             if self._reload_asked:
                 self._reload_asked = False
-                self._reload_for_all()
+                self._reloads.run(self.reload)
             more = self._keep_all()
             if self._drain is not None and self._drain.is_over():
                 break
@@ -133,10 +134,7 @@ class Program(Parts):
 
         The outcome is cancelled when the program ends before it came to that.
         """
-        outcome: Future[Reloaded] = Future()
-        self._reloads.put((by, outcome))
-        if self._is_ending:
-            self._cancel_reloads()
+        outcome = self._reloads.ask(by)
         self._ask_reload()
         return outcome
 
@@ -152,25 +150,6 @@ class Program(Parts):
                 self._drain = Drain(lambda: self.journal.backlog, timeout)
         self._wake.put(None)
         return self._drain
-
-    def _reload_for_all(self) -> None:
-        """Reload once for all who asked."""
-        asked = self._take_reloads()
-        outcome = self.reload(", ".join(by for by, _ in asked) or "SIGHUP")
-        for _, future in asked:
-            if future.set_running_or_notify_cancel():
-                future.set_result(outcome)
-
-    def _take_reloads(self) -> list[tuple[str, Future[Reloaded]]]:
-        asked = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                asked.append(self._reloads.get_nowait())
-        return asked
-
-    def _cancel_reloads(self) -> None:
-        for _, outcome in self._take_reloads():
-            outcome.cancel()
 
     def reload(self, by: str = "SIGHUP") -> Reloaded:
         """Read the configuration again and put in force what can be; say what can't be.
@@ -200,7 +179,7 @@ class Program(Parts):
         self.networks.apply(networks)
         self.gateway.router = self.networks.router
         self.config = put_in_force(self.config, config)
-        problems = self._change_sinks()
+        problems = self.server.change(self.config.sinks)
         logger.info(
             "configuration reloaded",
             extra={"changed": ", ".join(changed) or "nothing", "by": by},
@@ -286,8 +265,7 @@ class Program(Parts):
     def _take_down(self) -> list[str]:
         """Stop gateway, sinks, statistics, journal, control; returns the threads that are left."""
         notify("STOPPING=1")
-        self._is_ending = True
-        self._cancel_reloads()  # a page that waits for one would hold up the end
+        self._reloads.close()  # a page that waits for one would hold up the end
         if self._control is not None:
             self._control.close()
         begin = time.monotonic()
@@ -320,34 +298,11 @@ class Program(Parts):
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=DRAIN_HOUSEKEEPING)
 
-    def _change_sinks(self) -> list[str]:
-        """Run the sinks that the configuration names, and no others; returns what went wrong."""
-        wanted = {sink.name: sink for sink in self.config.sinks}
-        problems = []
-        for name, sink in self.server.sinks.items():
-            # One that took too long to stop at an earlier try is made anew.
-            if wanted.get(name) != sink.config or sink.stopping:
-                problems += self._try(functools.partial(self.server.unload, name))
-        for index, entry in enumerate(self.config.sinks):
-            if entry.name not in self.server.sinks:
-                key = f"sinks[{index}]"
-                problems += self._try(functools.partial(self.server.load, entry, key))
-        return problems
-
-    @staticmethod
-    def _try(change: Callable[[], object]) -> list[str]:
-        try:
-            change()
-        except (ConfigError, SinkError, JournalError, OSError) as error:
-            logger.error(str(error))
-            return [str(error)]
-        return []
-
     def _keep_all(self) -> bool:
         """A round of housekeeping; returns whether the next one is to come soon."""
         more = self.keep_house()
         if any(sink.stopping and not sink.alive for sink in self.server.sinks.values()):
-            self._change_sinks()
+            self.server.change(self.config.sinks)
         self.beat()
         return more
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -126,6 +127,19 @@ class Server(Intake):
             self._sinks = {own: one for own, one in self._sinks.items() if own != name}
             log.info("sink unloaded", extra={"sink": name})
 
+    def change(self, wanted: Sequence[SinkConfig]) -> list[str]:
+        """Run the ``wanted`` sinks, and no others; returns what went wrong, which is logged."""
+        by_name = {sink.name: sink for sink in wanted}
+        problems = []
+        for name, sink in self.sinks.items():
+            # One that took too long to stop at an earlier try is made anew.
+            if by_name.get(name) != sink.config or sink.stopping:
+                problems += _try(functools.partial(self.unload, name))
+        for index, entry in enumerate(wanted):
+            if entry.name not in self.sinks:
+                problems += _try(functools.partial(self.load, entry, f"sinks[{index}]"))
+        return problems
+
     def reload(self, name: str) -> Sink:
         """Unload a sink, import its module's present text, and load it.
 
@@ -178,3 +192,12 @@ class Server(Intake):
     def _run(sink: Sink) -> None:
         if isinstance(sink, JournalSink):
             sink.start()
+
+
+def _try(change: Callable[[], object]) -> list[str]:
+    try:
+        change()
+    except (ConfigError, SinkError, JournalError, OSError) as error:
+        log.error(str(error))
+        return [str(error)]
+    return []

@@ -1,8 +1,11 @@
-"""Reload: what of a new configuration can be put in force while the gateway runs. No I/O."""
+"""Reload: what can be put in force while the gateway runs, and who waits for it. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +26,47 @@ class Reloaded(NamedTuple):
     restart: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     refused: str | None = None
+
+
+class ReloadQueue:
+    """Who wants a reload, and wants to know how it goes. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[tuple[str, Future[Reloaded]]] = queue.SimpleQueue()
+        # Set once nobody reloads any more, before those who still wait are told.
+        self._is_closed = False
+
+    def ask(self, by: str) -> Future[Reloaded]:
+        """Wait for the next ``run``; ``by`` says who asks. ``close`` cancels the outcome."""
+        outcome: Future[Reloaded] = Future()
+        self._asked.put((by, outcome))
+        if self._is_closed:
+            self._cancel()
+        return outcome
+
+    def run(self, reload: Callable[[str], Reloaded]) -> None:
+        """Call ``reload`` once for all who asked, with who they are; SIGHUP where nobody did."""
+        asked = self._take()
+        outcome = reload(", ".join(by for by, _ in asked) or "SIGHUP")
+        for _, future in asked:
+            if future.set_running_or_notify_cancel():
+                future.set_result(outcome)
+
+    def close(self) -> None:
+        """Cancel what is asked for, and all that is from now on."""
+        self._is_closed = True
+        self._cancel()
+
+    def _take(self) -> list[tuple[str, Future[Reloaded]]]:
+        asked = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                asked.append(self._asked.get_nowait())
+        return asked
+
+    def _cancel(self) -> None:
+        for _, outcome in self._take():
+            outcome.cancel()
 
 
 def differences(old: Config, new: Config) -> Iterator[str]:
