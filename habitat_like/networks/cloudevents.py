@@ -14,7 +14,6 @@ from habitat_like.networks.values import MAX_ITEMS, Readings, text, unbase64, un
 
 _NEEDED = ("specversion", "id", "source", "type")
 _ELSEWHERE = {*_NEEDED, "time", "data", "data_base64", "datacontenttype"}
-_BATCH = "application/cloudevents-batch"
 _STRUCTURED = "application/cloudevents"
 
 

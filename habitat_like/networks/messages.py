@@ -16,9 +16,6 @@ EARLIEST = 1577836800
 #: 2100-01-01: a clock beyond it corrects nothing.
 LAST_CLOCK = 4102444800
 
-#: Types whose data is not an observation's.
-_RECEIVED_TELEM = "RECEIVED_TELEM"
-
 #: The same stations send again and again.
 _listener = functools.lru_cache(maxsize=16384)(Listener)
 

@@ -94,18 +94,25 @@ class Payloads:
         return self._layouts.get(callsign, [])
 
 
-def load(path: str) -> Payloads:
-    """The payload configurations in a file: one document, or a list of them. Raises ConfigError."""
+def read_text(path: str) -> str:
+    """The text of a file of at most ``MAX_FILE`` bytes. Raises ConfigError."""
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open("rb") as file:
             text = file.read(MAX_FILE + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ConfigError(str(reason), where=path) from None
+    except OSError as error:
+        raise ConfigError(str(error.strerror), where=path) from None
     if len(text) > MAX_FILE:
         raise ConfigError(f"over {MAX_FILE} bytes", where=path)
     try:
-        tree = yaml.safe_load(text)
+        return text.decode()
+    except UnicodeDecodeError:
+        raise ConfigError("not UTF-8 text", where=path) from None
+
+
+def load(path: str) -> Payloads:
+    """The payload configurations in a file: one document, or a list of them. Raises ConfigError."""
+    try:
+        tree = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

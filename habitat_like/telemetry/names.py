@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import msgspec
 
 from habitat_like.config.keys import ConfigError
 from habitat_like.config.settings import explain
+from habitat_like.telemetry.configuration import read_text
 from habitat_like.telemetry.horus import CUSTOM, SCALES, CustomFields, Names
-
-#: The largest file that is read, in bytes.
-MAX_FILE = 16 * 1024 * 1024
 
 
 def read(ids: str | None, fields: str | None) -> Names:
@@ -31,7 +28,7 @@ def read_ids(path: str) -> dict[int, str]:
     Empty lines and those that begin with # are passed over.
     """
     found = {}
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         identifier, _, name = line.partition(",")
@@ -46,7 +43,7 @@ def read_ids(path: str) -> dict[int, str]:
 def read_fields(path: str) -> dict[str, CustomFields]:
     """The custom fields in a ``custom_field_list.json``. Raises ConfigError."""
     try:
-        found = msgspec.json.decode(_text(path), type=dict[str, CustomFields])
+        found = msgspec.json.decode(read_text(path), type=dict[str, CustomFields])
     except msgspec.ValidationError as error:
         key, reason = explain(error)
         raise ConfigError(reason, key, path) from None
@@ -64,15 +61,3 @@ def read_fields(path: str) -> dict[str, CustomFields]:
                 reason = f"{field}: {scale!r} is none of {', '.join(SCALES)}"
                 raise ConfigError(reason, f"{name}.fields", path)
     return found
-
-
-def _text(path: str) -> str:
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            text = file.read(MAX_FILE + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ConfigError(str(reason), where=path) from None
-    if len(text) > MAX_FILE:
-        raise ConfigError(f"over {MAX_FILE} bytes", where=path)
-    return text
