@@ -40,7 +40,11 @@ class Site:
         """Start anew with the file as it is."""
         self.journal = Journal(self.path, clock=self.clock)
         self.aggregator = Aggregator(
-            self.journal, self.metrics, {"journal": self.path.parent}, self.clock
+            self.journal,
+            self.metrics,
+            {"journal": self.path.parent},
+            self.clock,
+            uncorrected=lambda: {"HISPARC_EVENT"},
         )
 
     def write(self, callsign: str = "M0ZDR", type: str = "RECEIVED_TELEM", **more: Any) -> None:
