@@ -66,14 +66,16 @@ class PartFile:
     same file is refused (click.ClickException). Left, it puts down what it has collected.
     ``packed`` writes gzip, in members of about ``BLOCK`` bytes that each hold whole pieces, so
     that a file that was cut can be continued behind its last whole member
-    (https://www.rfc-editor.org/rfc/rfc1952#section-2.2). Raises OSError.
+    (https://www.rfc-editor.org/rfc/rfc1952#section-2.2). ``group`` is the number of the group that
+    may read the file, by default the user's own. Raises OSError.
     """
 
-    def __init__(self, path: Path, *, packed: bool = False) -> None:
+    def __init__(self, path: Path, *, packed: bool = False, group: int = -1) -> None:
         """Remember the name; no I/O."""
         self.path = path
         self.part = path.with_name(f"{path.name}.part")
         self._packed = packed
+        self._group = group
         self._pieces: list[bytes] = []
         self._collected = 0
         self._fd = -1
@@ -86,6 +88,8 @@ class PartFile:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # Before we had the lock, another one may have finished and renamed the file.
                 if self._is_part(fd):
+                    if self._group >= 0:
+                        os.fchown(fd, -1, self._group)
                     self._fd = fd
                     return self
             except BlockingIOError:
@@ -129,6 +133,8 @@ class PartFile:
     def finish(self) -> None:
         """Bring all of it to the disk and give it its name."""
         self._put_down()
+        if self._packed and not self.size():
+            os.write(self._fd, gzip.compress(b"", mtime=0))  # nothing at all is no gzip file
         os.fsync(self._fd)
         self.part.replace(self.path)
         _sync_directory(self.path.parent)

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import re
+import stat
 import tempfile
 import threading
 from pathlib import Path
@@ -19,6 +20,8 @@ from habitat_like.config import ConfigError
 
 #: The cost of a user's hash: 32 MB and some 80 ms.
 COST = 2**15
+#: Bytes of a password file, at most: thousands of users.
+LARGEST = 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
@@ -34,7 +37,7 @@ class Users:
         self._verifier = passwords.Verifier()
         # Guards the three below.
         self._lock = threading.Lock()
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, int, int, int] | None = None
         self._hashes: dict[str, str] = {}
         self._secret = b""
         # Held while a password is looked at: who tries many has one core, and uploads the others.
@@ -66,7 +69,8 @@ class Users:
         with self._lock:
             try:
                 state = self._path.stat()
-                seen = (state.st_mtime_ns, state.st_size, state.st_ino)
+                # Also what makes a file readable that was not.
+                seen = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
                 if seen != self._seen:
                     self._hashes = read(self._path)
                     self._secret = hmac.digest(
@@ -80,6 +84,12 @@ class Users:
 
 def read(path: Path) -> dict[str, str]:
     """The hash of each user. Raises UsersError, and OSError if the file can't be read."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode) or state.st_size > LARGEST:  # a pipe would never end
+        raise UsersError(
+            f"console.password_file: {path}: not a file of at most {LARGEST} bytes;"
+            " make it with habitat console passwd"
+        )
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
@@ -113,11 +123,15 @@ def check_name(name: str) -> None:
         raise ValueError(f"{name[:64]!r} is no user name (1 to 64 of A-Z a-z 0-9 . _ @ -)")
 
 
-def write(path: Path, name: str, password: str | None) -> bool:
+def write(
+    path: Path, name: str, password: str | None, reader: tuple[int, int] | None = None
+) -> bool:
     """Set the user's password in the file, or take the user out of it (None).
 
     Everything else in the file stays. The file is replaced as a whole, readable by its owner
-    alone where it is new. Returns whether the user was there before. Raises OSError.
+    alone where it is new. Root names the ``reader``, the gateway's user and group, who becomes the
+    owner of a file that it could not read. Returns whether the user was there before. Raises
+    OSError.
     """
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = [line for line in lines if line.strip().partition(":")[0] != name]
@@ -129,13 +143,26 @@ def write(path: Path, name: str, password: str | None) -> bool:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in kept))
             file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            before = path.stat()
-            os.chown(temporary, before.st_uid, before.st_gid)
-            Path(temporary).chmod(before.st_mode & 0o7777)
+            # By descriptor: whoever owns the directory may put something else under the name.
+            if path.exists():
+                before = path.stat()
+                os.fchown(descriptor, before.st_uid, before.st_gid)
+                os.fchmod(descriptor, before.st_mode & 0o7777)
+            if reader is not None and not _may_read(os.fstat(descriptor), reader):
+                os.fchown(descriptor, *reader)
+                os.fchmod(descriptor, 0o600)
+            os.fsync(descriptor)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     return known
+
+
+def _may_read(state: os.stat_result, reader: tuple[int, int]) -> bool:
+    user, group = reader
+    if user == state.st_uid:
+        return bool(state.st_mode & stat.S_IRUSR)
+    if group == state.st_gid:
+        return bool(state.st_mode & stat.S_IRGRP)
+    return bool(state.st_mode & stat.S_IROTH)
