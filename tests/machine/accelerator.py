@@ -28,7 +28,7 @@ def choose(image: Path) -> str:
         if last == boot:
             return "kvm" if answer == "works" else TCG
     works = _kvm_works(image)
-    known.write_text(f"{boot} {'works' if works else 'hangs'}\n", encoding="ascii")
+    known.write_text(f"{boot} {'works' if works else 'fails'}\n", encoding="ascii")
     return "kvm" if works else TCG
 
 

@@ -1,8 +1,8 @@
 """In the machine: runs what the host asks for. Python's standard library alone.
 
-It speaks over a virtio port, one JSON object a line: the host sends ``id``, ``command``, ``timeout``
-and ``input`` (base64), the agent answers with ``id``, ``status`` and ``output`` (base64). At its
-start it says ``boot``, the kernel's id of this boot.
+It speaks over a virtio port, one JSON object a line: the host sends ``id``, ``command``,
+``timeout`` and ``input`` (base64), the agent answers with ``id``, ``status`` and ``output``
+(base64). At its start it says ``boot``, the kernel's id of this boot.
 """
 
 from __future__ import annotations

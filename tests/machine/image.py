@@ -27,8 +27,8 @@ SIZE = "12G"
 RELEASE = "bookworm"
 
 FILES = {
-    "etc/hostname": "fresh\n",
-    "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 fresh\n",
+    "etc/hostname": "test\n",
+    "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 test\n",
     "etc/resolv.conf": "nameserver 10.0.2.3\n",
     "etc/fstab": "/dev/vda / ext4 errors=remount-ro 0 1\n",
     "etc/machine-id": "uninitialized\n",
@@ -88,7 +88,8 @@ def authorities() -> dict[str, str]:
 def get_tools() -> None:
     """Have the programs, installed where they are missing. Raises MachineError."""
     missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
-    if missing and subprocess.run([ROOT / "tools" / "install-debian", *missing]).returncode:
+    install = [str(ROOT / "tools" / "install-debian"), *missing]
+    if missing and subprocess.run(install, check=False).returncode:
         raise MachineError(f"missing: {', '.join(missing)}")
 
 

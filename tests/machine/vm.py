@@ -1,12 +1,14 @@
-"""The machine: qemu with a disk of its own, that can be booted, cut off, and told to run commands."""
+"""The machine: qemu with a disk of its own, which boots, runs commands, and loses its power."""
 
 from __future__ import annotations
 
 import base64
+import ctypes
 import itertools
 import json
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -25,8 +27,13 @@ PROCESSORS = 2
 BOOT_TIMEOUT = 600.0
 #: Seconds over a command's own timeout in which its answer has to be here.
 LATE = 60.0
-#: The host's address as the machine sees it.
-HOST = "10.0.2.2"
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Machine:
@@ -71,7 +78,8 @@ class Machine:
         self.power_cut()
         below = layer or self._image / "base.qcow2"
         self.disk.unlink(missing_ok=True)
-        command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, self.disk]
+        command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2"]
+        command += ["-b", str(below), str(self.disk)]
         subprocess.run(command, check=True)
 
     def keep(self, path: Path) -> None:
@@ -96,6 +104,7 @@ class Machine:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=out,
+                    preexec_fn=_end_with_parent,  # noqa: PLW1509
                 )
             channel = socket.socket(socket.AF_UNIX)
             while channel.connect_ex(str(path)):
