@@ -98,7 +98,8 @@ class _Run:
                 self._keep_layer()
             failed = False
         except (AssertionError, MachineError) as error:
-            seen = str(error)
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            seen = str(error) or f"line {place.lineno} of {place.name}: {place.line}"
         except Exception:
             seen = traceback.format_exc()
         seconds = time.monotonic() - begin

@@ -34,7 +34,7 @@ def run(work: Trial) -> str:
     assert "Ctrl-C stops" in said, f"make run has ended:\n{said[-2000:]}"
     seconds = time.monotonic() - begin
     upload, query, *_ = re.findall(r"^  (\S.*)$", said[said.index("serves on") :], re.M)
-    assert work.root(f"cd {CLONE} && {upload}") == "OK\n"
+    assert work.root(f"cd {CLONE} && {upload}") == "OK"
     eventually(lambda: "M0ZDR" in work.root(f"cd {CLONE} && {query}"), "it is found", timeout=120)
     work.root("systemctl kill --signal=INT run && sleep 1")
     eventually(
@@ -63,7 +63,7 @@ def install(work: Trial) -> str:
         work.documented(block)
     seconds = time.monotonic() - begin
     for block in commands("### 6. Try it"):
-        assert work.documented(block).startswith("OK\n")
+        assert work.documented(block).startswith("OK")
     query = "habitat query --callsign TEST"
     eventually(lambda: "LISTENER_INFO" in work.root(query), "it is found", timeout=120)
     work.uploads_work("after the installation")
