@@ -53,6 +53,7 @@ lint: .venv/.dev
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 	@.venv/bin/python tools/audit.py
 
 requirements: .venv/.dev

@@ -16,7 +16,7 @@ import msgspec
 from benchmarks.place import LOGS, BenchError, program
 from benchmarks.process import Child
 from habitat_like.cli.nginx import location_block
-from habitat_like.config import Config
+from habitat_like.config.keys import Config
 
 #: nginx's own answer, without anything behind it: the limit of nginx and wrk alone.
 RETURN_200 = "location / { return 200 OK; }"

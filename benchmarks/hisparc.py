@@ -27,9 +27,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from habitat_like.hisparc import events, pickles
-from habitat_like.hisparc.stations import Station
-from tests.hisparc.support import FORM, Network, as_utf8, fields
+from habitat_like.networks.hisparc import events, pickles
+from habitat_like.networks.hisparc.stations import Station
+from tests.networks.hisparc.support import FORM, Network, as_utf8, fields
 from tests.support.gateway import Habitat
 from tests.support.nginx import Nginx
 from tests.support.reply import http_request

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks.place import DATA
 from habitat_like.archive import open_archive
-from habitat_like.config import ArchiveConfig
-from habitat_like.journal import Journal, Row
+from habitat_like.config.keys import ArchiveConfig
+from habitat_like.journal.journal import Journal, Row
 
 #: Documents have this many callsigns, so a thousandth of them are of any one.
 CALLSIGNS = 1000

@@ -23,7 +23,7 @@ from benchmarks.rows import ROWS, Context
 from benchmarks.sizes import Size
 from benchmarks.systems import RESPONDER
 from habitat_like.archive import ArchiveError
-from habitat_like.journal_file import JournalError
+from habitat_like.journal.file import JournalError
 from tests.support.couch import SERVER, CouchServer
 
 #: What ends a row, and not the run.

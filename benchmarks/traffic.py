@@ -19,10 +19,10 @@ from benchmarks import prepared
 from benchmarks.place import DATA, BenchError
 from habitat_like.archive import Query, open_archive
 from habitat_like.archive.sink import ArchiveSink
-from habitat_like.config import ArchiveConfig
-from habitat_like.journal import Journal, Row
-from habitat_like.metrics import LATENCY_BUCKETS
+from habitat_like.config.keys import ArchiveConfig
+from habitat_like.journal.journal import Journal, Row
 from habitat_like.statistics import tables
+from habitat_like.statistics.metrics import LATENCY_BUCKETS
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 from tests.support.couch import CouchServer
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from habitat_like.config import ConfigError, LogConfig
-from habitat_like.files import DIRECTORY_MODE, make_file
+from habitat_like.config.keys import ConfigError, LogConfig
+from habitat_like.disk import DIRECTORY_MODE, make_file
 
 ROOT = "habitat_like"
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}

@@ -6,7 +6,8 @@ import datetime
 import math
 import re
 
-from habitat_like.archive.base import MAX_TIME
+#: The largest time, in UNIX seconds, that a message may carry (ten digits).
+MAX_TIME = 9_999_999_999
 
 UNITS = {
     "s": 1,

@@ -18,7 +18,7 @@ from hypothesis import settings
 from habitat_like import config as configuration
 from habitat_like.archive import Archive, open_archive
 from habitat_like.archive.couch import CouchArchive
-from habitat_like.config import ArchiveConfig
+from habitat_like.config.keys import ArchiveConfig
 from tests.support import cli
 from tests.support.archive import Place
 from tests.support.cli import Run

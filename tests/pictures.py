@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from habitat_like.journal import Journal
-from habitat_like.message import Registry
+from habitat_like.journal.journal import Journal
+from habitat_like.message.types import Registry
 from tests.support.browser import LAPTOP, TELEPHONE, Person, chromium
 from tests.support.console import PASSWORD, USER, make_users
 from tests.support.gateway import Habitat

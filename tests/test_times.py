@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from habitat_like import times
-from habitat_like.message import MAX_TIME
+from habitat_like.times import MAX_TIME
 
 NOW = 1795272462.5  # 2026-11-21T14:47:42.5Z
 ZONE = "Europe/Berlin"

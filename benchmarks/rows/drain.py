@@ -15,7 +15,7 @@ from benchmarks.results import Figure
 from benchmarks.rows.context import Context
 from benchmarks.systems import Place, running
 from habitat_like.archive import open_archive
-from habitat_like.config import ArchiveConfig
+from habitat_like.config.keys import ArchiveConfig
 from tests.support.couch import CouchServer
 
 BATCH = ArchiveConfig().batch

@@ -8,7 +8,7 @@ import time
 from benchmarks import place, prepared
 from benchmarks.results import Figure
 from benchmarks.rows.context import Context
-from habitat_like.journal import Journal, Row
+from habitat_like.journal.journal import Journal, Row
 
 #: Messages in one commit: what comes in at about 32 connections.
 BATCH = 32

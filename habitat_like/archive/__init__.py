@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from habitat_like.archive.base import Archive, ArchiveError, ArchiveUnavailable, Query, Rejected
-from habitat_like.config import ArchiveConfig, archive_uri
+from habitat_like.archive.schemes import check, disk_places, mask, open_archive
 
 if TYPE_CHECKING:
     from habitat_like.archive.sink import ArchiveSink
@@ -21,25 +21,11 @@ __all__ = [
     "ArchiveUnavailable",
     "Query",
     "Rejected",
+    "check",
+    "disk_places",
+    "mask",
     "open_archive",
 ]
-
-
-def open_archive(config: ArchiveConfig) -> Archive:
-    """The archive that ``archive.uri`` names, not yet connected to.
-
-    Does no I/O but reading ``archive.password_file``: a CouchDB that is down, or a file that does
-    not exist, shows at the first call. Raises ConfigError when the URI or the password's file
-    can't be used. The result is for one thread at a time (see ``Archive``).
-    """
-    uri = archive_uri(config)
-    if uri.scheme == "sqlite":
-        from habitat_like.archive.sqlite import SqliteArchive  # noqa: PLC0415 (the other archive's library isn't loaded)
-
-        return SqliteArchive(uri.path, timeout=config.timeout)
-    from habitat_like.archive.couch import CouchArchive  # noqa: PLC0415 (as above)
-
-    return CouchArchive(uri, timeout=config.timeout)
 
 
 def __getattr__(name: str) -> Any:

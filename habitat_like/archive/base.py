@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-Document = dict[str, Any]
+from habitat_like.times import MAX_TIME
 
-#: The largest UNIX time that a document can carry, as in ``message``, which is slow to import.
-MAX_TIME = 9_999_999_999
+if TYPE_CHECKING:
+    from habitat_like.config.keys import ArchiveConfig
+
+Document = dict[str, Any]
 
 
 def to_json(document: Any) -> bytes:
@@ -121,3 +124,26 @@ class Archive(Protocol):
 
     def close(self) -> None:
         """Give back connections and files."""
+
+
+class ArchiveClass(Protocol):
+    """What the class of an archive can do before there is an archive.
+
+    ``archive.uri`` leads to the class by its scheme, and the class alone knows what the rest of the
+    URI means.
+    """
+
+    def from_config(self, config: ArchiveConfig) -> Archive:
+        """The archive that ``config`` names, not yet connected to.
+
+        Does no I/O but reading ``archive.password_file``. Raises ConfigError.
+        """
+
+    def check(self, config: ArchiveConfig) -> None:
+        """Raise ConfigError where ``config`` can't name an archive of this class; no I/O."""
+
+    def mask(self, uri: str) -> str:
+        """``uri`` without its secrets, for people to read."""
+
+    def file(self, config: ArchiveConfig) -> Path | None:
+        """The file on this machine that the archive is kept in, None where it is elsewhere."""

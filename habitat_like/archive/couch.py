@@ -20,7 +20,9 @@ from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, t
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.couch_connection import Refused, one_line
 from habitat_like.archive.couch_http import CouchLink
-from habitat_like.config import ArchiveUri
+from habitat_like.archive.couch_uri import CouchUri, parse, with_password
+from habitat_like.config.archive_uri import mask
+from habitat_like.config.keys import ArchiveConfig
 
 #: Documents asked for in one request by ``query`` and ``follow``.
 PAGE = 500
@@ -51,7 +53,26 @@ class CouchArchive:
     gateways may write to one database. One thread at a time, except ``interrupt``.
     """
 
-    def __init__(self, uri: ArchiveUri, timeout: float = 30) -> None:
+    @classmethod
+    def from_config(cls, config: ArchiveConfig) -> CouchArchive:
+        """The archive that the configuration names; see ``ArchiveClass``."""
+        return cls(with_password(parse(config), config), timeout=config.timeout)
+
+    @staticmethod
+    def check(config: ArchiveConfig) -> None:
+        """See ``ArchiveClass``."""
+        parse(config)
+
+    @staticmethod
+    def mask(uri: str) -> str:
+        """See ``ArchiveClass``."""
+        return mask(uri)
+
+    @staticmethod
+    def file(config: ArchiveConfig) -> None:
+        """It has no file here."""
+
+    def __init__(self, uri: CouchUri, timeout: float = 30) -> None:
         """Remember where the archive is; no I/O."""
         self._link = CouchLink(uri, timeout)
 

@@ -35,7 +35,7 @@ import msgspec
 
 from habitat_like.archive.base import ArchiveUnavailable
 from habitat_like.archive.couch_connection import Pool, Refused, TooSlow, one_line
-from habitat_like.config import ArchiveUri
+from habitat_like.archive.couch_uri import CouchUri
 
 couchdb.json.use("json")
 
@@ -50,14 +50,14 @@ class CouchLink:
     except ``interrupt``. Nothing is connected before the first request.
     """
 
-    def __init__(self, uri: ArchiveUri, timeout: float) -> None:
+    def __init__(self, uri: CouchUri, timeout: float) -> None:
         """Build couchdb-python's objects; no I/O."""
         tls = uri.scheme == "couchdbs"
         self.base = f"http{'s' if tls else ''}://{uri.netloc}"
         self.user = uri.user
-        self.database = uri.path
+        self.database = uri.database
         who = f"{uri.user}@" if uri.user else ""
-        self.name = f"{uri.scheme}://{who}{uri.netloc}/{uri.path}"
+        self.name = f"{uri.scheme}://{who}{uri.netloc}/{uri.database}"
         self._pool = Pool(timeout, ssl.create_default_context() if tls else None)
         session = couchdb.http.Session(timeout=timeout, retry_delays=[0])
         session.connection_pool = self._pool
@@ -65,7 +65,7 @@ class CouchLink:
         server = couchdb.Server(self.base + "/", session=session)
         if uri.user is not None:
             server.resource.credentials = (uri.user, uri.password or "")
-        self._database = couchdb.Database(server.resource(uri.path), uri.path)
+        self._database = couchdb.Database(server.resource(uri.database), uri.database)
 
     def request(
         self,

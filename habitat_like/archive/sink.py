@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from habitat_like.archive import ArchiveError, open_archive
 from habitat_like.archive.base import Rejected
-from habitat_like.journal import Entry
+from habitat_like.journal.journal import Entry
 from habitat_like.message_server.intake import Intake
 from habitat_like.message_server.sinks import JournalSink, Refusal, Retry
-from habitat_like.steering import steering_of
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +22,8 @@ class ArchiveSink(JournalSink):
     that was not known to be stored is stored again, which the ids make harmless.
     """
 
+    is_archive = True
+
     def __init__(self, server: Intake) -> None:
         super().__init__(server)
         config = server.program.config.archive
@@ -31,7 +32,6 @@ class ArchiveSink(JournalSink):
         self.retry_max = config.retry_max
         self.archive = open_archive(config)
         self._prepared = False
-        self._steering = steering_of(server.program)
 
     def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
         """Store the batch; raises Retry while the archive can't be used."""
@@ -66,8 +66,7 @@ class ArchiveSink(JournalSink):
             problem = str(error)
             raise
         finally:
-            if self._steering.archive_log:
-                self._steering.archive_batch(len(documents), time.monotonic() - begin, problem)
+            self.server.batch_done(len(documents), time.monotonic() - begin, problem)
 
     def _prepare(self) -> None:
         if not self._prepared:

@@ -29,8 +29,8 @@ from habitat_like.archive import sqlite_users
 from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
 from habitat_like.archive.batch import Entry, sort_out
 from habitat_like.archive.sqlite_tables import APPLICATION, INSERT, SCHEMA, VERSION, statements
-from habitat_like.files import DIRECTORY_MODE, make_file
-from habitat_like.sqlite_log import SYNC_ERRORS, rewrite_log
+from habitat_like.config.keys import ArchiveConfig, ConfigError
+from habitat_like.disk import DIRECTORY_MODE, SYNC_ERRORS, make_file, rewrite_log
 
 #: Documents read in one statement by ``query`` and ``follow``.
 PAGE = 500
@@ -69,6 +69,26 @@ class SqliteArchive:
     the file; the other methods raise ArchiveUnavailable where there is none. One thread at a time,
     except ``interrupt``.
     """
+
+    @classmethod
+    def from_config(cls, config: ArchiveConfig) -> SqliteArchive:
+        """The archive that the configuration names; see ``ArchiveClass``."""
+        return cls(_path(config), timeout=config.timeout)
+
+    @staticmethod
+    def check(config: ArchiveConfig) -> None:
+        """See ``ArchiveClass``."""
+        _path(config)
+
+    @staticmethod
+    def mask(uri: str) -> str:
+        """There is no secret in a path."""
+        return uri
+
+    @staticmethod
+    def file(config: ArchiveConfig) -> Path:
+        """See ``ArchiveClass``."""
+        return Path(_path(config))
 
     def __init__(self, path: str, timeout: float = 30) -> None:
         """Remember where the archive is; no I/O."""
@@ -474,3 +494,13 @@ def _start(query: Query) -> tuple[Any, str] | None:
         return None
     inside = query.after[0] >= query.since if query.order == "asc" else query.after[0] < query.until
     return query.after if inside else None
+
+
+def _path(config: ArchiveConfig) -> str:
+    """The path in ``sqlite:PATH``. Raises ConfigError."""
+    path = config.uri.partition(":")[2]
+    if path.startswith("//") and not path.startswith("///"):
+        raise ConfigError("write sqlite:PATH, without // before the path", "archive.uri")
+    if not path:
+        raise ConfigError("there is no path; write sqlite:PATH", "archive.uri")
+    return path

@@ -16,18 +16,19 @@ import yaml
 
 from habitat_like import config as configuration
 from habitat_like import passwords
-from habitat_like.archive import open_archive
+from habitat_like.archive import mask, open_archive
 from habitat_like.archive.base import ArchiveError
+from habitat_like.archive.schemes import archive_class
 from habitat_like.cli import options, rights
 from habitat_like.cli.text import printable
-from habitat_like.config import Config, ConfigError
+from habitat_like.config.keys import Config, ConfigError
 from habitat_like.console import users
-from habitat_like.hisparc import stations
 from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import is_live
-from habitat_like.journal_file import JournalError, open_file
-from habitat_like.message import Registry, import_path, load_types
-from habitat_like.message_server import Sink
+from habitat_like.journal.file import JournalError, open_file
+from habitat_like.message.types import Registry, load_types
+from habitat_like.message_server.server import find_sink
+from habitat_like.networks.hisparc import stations
 
 OK = "ok"
 WARNING = "warning"
@@ -58,7 +59,6 @@ def command(config_path: str | None) -> int:
     """
     config = options.load_config(config_path)
     chosen = options.chosen_path(config_path)
-    configuration.make_importable(chosen)
     text = yaml.safe_dump(configuration.effective(config), sort_keys=False, allow_unicode=True)
     click.echo(text)
     marks = set()
@@ -91,12 +91,7 @@ def check_environment(config: Config) -> Iterator[Finding]:
     """Variables that look like overrides and are none, and a password in the wrong place."""
     for line in configuration.unknown_environment(os.environ):
         yield Finding(WARNING, "environment", line)
-    try:
-        parts = configuration.archive_uri(config.archive)
-    except ConfigError as error:
-        yield Finding(CONFIG_ERROR, "configuration", str(error))
-        return
-    if parts.password is not None and config.archive.password_file is None:
+    if mask(config.archive.uri) != config.archive.uri and config.archive.password_file is None:
         hint = "move it into a file that archive.password_file names"
         yield Finding(WARNING, "configuration", f"archive.uri holds a password; {hint}")
     if config.archive.password_file is not None:
@@ -113,7 +108,7 @@ def check_code(config: Config) -> Iterator[Finding]:
     loads: dict[str, Callable[[], list[str]]] = {
         "types": lambda: Registry(load_types(config.types)).names,
         "gateway.actions": lambda: list(find_actions(enabled_actions(config))),
-        "sinks": lambda: [_sink(path) for path in config.sinks],
+        "sinks": lambda: _sinks(config),
     }
     for subject, load in loads.items():
         # Importing an operator's own code may raise anything.
@@ -176,10 +171,8 @@ def check_directories(config: Config) -> Iterator[Finding]:
     }
     if config.log.file is not None:
         paths["log.file"] = config.log.file
-    with contextlib.suppress(ConfigError):
-        parts = configuration.archive_uri(config.archive)
-        if parts.scheme == "sqlite":
-            paths["archive.uri"] = parts.path
+    if (file := archive_class(config.archive.uri).file(config.archive)) is not None:
+        paths["archive.uri"] = str(file)
     for subject, path in paths.items():
         directory = Path(path).absolute().parent
         yield _directory(subject, directory)
@@ -224,10 +217,10 @@ def check_journal(config: Config) -> Iterator[Finding]:
 def check_archive(config: Config) -> Iterator[Finding]:
     """Whether the archive answers, with these credentials, and has its indexes."""
     try:
-        parts = configuration.archive_uri(config.archive)
-        if parts.scheme == "sqlite" and not Path(parts.path).exists():
+        file = archive_class(config.archive.uri).file(config.archive)
+        if file is not None and not file.exists():
             # Made here it would belong to whoever runs this, root for one.
-            text = f"{parts.path} doesn't exist yet, the gateway makes it"
+            text = f"{file} doesn't exist yet, the gateway makes it"
             yield Finding(OK, "archive", text)
             return
         with contextlib.closing(open_archive(config.archive)) as archive:
@@ -256,11 +249,11 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
 )
 
 
-def _sink(path: str) -> str:
-    factory = import_path(path)
-    if not (isinstance(factory, type) and issubclass(factory, Sink)):
-        raise ConfigError(f"{path} is not a Sink class")
-    return path
+def _sinks(config: Config) -> list[str]:
+    """The names of the sinks. Raises SinkError and ConfigError for one that can't be."""
+    for index, sink in enumerate(config.sinks):
+        find_sink(sink, f"sinks[{index}]")
+    return config.sink_names
 
 
 def _socket_state(path: str) -> tuple[str, str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from habitat_like import scgi
-from habitat_like.exchange import exchange
+from habitat_like.http import scgi
+from habitat_like.http.listener import exchange
 
 
 class GatewayError(Exception):

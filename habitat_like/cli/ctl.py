@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 
-from habitat_like.cli import client, options, output
-from habitat_like.cli.status import print_facts
+from habitat_like.cli import client, options
 from habitat_like.cli.text import printable
-from habitat_like.config import ConfigError
-from habitat_like.steering import LOG_LEVELS, MAX_SLOW
+from habitat_like.config.keys import ConfigError
+from habitat_like.steering.switches import LOG_LEVELS, MAX_SLOW
 
 #: Seconds in which the gateway has to say something; it tells how far it is while it takes longer.
 PATIENCE = 30.0
@@ -95,28 +94,6 @@ def archive_log(config_path: str | None, switch: str) -> None:
     """Log each batch that goes to the archive, with its size and time, or none."""
     answer = _ask(config_path, command="archive-log", on=switch == "on")
     click.echo(f"archive log: {'on' if answer['steering']['archive_log'] else OFF}")
-
-
-@command.command("stats", epilog="Example: habitat ctl stats --json")
-@options.config_option
-@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
-def stats(config_path: str | None, as_json: bool) -> None:
-    """Show how the gateway is, and its switches."""
-    facts = _ask(config_path, command="stats")
-    if as_json:
-        sys.stdout.buffer.write(output.encode_for(facts, sys.stdout.isatty()) + b"\n")
-        return
-    print_facts(facts)
-    steering = facts["steering"]
-    slow = steering["slow_log"]
-    print_pair("log level", steering["log_level"])
-    print_pair("slow log", OFF if slow is None else f"{slow:g} s or longer")
-    print_pair("archive log", "on" if steering["archive_log"] else OFF)
-
-
-def print_pair(name: str, value: str) -> None:
-    """Print a line as ``print_facts`` does."""
-    click.echo(f"{name:14}{printable(value)}")
 
 
 @command.command("reload", epilog="Example: habitat ctl reload")

@@ -15,12 +15,12 @@ import msgspec
 from habitat_like import times
 from habitat_like.archive import open_archive
 from habitat_like.archive.base import Archive, ArchiveError, Query
+from habitat_like.archive.csv_form import csv_blocks, csv_header
 from habitat_like.cli import options, output, rights
 from habitat_like.cli.progress import Counted, on_terminal, with_progress
 from habitat_like.cli.resume import Place, find_place
 from habitat_like.cli.target import PartFile, is_stream, whole_file
 from habitat_like.cli.text import printable
-from habitat_like.csv_form import csv_blocks, csv_header
 
 Form = Literal["ndjson", "csv"]
 

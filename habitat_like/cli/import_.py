@@ -11,12 +11,12 @@ import msgspec
 
 from habitat_like.archive import open_archive
 from habitat_like.archive.base import Archive, ArchiveUnavailable, Rejected
-from habitat_like.backoff import backoff
 from habitat_like.cli import options
 from habitat_like.cli.progress import with_progress
 from habitat_like.cli.source import Line, Source
 from habitat_like.cli.text import printable
-from habitat_like.config import ArchiveConfig
+from habitat_like.config.keys import ArchiveConfig
+from habitat_like.threads import backoff
 
 #: Bytes of documents in one batch, unless one alone is larger.
 BATCH_BYTES = 8 * 1024 * 1024

@@ -20,9 +20,9 @@ from habitat_like.cli import options, output
 from habitat_like.cli.progress import with_progress
 from habitat_like.cli.target import whole_file
 from habitat_like.cli.text import printable
-from habitat_like.config import Config
-from habitat_like.dead_letters import MAX_ID, DeadLetters
-from habitat_like.journal_file import last_seq, open_file
+from habitat_like.config.keys import Config
+from habitat_like.journal.dead_letters import MAX_ID, DeadLetters
+from habitat_like.journal.file import last_seq, open_file
 
 #: Messages that one statement of ``export`` reads, so that it never holds up the gateway.
 CHUNK = 1000
@@ -201,7 +201,7 @@ def _facts(connection: sqlite3.Connection, config: Config, limit: int) -> dict[s
                 "sink": sink,
                 "cursor": cursor,
                 "backlog": last - cursor,
-                "configured": sink in config.sinks,
+                "configured": sink in config.sink_names,
             }
             for sink, cursor in cursors.items()
         ],
@@ -265,7 +265,7 @@ def _unarchived(connection: sqlite3.Connection, config: Config) -> tuple[int, in
     """The sequence numbers between which is what not every configured sink has passed."""
     cursors = dict(connection.execute("SELECT sink, seq FROM cursor"))
     last = last_seq(connection)
-    after = min((int(cursors.get(sink, 0)) for sink in config.sinks), default=0)
+    after = min((int(cursors.get(sink, 0)) for sink in config.sink_names), default=0)
     ((oldest,),) = connection.execute("SELECT min(seq) FROM message")
     return max(after, (oldest or last + 1) - 1), last
 
@@ -289,7 +289,7 @@ def _documents(letters: DeadLetters, identifiers: list[int]) -> Iterator[bytes]:
 
 
 def _drop_sink(config: Config, sink: str, yes: bool) -> None:
-    if sink in config.sinks:
+    if sink in config.sink_names:
         raise options.ConfigurationFailure(
             f"the sink {sink} is configured; take it out of 'sinks' and reload the gateway first"
         )

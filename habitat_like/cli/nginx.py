@@ -10,8 +10,8 @@ from string import Template
 import click
 
 from habitat_like.cli import options
-from habitat_like.config import Config
-from habitat_like.http.actions import RETRY_AFTER
+from habitat_like.config.keys import Config
+from habitat_like.http.response import RETRY_AFTER
 
 #: Room over gateway.max_body, so that the gateway itself can answer bodies a little too large.
 BODY_MARGIN = 65536

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 import click
 
+from habitat_like import archive, times
 from habitat_like import config as configuration
-from habitat_like import times
-from habitat_like.archive.base import MAX_TIME, ArchiveError
-from habitat_like.config import Config, ConfigError
-from habitat_like.journal_file import JournalError
-from habitat_like.message import InvalidMessage, Listener, check_type_name
+from habitat_like.archive.base import ArchiveError
+from habitat_like.config.imports import make_importable
+from habitat_like.config.keys import Config, ConfigError
+from habitat_like.journal.file import JournalError
+from habitat_like.message.message import InvalidMessage, Listener, check_type_name
+from habitat_like.times import MAX_TIME
 
 #: The value of ``--limit`` that means no limit.
 ALL = "all"
@@ -67,7 +69,14 @@ def chosen_path(config_path: str | None) -> str | None:
 
 def load_config(config_path: str | None) -> Config:
     """The configuration that the command line chooses. Raises ConfigError."""
-    return configuration.load(chosen_path(config_path))
+    chosen = chosen_path(config_path)
+    config = configuration.load(chosen)
+    make_importable(chosen)
+    try:
+        archive.check(config.archive)
+    except ConfigError as error:
+        raise error.at(configuration.origin(error.key, chosen)) from None
+    return config
 
 
 def ask_password() -> str:

@@ -12,8 +12,8 @@ import click
 
 from habitat_like import times
 from habitat_like.archive.base import Document, to_json
+from habitat_like.archive.csv_form import MARK, csv_blocks, csv_header
 from habitat_like.cli.text import printable
-from habitat_like.csv_form import MARK, csv_blocks, csv_header
 
 TABLE_HEADER = ("time_created", "callsign", "type", "ip", "data")
 #: Rows that a table looks at to choose its columns' widths; later rows keep these.

@@ -15,14 +15,13 @@ import click
 
 from habitat_like.cli import options
 from habitat_like.cli.text import printable
-from habitat_like.dead_letters import DeadLetters
-from habitat_like.journal_file import open_file
+from habitat_like.journal.dead_letters import DeadLetters
+from habitat_like.journal.file import open_file
+from habitat_like.statistics import troubles
 from habitat_like.statistics.day import KNOWN_DAYS, Day, facts
 from habitat_like.statistics.reader import Reader
 from habitat_like.statistics.tables import DAY
 
-#: Days until a disk is full below which the report says so first.
-SOON_FULL = 30
 #: Stations and reasons in one list; the rest is a number.
 LONGEST_LIST = 50
 #: Characters of a dead letter's reason.
@@ -96,14 +95,8 @@ def concerns(day: Day) -> list[str]:
         found.append(f"Only {day.messages} messages came in, after {day.before} the day before.")
     if failed := sum(one.requests for one in day.errors if one.status >= 500):
         found.append(f"Requests that could not be served (status 5xx): {failed}.")
-    for disk in day.disks:
-        if disk.days_left is not None and disk.days_left < SOON_FULL:
-            found.append(
-                f"The disk of the {disk.place} is full in {disk.days_left:.0f} days,"
-                " if it goes on as in the last two days."
-            )
-    if day.waiting:
-        found.append(f"Dead letters: {day.waiting}; see 'habitat journal ls'.")
+    wrong = [*troubles.disks(day.disks), *troubles.dead_letters(day.waiting)]
+    found += [one.text for one in wrong]
     if day.absent:
         since = "yet " if not day.is_over else ""
         found.append(

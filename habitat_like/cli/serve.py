@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from habitat_like.cli import options
-from habitat_like.main import Program
+from habitat_like.main.program import Program
 
 
 @click.command(

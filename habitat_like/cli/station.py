@@ -12,8 +12,8 @@ import msgspec
 from habitat_like import passwords, times
 from habitat_like.cli import client, options, output
 from habitat_like.cli.text import printable
-from habitat_like.hisparc import stations
-from habitat_like.hisparc.stations import Station, StationListError
+from habitat_like.networks.hisparc import stations
+from habitat_like.networks.hisparc.stations import Station, StationListError
 
 NEVER = "-"
 

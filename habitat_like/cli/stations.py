@@ -18,7 +18,7 @@ import msgspec
 from habitat_like import times
 from habitat_like.cli import options, output
 from habitat_like.cli.text import printable
-from habitat_like.message import InvalidMessage, Listener
+from habitat_like.message.message import InvalidMessage, Listener
 from habitat_like.statistics.reader import SORTS, Reader
 from habitat_like.statistics.rows import Station
 

@@ -12,7 +12,8 @@ import msgspec
 from habitat_like import times
 from habitat_like.cli import client, options, output
 from habitat_like.cli.text import printable
-from habitat_like.config import GatewayConfig
+from habitat_like.config.keys import GatewayConfig
+from habitat_like.statistics.status import JournalStatus, SinkStatus, Status
 
 
 @click.command(
@@ -34,7 +35,7 @@ def command(config_path: str | None, as_json: bool, configs: tuple[str, ...]) ->
     for number, path in enumerate(configs or [config_path]):
         gateway = options.load_config(path).gateway
         try:
-            facts = _ask(gateway)
+            status, facts = ask(gateway)
         except click.ClickException as error:
             if len(configs) < 2:
                 raise
@@ -46,97 +47,93 @@ def command(config_path: str | None, as_json: bool, configs: tuple[str, ...]) ->
             continue
         if number:
             click.echo()
-        print_facts(facts)
+        print_status(status)
     return int(failed)
 
 
-def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print what a gateway says of itself, a line for each thing."""
-    for name, value in _lines(facts):
+def print_status(status: Status) -> None:
+    """Print what a gateway says of itself, a line for each thing, what is wrong first."""
+    for name, value in _lines(status):
         click.echo(f"{name:14}{printable(value)}")
 
 
-def _ask(gateway: GatewayConfig) -> dict[str, Any]:
-    """What the gateway says of itself. Raises click.ClickException."""
+def ask(gateway: GatewayConfig) -> tuple[Status, dict[str, Any]]:
+    """What the gateway says of itself, and the same as plain data.
+
+    Raises click.ClickException.
+    """
     try:
-        status, body = client.get(gateway.socket, "/status", gateway.timeout)
+        code, body = client.get(gateway.socket, "/status", gateway.timeout)
     except client.GatewayError as error:
         raise click.ClickException(str(error)) from None
-    if status != 200:
+    if code != 200:
         text = printable(body.decode("utf-8", "replace").strip())
-        raise click.ClickException(f"the gateway answered {status}: {text}")
+        raise click.ClickException(f"the gateway answered {code}: {text}")
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
+        facts = msgspec.json.decode(body, type=dict[str, Any])
+        return msgspec.convert(facts, Status), facts
+    except msgspec.ValidationError as error:
+        raise click.ClickException(f"the gateway's answer is no status ({error})") from None
     except msgspec.DecodeError as error:
         raise click.ClickException(f"the gateway's answer is no JSON object ({error})") from None
 
 
-def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Name and text of each line; what another version doesn't tell is left out."""
-    yield "state", str(facts.get("state", "unknown"))
-    about = [str(facts["instance"])] if "instance" in facts else []
-    if "version" in facts:
-        about.append(f"habitat_like {facts['version']}")
-    if "uptime" in facts:
-        about.append(f"up {times.show_age(facts['uptime'])}")
-    if about:
-        yield "gateway", ", ".join(about)
-    if "backlog" in facts:
-        limit = f" of at most {facts['max_backlog']}" if "max_backlog" in facts else ""
-        yield "backlog", f"{facts['backlog']}{limit} messages"
-    if isinstance(sinks := facts.get("sinks"), dict):
-        for path, sink in sinks.items():
-            yield "sink", f"{path}: {_sink(sink)}"
-    if "dead_letters" in facts:
-        hint = "; see 'habitat journal ls'" if facts["dead_letters"] else ""
-        yield "dead letters", f"{facts['dead_letters']}{hint}"
-    if isinstance(messages := facts.get("messages"), dict):
-        # Repeats are accepted and not written again.
-        yield "messages", ", ".join(f"{count} {name}" for name, count in messages.items())
-    if isinstance(requests := facts.get("requests"), dict):
-        yield "requests", _flat(requests) or "none"
-    yield from _uploads(facts.get("hisparc"))
-    if "connections" in facts:
-        yield "connections", str(facts["connections"])
-    yield from _journal(facts.get("journal"))
-    if isinstance(threads := facts.get("threads"), list):
-        yield "threads", str(len(threads))
+def _lines(status: Status) -> Iterator[tuple[str, str]]:
+    """Name and text of each line."""
+    yield "state", status.state
+    for trouble in status.troubles:
+        yield trouble.level, trouble.text
+    about = [one for one in (status.instance, f"habitat_like {status.version}") if one]
+    yield "gateway", ", ".join([*about, f"up {times.show_age(status.uptime)}"])
+    yield "backlog", f"{status.backlog} of at most {status.max_backlog} messages"
+    for name, sink in status.sinks.items():
+        yield "sink", f"{name}: {_sink(sink)}"
+    hint = "; see 'habitat journal ls'" if status.dead_letters else ""
+    yield "dead letters", f"{status.dead_letters}{hint}"
+    # Repeats are accepted and not written again.
+    messages = status.messages
+    yield "messages", f"{messages.accepted} accepted, {messages.written} written"
+    yield "requests", _requests(status.requests) or "none"
+    yield from _uploads(status.hisparc)
+    yield "connections", str(status.connections)
+    yield from _journal(status.journal)
+    yield "threads", str(len(status.threads))
+    switches = status.switches
+    yield "log level", switches.log_level or "unknown"
+    slow = switches.slow_log
+    yield "slow log", "off" if slow is None else f"{slow:g} s or longer"
+    yield "archive log", "on" if switches.archive_log else "off"
 
 
-def _journal(journal: Any) -> Iterator[tuple[str, str]]:
+def _journal(journal: JournalStatus) -> Iterator[tuple[str, str]]:
     """The journal's file, and the disk that it is on."""
-    if isinstance(journal, dict):
-        size = f"{journal.get('bytes', 0) / 1e6:.1f} MB"
-        yield "journal", f"{journal.get('path')}, {size}, last message {journal.get('last_seq')}"
-        if journal.get("disk_size"):
-            free, whole = journal["disk_free"], journal["disk_size"]
-            yield "disk", f"{free / 1e9:.1f} GB free, {100 * free / whole:.0f} %"
+    size = f"{journal.bytes / 1e6:.1f} MB"
+    yield "journal", f"{journal.path}, {size}, last message {journal.last_seq}"
+    if journal.disk_size and journal.disk_free is not None:
+        share = 100 * journal.disk_free / journal.disk_size
+        yield "disk", f"{journal.disk_free / 1e9:.1f} GB free, {share:.0f} %"
 
 
-def _uploads(activity: Any) -> Iterator[tuple[str, str]]:
+def _uploads(activity: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     """What HiSPARC stations uploaded, where they can."""
-    if isinstance(activity, dict):
+    if activity is not None:
         codes = ", ".join(f"{name}: {n}" for name, n in activity.get("uploads", {}).items())
         counts = f"{activity.get('events')} events, {activity.get('suspicious')} suspicious"
         yield "uploads", f"{codes or 'none'}; {counts}"
 
 
-def _sink(sink: Mapping[str, Any]) -> str:
-    text = f"{sink.get('state', 'unknown')}, backlog {sink.get('backlog', 'unknown')}"
-    if (seconds := sink.get("seconds_since_success")) is not None:
-        text += f", last success {times.show_age(seconds)} ago"
-    if sink.get("dead_letters"):
-        text += f", dead letters {sink['dead_letters']}"
-    if sink.get("problem"):
-        text += f"; {sink['problem']}"
-    return text
+def _sink(sink: SinkStatus) -> str:
+    text = f"{sink.state}, backlog {sink.backlog}"
+    if sink.seconds_since_success is not None:
+        text += f", last success {times.show_age(sink.seconds_since_success)} ago"
+    if sink.dead_letters:
+        text += f", dead letters {sink.dead_letters}"
+    return f"{text}; {sink.problem}" if sink.problem else text
 
 
-def _flat(tree: Mapping[str, Any]) -> str:
+def _requests(requests: Mapping[str, Mapping[str, int]]) -> str:
     """``{"message": {"200": 3, "400": 1}}`` as ``message 200: 3, 400: 1; ...``."""
-    parts = []
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key}: {count}" for key, count in value.items())  # noqa: PLW2901
-        parts.append(f"{name or '/'} {value}")
-    return "; ".join(parts)
+    return "; ".join(
+        f"{name or '/'} " + ", ".join(f"{code}: {count}" for code, count in counts.items())
+        for name, counts in requests.items()
+    )

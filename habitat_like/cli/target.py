@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import click
 
-from habitat_like.files import FILE_MODE
+from habitat_like.disk import FILE_MODE
 
 #: Bytes that a PartFile collects before it writes; a member of a packed file holds so many.
 BLOCK = 1024 * 1024

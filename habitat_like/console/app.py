@@ -33,12 +33,12 @@ from habitat_like.console.pages import (
     json_response,
     this_program,
 )
-from habitat_like.console.troubles import show_days, size
 from habitat_like.console.users import UsersError
 from habitat_like.http.mount import Mount
+from habitat_like.statistics.words import show_days, size
 
 if TYPE_CHECKING:
-    from habitat_like.main import Program
+    from habitat_like.http.process import Process
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ PAGES = (
 )
 
 
-def mount(program: Program) -> Mount:
+def mount(program: Process) -> Mount:
     """The console over a ``program``, ready to be mounted.
 
     A password file that can't be used is told in the log, and by every page until it can.
@@ -96,7 +96,7 @@ def mount(program: Program) -> Mount:
     return Mount("console", app, THREADS, program.config.gateway.timeout, count, interrupt)
 
 
-def create_app(program: Program) -> Flask:
+def create_app(program: Process) -> Flask:
     """The application over a running ``program``."""
     config = program.config.console
     app = Flask("habitat_like.console")

@@ -10,7 +10,7 @@ import msgspec
 from flask import current_app
 
 from habitat_like.archive import Archive, ArchiveUnavailable, open_archive
-from habitat_like.config import ArchiveConfig
+from habitat_like.config.keys import ArchiveConfig
 
 #: Seconds that a page waits for the archive at most: somebody sits before it.
 PATIENCE = 10.0

@@ -16,8 +16,8 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from habitat_like.console import payloads
 from habitat_like.console.downloads import Download, Part, broken_ndjson, chunks, this_downloads
 from habitat_like.console.pages import Problem, page, page_errors, this_program
-from habitat_like.dead_letters import MAX_ID, DeadLetter, DeadLetters
-from habitat_like.journal_file import errors, open_file
+from habitat_like.journal.dead_letters import MAX_ID, DeadLetter, DeadLetters
+from habitat_like.journal.file import errors, open_file
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("dead_letters", __name__)

@@ -20,7 +20,7 @@ from flask import Response, current_app
 
 from habitat_like.archive import ArchiveError, ArchiveUnavailable
 from habitat_like.console.pages import Problem
-from habitat_like.journal_file import JournalError
+from habitat_like.journal.file import JournalError
 
 log = logging.getLogger(__name__)
 

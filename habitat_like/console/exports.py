@@ -13,7 +13,7 @@ from flask import Blueprint, g, request
 from flask.blueprints import BlueprintSetupState
 
 from habitat_like.archive import Archive, Query
-from habitat_like.archive.base import MAX_TIME
+from habitat_like.archive.csv_form import csv_blocks, csv_header, csv_line
 from habitat_like.console.archives import this_archives
 from habitat_like.console.downloads import (
     Download,
@@ -26,7 +26,7 @@ from habitat_like.console.downloads import (
 )
 from habitat_like.console.filters import Filter, read_filter
 from habitat_like.console.pages import Problem, json_response, page_errors
-from habitat_like.csv_form import csv_blocks, csv_header, csv_line
+from habitat_like.times import MAX_TIME
 
 blueprint = Blueprint("exports", __name__)
 

@@ -9,8 +9,9 @@ from typing import Literal
 import msgspec
 
 from habitat_like import times
-from habitat_like.archive.base import MAX_TIME, Document, Query
-from habitat_like.message import InvalidMessage, Listener, check_type_name
+from habitat_like.archive.base import Document, Query
+from habitat_like.message.message import InvalidMessage, Listener, check_type_name
+from habitat_like.times import MAX_TIME
 
 Order = Literal["desc", "asc"]
 #: A document's place in a list: ``(time_created, _id)``.

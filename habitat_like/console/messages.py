@@ -16,7 +16,7 @@ from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
 from habitat_like.console.filters import Place, read_filter, read_place, show_place
 from habitat_like.console.pages import Problem, answer_with, page, station_page, this_program
-from habitat_like.message import SERVER_TYPES
+from habitat_like.message.types import SERVER_TYPES
 
 blueprint = Blueprint("messages", __name__)
 

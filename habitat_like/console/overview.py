@@ -10,18 +10,19 @@ from typing import Any
 import msgspec
 from flask import Blueprint
 
-from habitat_like.config import disk_places
-from habitat_like.console import plots, troubles
+from habitat_like.archive import disk_places
+from habitat_like.console import plots
 from habitat_like.console.drawing import Plot, in_order, of_series
 from habitat_like.console.kept import kept
 from habitat_like.console.pages import link, page, station_page, statistics, this_program
 from habitat_like.console.plots import last_minute, plot
-from habitat_like.http.operator import status
-from habitat_like.journal_file import JournalError
-from habitat_like.message import MAX_TIME
-from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series
+from habitat_like.http.status import status
+from habitat_like.journal.file import JournalError
+from habitat_like.statistics import Backlog, DiskOutlook, Latency, Series, troubles
 from habitat_like.statistics.collector import KNOWN_FOR, SILENT_AFTER
+from habitat_like.statistics.status import Status, Trouble
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE
+from habitat_like.times import MAX_TIME
 
 blueprint = Blueprint("overview", __name__)
 
@@ -40,18 +41,18 @@ def overview() -> dict[str, Any]:
     state = status(this_program().gateway)
     answer: dict[str, Any] = {
         "now": now,
-        "state": state["state"],
-        "maintenance": state.get("maintenance"),
-        "version": state["version"],
-        "instance": state["instance"],
-        "started": state["started"],
-        "archive": state["archive"],
-        "sinks": state["sinks"],
-        "dead_letters": state["dead_letters"],
+        "state": state.state,
+        "maintenance": state.maintenance,
+        "version": state.version,
+        "instance": state.instance,
+        "started": state.started,
+        "archive": state.archive,
+        "sinks": state.sinks,
+        "dead_letters": state.dead_letters,
         "dead_letters_page": link("dead_letters.dead_letters"),
-        "accepted": state["messages"]["accepted"],
-        "written": state["messages"]["written"],
-        "journal_bytes": state["journal"]["bytes"],
+        "accepted": state.messages.accepted,
+        "written": state.messages.written,
+        "journal_bytes": state.journal.bytes,
     }
     try:
         facts = _facts(now, state)
@@ -74,8 +75,8 @@ def overview() -> dict[str, Any]:
         },
         "latency": facts.latency,
         "backlog": {
-            "messages": state["backlog"],
-            "at_most": state["max_backlog"],
+            "messages": state.backlog,
+            "at_most": state.max_backlog,
             "trend": trend.word,
             "per_minute": trend.per_minute,
             "full_in": trend.full_in,
@@ -156,7 +157,7 @@ def latency() -> Plot:
     )
 
 
-def _facts(now: float, state: dict[str, Any]) -> troubles.Facts:
+def _facts(now: float, state: Status) -> troubles.Facts:
     ask = statistics()
     return troubles.Facts(
         now=now,
@@ -170,7 +171,7 @@ def _facts(now: float, state: dict[str, Any]) -> troubles.Facts:
     )
 
 
-def _without_statistics(now: float, state: dict[str, Any], error: JournalError) -> dict[str, Any]:
+def _without_statistics(now: float, state: Status, error: JournalError) -> dict[str, Any]:
     empty = Series(MINUTE, (), {})
     facts = troubles.Facts(
         now=now,
@@ -182,14 +183,14 @@ def _without_statistics(now: float, state: dict[str, Any], error: JournalError) 
         ever=0,
         last_heard=None,
     )
-    lost = troubles.Trouble("error", f"The statistics can't be read: {error}.")
+    lost = Trouble("error", f"The statistics can't be read: {error}.")
     return {
         "troubles": [_trouble(one) for one in [lost, *troubles.find(facts)]],
         "messages": None,
         "latency": None,
         "backlog": {
-            "messages": state["backlog"],
-            "at_most": state["max_backlog"],
+            "messages": state.backlog,
+            "at_most": state.max_backlog,
             "trend": None,
             "per_minute": None,
             "full_in": None,
@@ -217,7 +218,7 @@ def _disks() -> list[DiskOutlook]:
     return list(found.values())
 
 
-def _trouble(trouble: troubles.Trouble) -> dict[str, Any]:
+def _trouble(trouble: Trouble) -> dict[str, Any]:
     page = link(trouble.page) if trouble.page else None
     return {"level": trouble.level, "text": trouble.text, "page": page}
 

@@ -10,12 +10,13 @@ import msgspec
 from flask import Blueprint, request
 
 from habitat_like.archive import Archive, ArchiveError, Query
-from habitat_like.archive.base import MAX_TIME, Document
+from habitat_like.archive.base import Document
 from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
 from habitat_like.console.filters import Place, read_filter, read_place
 from habitat_like.console.pages import Problem, answer_with, page
 from habitat_like.console.receptions import GAP, Grouping, Packet, Page, chain
+from habitat_like.times import MAX_TIME
 
 blueprint = Blueprint("packets", __name__)
 

@@ -20,11 +20,11 @@ from flask import (
 )
 
 from habitat_like.archive import ArchiveError
-from habitat_like.journal_file import JournalError
+from habitat_like.journal.file import JournalError
 from habitat_like.statistics import Reader
 
 if TYPE_CHECKING:
-    from habitat_like.main import Program
+    from habitat_like.http.process import Process
 
 View = Callable[..., dict[str, Any]]
 
@@ -57,9 +57,9 @@ def page(blueprint: Blueprint, path: str, template: str) -> Callable[[View], Vie
     return declare
 
 
-def this_program() -> Program:
+def this_program() -> Process:
     """The program that the present request is about."""
-    program: Program = current_app.extensions["program"]
+    program: Process = current_app.extensions["program"]
     return program
 
 

@@ -22,9 +22,9 @@ from flask import (
 )
 from flask.sessions import SecureCookieSessionInterface
 
-from habitat_like.config import ConsoleConfig
+from habitat_like.config.keys import ConsoleConfig
 from habitat_like.console.users import Users, UsersError
-from habitat_like.limiter import Limiter
+from habitat_like.passwords import Limiter
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Blueprint, flash, g, redirect, request, url_for
 
-from habitat_like.config import effective
+from habitat_like.config.file import effective
 from habitat_like.console.pages import Problem, page, this_program
-from habitat_like.steering import LOG_LEVELS, MAX_SLOW, Steering, SteeringError
+from habitat_like.steering.switches import LOG_LEVELS, MAX_SLOW, Steering, SteeringError
 
 blueprint = Blueprint("settings", __name__)
 

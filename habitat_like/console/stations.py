@@ -10,16 +10,16 @@ from flask import Blueprint, request
 
 from habitat_like import times
 from habitat_like.archive import ArchiveError, Query
-from habitat_like.config import ConfigError
+from habitat_like.config.keys import ConfigError
 from habitat_like.console import plots
 from habitat_like.console.archives import this_archives
 from habitat_like.console.drawing import Plot, of_series
 from habitat_like.console.pages import Problem, address, link, page, station_page, statistics
 from habitat_like.console.plots import plot
-from habitat_like.message import MAX_TIME
 from habitat_like.statistics import Station
 from habitat_like.statistics.collector import KNOWN_FOR, SILENT_AFTER
 from habitat_like.statistics.tables import DAY, HOUR
+from habitat_like.times import MAX_TIME
 
 blueprint = Blueprint("stations", __name__)
 

@@ -26,7 +26,7 @@ from habitat_like.console.pages import (
     this_program,
 )
 from habitat_like.console.plots import plot
-from habitat_like.http.operator import status
+from habitat_like.http.status import status
 from habitat_like.statistics import Backlog, Disk, Latency, Requests, Series, Top
 from habitat_like.statistics.reader import STEPS, Step
 from habitat_like.statistics.tables import DAY, HOUR
@@ -84,8 +84,12 @@ def totals() -> dict[str, Any]:
         ],
         "since": since,
         "until": until,
-        "started": state["started"],
-        "since_start": {**state["messages"], "requests": _sum_requests(state["requests"])},
+        "started": state.started,
+        "since_start": {
+            "accepted": state.messages.accepted,
+            "written": state.messages.written,
+            "requests": _sum_requests(state.requests),
+        },
         "types": [
             {"type": type_, "messages": within.get(type_, 0), "ever": count}
             for type_, count in sorted(ever.items(), key=lambda item: -item[1])

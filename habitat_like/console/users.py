@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 
 from habitat_like import passwords
-from habitat_like.config import ConfigError
+from habitat_like.config.keys import ConfigError
 
 #: The cost of a user's hash: 32 MB and some 80 ms.
 COST = 2**15

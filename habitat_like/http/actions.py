@@ -9,100 +9,31 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from habitat_like import scgi
-from habitat_like.access import Denied, TooMany
-from habitat_like.message import InvalidMessage, Registry, import_path
+from habitat_like.config.imports import import_path
+from habitat_like.http import scgi
+from habitat_like.http.response import JSON, OK, Refused, Response
+from habitat_like.message.message import InvalidMessage
+from habitat_like.steering.access import Denied, TooMany
 
 if TYPE_CHECKING:
-    from habitat_like.config import Config
-    from habitat_like.http.mount import Mount
-    from habitat_like.maintenance import Closed
+    from habitat_like.config.keys import Config
+    from habitat_like.http.connection import Host
+    from habitat_like.http.program import Program
     from habitat_like.message_server import Server
 
-TEXT = "text/plain; charset=utf-8"
-JSON = "application/json"
-#: Seconds after which a station that was told 503 may try again.
-RETRY_AFTER = 5
-#: The same while uploads are not taken on purpose.
-RETRY_AFTER_MAINTENANCE = 60
+#: What an action of an operator's own needs.
+__all__ = ["Action", "Args", "InsertApplication", "Lane", "Refused", "Response", "action"]
+
 #: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
 SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
 #: The action that ``hisparc.station_list`` turns on.
-HISPARC_UPLOAD = "habitat_like.hisparc.upload.upload"
+HISPARC_UPLOAD = "habitat_like.networks.hisparc.upload.upload"
 _WHITESPACE = b" \t\r\n"
-
-
-class Response(NamedTuple):
-    """What a request is answered with."""
-
-    status: int = 200
-    body: bytes = b"OK"
-    content_type: str = TEXT
-    headers: Mapping[str, str] | None = None
-    #: Called once the answer's batch is committed, or could not be, with whether it is durable.
-    #: On the gateway's thread: it must neither wait nor raise.
-    settled: Callable[[bool], None] | None = None
-
-    def encode(self) -> bytes:
-        """The bytes for the web server. Raises what a value of the wrong type makes it raise."""
-        return scgi.encode_response(self.status, self.body, self.content_type, self.headers)
-
-
-class Reply(NamedTuple):
-    """A response in bytes, ready to send; ``settled`` as in Response."""
-
-    status: int
-    data: bytes
-    settled: Callable[[bool], None] | None = None
-
-
-def to_reply(response: Response) -> Reply:
-    """Encode a response. Raises as ``Response.encode`` does."""
-    if response is OK:
-        return _OK_REPLY
-    return Reply(response.status, response.encode(), response.settled)
-
-
-OK = Response()
-_OK_REPLY = Reply(OK.status, OK.encode())
-
-
-class Refused(Exception):
-    """A request that is answered with an error; the text is one line for the client."""
-
-    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.status = status
-        self.headers = headers
-
-    def response(self) -> Response:
-        """The answer."""
-        return Response(self.status, f"{self}\n".encode(errors="replace"), TEXT, self.headers)
-
-
-def unavailable(reason: str) -> Response:
-    """503: nothing was changed, and the same request may succeed after Retry-After seconds."""
-    headers = {"Retry-After": str(RETRY_AFTER)}
-    return Response(503, f"{reason}; try again later\n".encode(), TEXT, headers)
-
-
-def closed_to_uploads(closed: Closed) -> Refused:
-    """What an upload is answered while none is taken: a redirect, or 503 as ``unavailable``."""
-    if closed.location is not None:
-        headers = {"Location": closed.location}
-    else:
-        headers = {"Retry-After": str(RETRY_AFTER_MAINTENANCE)}
-    return Refused(closed.status, closed.message, headers)
-
-
-def too_many(error: TooMany) -> Refused:
-    """429 with the seconds to wait."""
-    return Refused(429, str(error), {"Retry-After": str(error.retry_after)})
 
 
 class Args(NamedTuple):
@@ -124,39 +55,39 @@ class Args(NamedTuple):
 
 ActionFunction = Callable[..., Any]
 
+#: Where an action runs. ``fast``: on the gateway's thread; it must neither wait nor compute for
+#: long. ``bulk``: on the bulk thread; it waits for nothing, but computes for milliseconds.
+#: ``slow``: on the threads of the slow lane, where it holds up nobody. ``mounted``: on the threads
+#: of a mount, which takes whole requests over, with their connections, and answers them by itself.
+Lane = Literal["fast", "bulk", "slow", "mounted"]
+
 
 class Action(NamedTuple):
     """An action that can be called: ``methods`` are HTTP methods.
 
-    A ``fast`` one runs on the gateway's thread: it must neither wait nor compute for long. A
-    ``bulk`` one waits for nothing, but computes for milliseconds: it runs on the bulk thread. All
-    others run on the slow lane's threads, where they can hold up nobody. With ``subpaths`` it is
-    also called for paths below its own, which it finds in ``Args.path``. A ``mount`` takes whole
-    requests over, with their connections, and answers them by itself; ``call`` is then not used.
+    With ``subpaths`` it is also called for paths below its own, which it finds in ``Args.path``. In
+    the lane ``mounted`` the ``host`` answers, and ``call`` is not used.
     """
 
     name: str
     call: ActionFunction
     methods: tuple[str, ...] = ("POST",)
-    fast: bool = False
+    lane: Lane = "slow"
     subpaths: bool = False
-    bulk: bool = False
-    mount: Mount | None = None
+    host: Host | None = None
 
 
 def action(
-    *,
-    methods: tuple[str, ...] = ("POST",),
-    fast: bool = False,
-    subpaths: bool = False,
-    bulk: bool = False,
+    *, methods: tuple[str, ...] = ("POST",), lane: Lane = "slow", subpaths: bool = False
 ) -> Callable[[ActionFunction], ActionFunction]:
-    """Declare an action's HTTP methods, how it runs, and if it has pages below it; see Action."""
+    """Declare an action's HTTP methods, where it runs, and if it has pages below it; see Action."""
     if isinstance(methods, str):  # or "POST" would be four methods
         raise TypeError('methods is a tuple such as ("GET", "POST")')
+    if lane not in ("fast", "bulk", "slow"):
+        raise TypeError(f"lane is fast, bulk or slow, not {lane!r}")
 
     def declare(function: ActionFunction) -> ActionFunction:
-        function.declared = (methods, fast, subpaths, bulk)  # type: ignore[attr-defined]
+        function.declared = (methods, lane, subpaths)  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -165,35 +96,35 @@ def action(
 class InsertApplication:
     """The actions that put messages into ``server``.
 
-    ``actions`` is the whitelist: the names that may be called. ``program`` has the attributes
-    ``config`` and ``registry``. Used by several threads at once; it holds no state of requests.
+    ``actions`` is the whitelist: the names that may be called. Used by several threads at once; it
+    holds no state of requests.
     """
 
-    def __init__(self, server: Server, program: Any) -> None:
+    def __init__(self, server: Server, program: Program) -> None:
         self.server = server
         self.program = program
         self.actions = enabled_actions(program.config)
         self.clock: Callable[[], float] = time.time
 
-    @action(fast=True)
+    @action(lane="fast")
     def message(self, ip: str | None, args: Args | bytes | str | Mapping[str, Any]) -> Response:
         """Take one message: a JSON object.
 
         Returns 200 OK, to be sent once the message is committed. Raises InvalidMessage with field
         and reason, BacklogFull, Denied and TooMany.
         """
-        registry: Registry = self.program.registry
+        registry = self.program.registry
         self.server.push_message(registry.parse(_body(args), ip, int(self.clock())))
         return OK
 
-    @action(fast=True)
+    @action(lane="fast")
     def messages(self, ip: str | None, args: Args | bytes | str) -> Response:
         """Take many messages: a JSON array of objects, or one object a line (NDJSON).
 
         Returns 200, 207 if some were refused, and if all were 400 (403, 429), with a result for
         each in order. Raises InvalidMessage if the body is neither or has too many, BacklogFull.
         """
-        registry: Registry = self.program.registry
+        registry = self.program.registry
         now = int(self.clock())
         results: list[dict[str, Any]] = []
         accepted = 0
@@ -257,19 +188,6 @@ def find_actions(names: Iterable[str]) -> dict[str, Action]:
 
 #: Paths that belong to the operator.
 RESERVED = frozenset({"", "status", "metrics", "healthz", "readyz", "console"})
-
-
-def to_response(result: Any) -> Response:
-    """What an action returned as a Response: text, bytes and JSON-able values are wrapped."""
-    if isinstance(result, Response):
-        return result
-    if result is None:
-        return OK
-    if isinstance(result, str):
-        return Response(200, result.encode())
-    if isinstance(result, bytes):
-        return Response(200, result, "application/octet-stream")
-    return Response(200, msgspec.json.encode(result), JSON)
 
 
 def _built_in() -> dict[str, ActionFunction]:

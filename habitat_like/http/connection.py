@@ -5,25 +5,33 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
-from habitat_like import scgi
-
-if TYPE_CHECKING:
-    from habitat_like.http.handler import SCGIHandler
+from habitat_like.http import scgi
 
 
 class Connection:
     """One client's connection, owned by the gateway's thread.
 
     ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``parser`` has what
-    came of a request that is not whole, ``handler`` a request that is on the slow lane; ``out`` is
-    what is left of a reply. ``abandoned``: it was answered while its action still ran, whose
-    outcome is then dropped. It is set by the gateway's thread and read by workers, which only
-    spares them work.
+    came of a request that is not whole; ``out`` is what is left of a reply. ``waiting``: its
+    request is in the slow or the bulk lane, for the action ``action``, from the address ``ip``.
+    ``abandoned``: it was answered while its action still ran, whose outcome is then dropped. It is
+    set by the gateway's thread and read by workers, which only spares them work.
     """
 
-    __slots__ = ("abandoned", "deadline", "draining", "fd", "handler", "out", "parser", "started")
+    __slots__ = (
+        "abandoned",
+        "action",
+        "deadline",
+        "draining",
+        "fd",
+        "ip",
+        "out",
+        "parser",
+        "started",
+        "waiting",
+    )
 
     def __init__(self, fd: int, started: float, deadline: float) -> None:
         self.fd = fd
@@ -31,14 +39,26 @@ class Connection:
         self.started = started
         self.deadline = deadline
         self.out: memoryview | None = None
-        self.handler: SCGIHandler | None = None
+        self.action = "unknown"
+        self.ip: str | None = None
+        self.waiting = False
         self.draining = False
         self.abandoned = False
 
-    @property
-    def waiting(self) -> bool:
-        """Whether its request is on the slow lane."""
-        return self.handler is not None
+
+class Visit(NamedTuple):
+    """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount."""
+
+    fd: int
+    request: scgi.Request
+    path: str
+
+
+class Host(Protocol):
+    """What takes over whole requests with their connections; see Mount."""
+
+    def put(self, visit: Visit) -> bool:
+        """Take a request over; False, and nothing is taken, when too many wait already."""
 
 
 def finish_sending(fd: int) -> None:

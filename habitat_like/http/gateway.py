@@ -10,20 +10,17 @@ import logging
 import os
 import select
 import time
-from collections import Counter, deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import deque
 
-from habitat_like import scgi
-from habitat_like.http.actions import Refused, Reply, to_reply, unavailable
-from habitat_like.http.connection import Connection, finish_sending, send
+from habitat_like.http import scgi
+from habitat_like.http.batch import Answer, Committer
+from habitat_like.http.connection import Connection, Visit, finish_sending, send
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import Listener
-from habitat_like.http.mount import Visit
+from habitat_like.http.response import Refused, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
-from habitat_like.journal import Row
-from habitat_like.journal_file import JournalError
+from habitat_like.journal.journal import Row
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +43,6 @@ PATIENCE = 0.5
 BULK_WORKERS = 1
 
 
-class Answer(NamedTuple):
-    """A reply that waits for its batch's commit; ``pushed``: it stands for messages in it."""
-
-    fd: int
-    started: float
-    name: str
-    ip: str | None
-    reply: Reply
-    pushed: bool
-
-
 class Gateway:
     """All state of one gateway thread. Made and started by SCGIApplication.
 
@@ -68,7 +54,6 @@ class Gateway:
         config = site.program.config.gateway
         self._site = site
         self._server = site.server
-        self._journal = site.server.journal
         self._metrics = site.metrics
         self._listener = listener
         self._timeout = timeout
@@ -83,8 +68,7 @@ class Gateway:
         # Filled by workers, emptied here; deque.append and popleft are atomic.
         self._done: deque[Done] = deque()
         self._stop_at: float | None = None
-        # How long a commit takes, on average of the last few.
-        self._commit_seconds = 0.001
+        self._committer = Committer(site, self._send)
         self._next_tick = 0.0
         self._malformed_since = 0
         self._malformed_at = -LOG_EVERY
@@ -135,7 +119,7 @@ class Gateway:
                     else:
                         self._accept(answers, rows, now)
             if answers:
-                self._answer(answers, rows)
+                self._committer.answer(answers, rows)
             self._site.connections = len(self._connections)
         if now >= self._next_tick:
             self._next_tick = now + self._tick
@@ -148,7 +132,7 @@ class Gateway:
         accept = self._listener.socket._accept  # type: ignore[attr-defined]
         config = self._site.limits
         # From here on, not from the turn's begin: those who send bit by bit can't keep others out.
-        enough = time.monotonic() + COLLECT * self._commit_seconds
+        enough = time.monotonic() + COLLECT * self._committer.seconds
         while len(answers) < self._max_batch and time.monotonic() < enough:
             try:
                 fd, _ = accept()
@@ -244,15 +228,15 @@ class Gateway:
     def _give_away(
         self, fd: int, request: scgi.Request, started: float, handler: SCGIHandler
     ) -> bool:
-        """Give a request to its mount, or to the slow lane; False where too much waits there."""
-        mount = handler.action and handler.action.mount
-        if mount is not None:
-            return mount.put(Visit(fd, request, handler.path))
-        workers = self.bulk if handler.is_bulk() else self.workers
+        """Give a request to its mount or to its lane; False where too much waits there."""
+        assert handler.action is not None  # noqa: S101 (a request without one is answered already)
+        if handler.action.host is not None:
+            return handler.action.host.put(Visit(fd, request, handler.path))
+        workers = self.bulk if handler.lane == "bulk" else self.workers
         if workers.delay >= self._timeout * PATIENCE:
             return False
         connection = Connection(fd, started, time.monotonic() + self._timeout)
-        connection.handler = handler
+        connection.action, connection.ip, connection.waiting = handler.name, handler.ip, True
         self._connections[fd] = connection
         workers.put(connection, handler)
         return True
@@ -277,64 +261,6 @@ class Gateway:
                     bool(done.rows),
                 )
             )
-
-    def _answer(self, answers: list[Answer], rows: list[Row]) -> None:
-        """Commit the batch, then tell every client how it went."""
-        durable = not rows or self._commit(rows)
-        metrics = self._metrics
-        for fd, _, name, _, answer, pushed in answers:
-            stands = durable or not pushed
-            status, data, _ = answer if stands else _NOT_DURABLE
-            if answer.settled is not None:
-                self._settle(name, answer.settled, stands)
-            metrics.requests[name, status] += 1
-            self._send(fd, data)
-        end = time.monotonic()
-        if self._site.steering.slow_log is not None:
-            for _, started, name, ip, answer, pushed in answers:
-                status = (answer if durable or not pushed else _NOT_DURABLE).status
-                self._log_slow(name, ip, status, end - started)
-        metrics.batch_size.observe(len(answers))
-        # Most of a batch came in together.
-        for started, times in Counter([answer[1] for answer in answers]).items():
-            metrics.latency.observe(end - started, times)
-
-    def _log_slow(self, name: str, ip: str | None, status: int, seconds: float) -> None:
-        slow = self._site.steering.slow_log
-        if slow is not None and seconds >= slow:
-            self._site.steering.slow_request(name, status, ip, seconds)
-
-    def _settle(self, name: str, settled: Callable[[bool], None], stands: bool) -> None:
-        """Tell an action what became of its messages; its own code may fail at that."""
-        try:
-            settled(stands)
-        except Exception as error:
-            log.error("action failed", extra={"action": name}, exc_info=error)
-
-    def _commit(self, rows: list[Row]) -> bool:
-        """Make ``rows`` durable; returns whether they are."""
-        begin = time.monotonic()
-        try:
-            written = self._journal.write(rows)
-        except JournalError as error:
-            self._metrics.commit_failures += 1
-            if self._site.journal_problem is None:
-                log.error("no message can be stored: answering 503", extra={"why": str(error)})
-            self._site.journal_problem = str(error)
-            return False
-        if written:  # repeats alone need no commit
-            took = time.monotonic() - begin
-            self._metrics.commit_seconds.observe(took)
-            self._commit_seconds += (took - self._commit_seconds) / 8
-        self._metrics.messages += len(rows)
-        self._metrics.written += written
-        self._well()
-        return True
-
-    def _well(self) -> None:
-        if self._site.journal_problem is not None:
-            self._site.journal_problem = None
-            log.info("messages can be stored again")
 
     def _send(self, fd: int, data: bytes) -> None:
         """Send a whole reply and close, or keep the connection until its client takes the rest."""
@@ -406,21 +332,13 @@ class Gateway:
             status = 503 if connection.waiting else 408
             if connection.out is None and not connection.draining:
                 self._metrics.requests["unknown", status] += 1
-                handler = connection.handler
-                name, ip = (handler.name, handler.ip) if handler else ("unknown", None)
-                self._log_slow(name, ip, status, now - connection.started)
+                waited = now - connection.started
+                self._committer.log_slow(connection.action, connection.ip, status, waited)
             self._drop(connection, _TOO_SLOW if connection.waiting else _TIMED_OUT)
         if not self._accepting and self._stop_at is None:
             self._epoll.register(self._listener.socket.fileno(), select.EPOLLIN)
             self._accepting = True
-        if self._site.journal_problem is not None:
-            # Recover by ourselves: a load balancer that sees 503 may send no message to try with.
-            try:
-                self._journal.probe()
-            except JournalError as error:
-                self._site.journal_problem = str(error)
-            else:
-                self._well()
+        self._committer.probe()
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: leave clients in the kernel's queue for a tick."""
@@ -477,7 +395,6 @@ class Gateway:
         os.close(self._wake_fd)
 
 
-_NOT_DURABLE = to_reply(unavailable("the message could not be stored"))
 _CROWDED = to_reply(unavailable("too many requests wait already"))
 _TOO_SLOW = unavailable("the action took too long").encode()
 _STOPPING = unavailable("the gateway is shutting down").encode()

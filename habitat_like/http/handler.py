@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import zlib
 
-from habitat_like import scgi
-from habitat_like.access import Admission, Denied, TooMany
-from habitat_like.http.actions import (
-    Action,
-    Args,
+from habitat_like.http import scgi
+from habitat_like.http.actions import Action, Args, Lane
+from habitat_like.http.response import (
     Refused,
     Reply,
     Response,
@@ -20,15 +18,15 @@ from habitat_like.http.actions import (
     unavailable,
 )
 from habitat_like.http.site import Site
-from habitat_like.message import InvalidMessage
+from habitat_like.message.message import InvalidMessage
 from habitat_like.message_server import BacklogFull
+from habitat_like.steering.access import Admission, Denied, TooMany
 
 log = logging.getLogger(__name__)
 
-#: Bodies over this many bytes, and compressed ones, are handled on the slow lane: reading them
-#: would keep everybody else waiting.
+#: Bodies over this many bytes, and compressed ones, are for the bulk lane: reading them would keep
+#: everybody else waiting.
 FAST_BODY = 65536
-
 
 #: Members that a gzip body may have: each costs a copy of what follows it.
 MAX_MEMBERS = 100
@@ -38,7 +36,8 @@ class SCGIHandler:
     """Handles one request in the steps ``read_scgi_req``, ``check_scgi_environ``, ``perform_req``.
 
     ``request`` is the whole request, ``client_address`` the peer's address or None to take the
-    web server's REMOTE_ADDR, ``server`` the Site (an SCGIApplication) whose actions may be called.
+    web server's REMOTE_ADDR, ``server`` the Site (an SCGIApplication) whose actions may be called,
+    which is ``site`` from then on.
     Used by one thread at a time.
     """
 
@@ -51,13 +50,13 @@ class SCGIHandler:
         "name",
         "path",
         "request",
-        "server",
+        "site",
     )
 
     def __init__(self, request: scgi.Request, client_address: str | None, server: Site) -> None:
         self.request = request
         self.ip = client_address
-        self.server = server
+        self.site = server
         self.setup()
 
     def setup(self) -> None:
@@ -70,11 +69,11 @@ class SCGIHandler:
         self.admission: Admission | None = None
 
     def handle(self) -> Reply | None:
-        """The reply, or None for a request that belongs on the slow lane (``handle_slow``)."""
+        """The reply, or None for a request of another lane than ``fast`` (``handle_slow``)."""
         try:
             self.read_scgi_req()
             self.check_scgi_environ()
-            if not self.is_fast():
+            if self.lane != "fast":
                 return None
             return self.perform_req()
         except Exception as error:
@@ -106,34 +105,35 @@ class SCGIHandler:
         Raises Refused for an unknown path or method and in maintenance, Denied and TooMany.
         """
         name, _, rest = self.path.removeprefix("/").partition("/")
-        action = self.server.routes.get(name)
+        action = self.site.routes.get(name)
         if action is None or (rest and not action.subpaths):
-            names = ", ".join(f"/{known}" for known in self.server.actions)
+            names = ", ".join(f"/{known}" for known in self.site.actions)
             raise Refused(404, f"no action at this path; there are: {names}")
         self.name = name or "index"
         if self.method not in action.methods:
             allow = ", ".join(action.methods)
             raise Refused(405, f"/{name} takes {allow}, not {self.method[:32]!r}", {"Allow": allow})
-        closed = self.server.steering.closed
-        if closed is not None and name in self.server.actions:
+        closed = self.site.steering.closed
+        if closed is not None and name in self.site.actions:
             raise closed_to_uploads(closed)
-        if self.server.access.active and name in self.server.actions:
-            self.admission = self.server.access.enter(self.ip)
+        if self.site.access.active and name in self.site.actions:
+            self.admission = self.site.access.enter(self.ip)
         self.action = action
         self.path = rest
 
-    def is_bulk(self) -> bool:
-        """Whether the action only computes, so that on the slow lane it waits for no other."""
-        return self.action is not None and (self.action.fast or self.action.bulk)
+    @property
+    def lane(self) -> Lane:
+        """Where the action runs on this body: a large or compressed one is not for the fast lane.
 
-    def is_fast(self) -> bool:
-        """Whether the gateway's thread may run the action on this body."""
-        return (
-            self.action is not None
-            and self.action.fast
-            and len(self.body) <= FAST_BODY
-            and b"HTTP_CONTENT_ENCODING" not in self.request.headers
-        )
+        Only after ``check_scgi_environ``.
+        """
+        assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
+        lane = self.action.lane
+        if lane == "fast" and (
+            len(self.body) > FAST_BODY or b"HTTP_CONTENT_ENCODING" in self.request.headers
+        ):
+            return "bulk"
+        return lane
 
     def perform_req(self) -> Reply:
         """Decode the body, call the action, encode what it returned.
@@ -144,13 +144,13 @@ class SCGIHandler:
         headers = self.request.headers
         encoding = headers.get(b"HTTP_CONTENT_ENCODING")
         if encoding is not None:
-            self.body = decode_body(self.body, encoding, self.server.limits.max_body)
+            self.body = decode_body(self.body, encoding, self.site.limits.max_body)
         args = Args(self.body, self.method, self.path, headers)
         if self.admission is None:
-            result = self.action.call(self.server.application, self.ip, args)
+            result = self.action.call(self.site.application, self.ip, args)
         else:
-            with self.server.server.admitted(self.admission):
-                result = self.action.call(self.server.application, self.ip, args)
+            with self.site.server.admitted(self.admission):
+                result = self.action.call(self.site.application, self.ip, args)
         return to_reply(to_response(result))
 
     def _failed(self, error: Exception) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from scgi import systemd_socket
 
-from habitat_like.config import ConfigError
+from habitat_like.config.keys import ConfigError
 
 #: Connections that may wait in the kernel; it caps this at net.core.somaxconn.
 BACKLOG = 4096
@@ -146,3 +147,21 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def exchange(path: str, request: bytes, timeout: float) -> bytes:
+    """The whole reply to an SCGI ``request`` on the UNIX socket at ``path``.
+
+    ``timeout`` is in seconds, for each step. Raises OSError, as TimeoutError, FileNotFoundError
+    and ConnectionRefusedError.
+    """
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.settimeout(timeout)
+        connection.connect(path)
+        connection.sendall(request)
+        pieces = []
+        while piece := connection.recv(65536):
+            pieces.append(piece)
+        if not pieces:
+            raise ConnectionAbortedError("it closed the connection")
+        return b"".join(pieces)

@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-from habitat_like import scgi
-from habitat_like.http.actions import Response, to_reply, unavailable
-from habitat_like.http.workers import alive
-from habitat_like.threads import start_thread
+from habitat_like.http import scgi
+from habitat_like.http.connection import Visit
+from habitat_like.http.response import Response, to_reply, unavailable
+from habitat_like.threads import alive, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,6 @@ MAX_WAITING = 64
 #: Pieces that may still follow once the mount is to stop: what was on its way, and the end that an
 #: application which notices the stop puts to a file that isn't whole.
 LAST_PIECES = 2
-
-
-class Visit(NamedTuple):
-    """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount."""
-
-    fd: int
-    request: scgi.Request
-    path: str
 
 
 class Mount:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from habitat_like.config import socket_mode
+from habitat_like.config.keys import socket_mode
 from habitat_like.http import operator
 from habitat_like.http.actions import Action
 from habitat_like.http.gateway import Gateway
 from habitat_like.http.listener import open_listener
 from habitat_like.http.mount import Mount
 from habitat_like.http.site import Site
-from habitat_like.http.workers import alive
-from habitat_like.threads import start_thread
+from habitat_like.threads import alive, start_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from habitat_like.http.program import Program
     from habitat_like.message_server import Server
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,13 @@ class SCGIApplication(Site):
     """
 
     def __init__(
-        self, server: Server, program: Any, socket_file: str | Path, timeout: float = 1
+        self, server: Server, program: Program, socket_file: str | Path, timeout: float = 1
     ) -> None:
         super().__init__(server, program)
         self.routes |= operator.routes(self)
         self.socket_file = socket_file
+        #: WSGI applications below paths of their own.
+        self.mounts: list[Mount] = []
         self.timeout = timeout
         # Guards _gateway and _thread: start and shutdown may come from any thread.
         self._lock = threading.Lock()
@@ -48,7 +50,9 @@ class SCGIApplication(Site):
     def mount(self, mount: Mount) -> None:
         """Serve a WSGI application below its name, from the next ``start`` to ``shutdown``."""
         methods = ("GET", "HEAD", "POST")
-        self.routes[mount.name] = Action(mount.name, mount.put, methods, subpaths=True, mount=mount)
+        self.routes[mount.name] = Action(
+            mount.name, mount.put, methods, "mounted", subpaths=True, host=mount
+        )
         self.mounts.append(mount)
 
     @property

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from habitat_like.access import Access
-from habitat_like.config import AccessConfig, GatewayConfig
+from habitat_like.config.keys import GatewayConfig
 from habitat_like.http.actions import Action, InsertApplication, find_actions
-from habitat_like.http.mount import Mount
+from habitat_like.http.program import Program
 from habitat_like.message_server import Server
-from habitat_like.metrics import GatewayMetrics
-from habitat_like.steering import steering_of
+from habitat_like.statistics.metrics import GatewayMetrics
 
 
 class Site:
     """What handlers and pages know of the gateway that they serve in.
 
-    ``server`` is the message server; ``program`` has ``config``, ``registry``, ``journal``,
-    ``started``, ``dead_letters`` and, where stations upload, ``hisparc`` (Uploads); ``steering``
-    and ``access`` where it can be steered, and access be restricted. Raises ValueError for an
-    action that doesn't exist.
+    ``server`` is the message server. Raises ValueError for an action that doesn't exist.
     """
 
-    def __init__(self, server: Server, program: Any) -> None:
+    def __init__(self, server: Server, program: Program) -> None:
         self.server = server
         self.program = program
-        self.steering = steering_of(program)
-        self.access: Access = getattr(program, "access", None) or Access(AccessConfig())
+        self.steering = program.steering
+        self.access = program.access
         self.application = InsertApplication(server, program)
         self.actions = find_actions(self.application.actions)
         #: Actions and pages by the first part of their path.
         self.routes: dict[str, Action] = dict(self.actions)
         self.metrics = GatewayMetrics()
-        #: WSGI applications below paths of their own.
-        self.mounts: list[Mount] = []
         #: The limits in force, replaced as a whole by a reload.
         self.limits: GatewayConfig = program.config.gateway
         #: How many connections are open beyond a single turn. Written by the gateway's thread.

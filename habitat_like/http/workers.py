@@ -5,16 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from habitat_like.journal import Row
-from habitat_like.threads import start_thread
+from habitat_like.journal.journal import Row
+from habitat_like.threads import alive, start_thread
 
 if TYPE_CHECKING:
-    from habitat_like.http.actions import Reply
     from habitat_like.http.connection import Connection
     from habitat_like.http.handler import SCGIHandler
+    from habitat_like.http.response import Reply
     from habitat_like.message_server import Server
 
 
@@ -80,8 +80,3 @@ class Workers:
                 rows.clear()  # a refused request changes nothing
             self._seconds += (time.monotonic() - begin - self._seconds) / 8
             self._report(Done(connection, handler, reply, rows))
-
-
-def alive(threads: Iterable[threading.Thread]) -> list[str]:
-    """The names of the threads that still run."""
-    return [thread.name for thread in threads if thread.is_alive()]

@@ -5,17 +5,28 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import msgspec
 
-from habitat_like.journal import Journal, Row
-from habitat_like.message import Message
+from habitat_like.config.keys import Config
+from habitat_like.journal.journal import Journal, Row
+from habitat_like.message.message import Message
 
-if TYPE_CHECKING:
-    from habitat_like.access import Admission
-    from habitat_like.config import Config
+
+class Program(Protocol):
+    """What the message server, and the sinks, need of the program that they run in."""
+
+    config: Config
+    journal: Journal
+
+
+class Admission(Protocol):
+    """An upload whose access is restricted."""
+
+    def admit(self, callsign: str) -> None:
+        """Let in a message of ``callsign``, in upper case; raises where it is not let in."""
 
 
 class BacklogFull(Exception):
@@ -35,14 +46,16 @@ class _Local(threading.local):
 class Intake:
     """Takes messages towards the journal.
 
-    ``program`` has the attributes ``config`` (Config) and ``journal`` (Journal); sinks find the
-    configuration there. Every method is thread-safe.
+    Sinks find the configuration in ``program``. Every method is thread-safe.
     """
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Program) -> None:
         self.program = program
-        self.journal: Journal = program.journal
-        config: Config = program.config
+        self.journal = program.journal
+        config = program.config
+        #: Told of each batch that the archive took, or did not take: documents, seconds, and what
+        #: went wrong. On the sink's thread.
+        self.batch_done: Callable[[int, float, str | None], None] = _nothing
         self._machine_code = msgspec.json.encode(config.gateway.machine_code)
         self._max_backlog = config.journal.max_backlog
         self._local = _Local()
@@ -108,3 +121,7 @@ class Intake:
             yield rows
         finally:
             self._local.rows = None
+
+
+def _nothing(documents: int, seconds: float, problem: str | None) -> None:
+    """Nobody listens."""

@@ -8,11 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from habitat_like.journal_file import JournalError
-from habitat_like.message import import_path
-from habitat_like.message_server.intake import Intake
+import msgspec
+
+from habitat_like.config.imports import import_path
+from habitat_like.config.keys import ConfigError, SinkConfig
+from habitat_like.config.settings import convert
+from habitat_like.journal.file import JournalError
+from habitat_like.message_server.intake import Intake, Program
 from habitat_like.message_server.sinks import JournalSink, Sink
 
 log = logging.getLogger(__name__)
@@ -22,13 +25,32 @@ class SinkError(Exception):
     """A sink can't be loaded or unloaded; one line that says why."""
 
 
+def find_sink(wanted: SinkConfig, key: str) -> tuple[type[Sink], msgspec.Struct | None]:
+    """The class of a sink, and its settings, None for one that takes none.
+
+    Raises SinkError where the path leads to no sink, ConfigError for settings that are not its own.
+    """
+    try:
+        factory = import_path(wanted.path)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{wanted.path}: ")
+        raise SinkError(f"sinks: {wanted.path}: {reason}") from None
+    if not (isinstance(factory, type) and issubclass(factory, Sink)):
+        raise SinkError(f"sinks: {wanted.path} is not a Sink class")
+    if factory.Settings is not None:
+        return factory, convert(wanted.settings, factory.Settings, key)
+    if wanted.settings:
+        raise ConfigError(f"{wanted.path} takes no settings but 'name'", key)
+    return factory, None
+
+
 class Server(Intake):
     """The message server: takes messages in, and feeds the sinks that it runs.
 
     ``program`` is as for Intake. Every method is thread-safe.
     """
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Program) -> None:
         super().__init__(program)
         # Held while a sink is loaded, started or stopped, which can take seconds. Whoever only
         # looks needs no lock: _sinks is never changed but replaced.
@@ -38,7 +60,7 @@ class Server(Intake):
 
     @property
     def sinks(self) -> dict[str, Sink]:
-        """The loaded sinks by their dotted paths."""
+        """The loaded sinks by their names."""
         return dict(self._sinks)
 
     def start(self) -> None:
@@ -48,66 +70,77 @@ class Server(Intake):
             for sink in self._sinks.values():
                 self._run(sink)
 
-    def load(self, path: str) -> Sink:
-        """Import the sink class at the dotted ``path``, make it and, once started, run it.
+    def load(self, wanted: SinkConfig | str, key: str = "sinks") -> Sink:
+        """Import a sink's class, make it with its settings and, once started, run it.
 
-        Raises SinkError when the sink can't be had, JournalError and OSError when it can't now.
+        ``wanted`` is the sink as configured, or just the dotted path of one without settings;
+        ``key`` says where in the configuration it is. Raises ConfigError for settings that are not
+        the sink's, SinkError when the sink can't be had, JournalError and OSError when it can't
+        now.
         """
+        if isinstance(wanted, str):
+            wanted = SinkConfig(wanted, wanted)
+        name = wanted.name
         with self._lock:
-            if path in self._sinks:
-                raise SinkError(f"sinks: {path} is loaded already")
+            if name in self._sinks:
+                raise SinkError(f"sinks: {name} is loaded already")
             try:
-                factory = import_path(path)
-                if not (isinstance(factory, type) and issubclass(factory, Sink)):
-                    raise SinkError(f"sinks: {path} is not a Sink class")
+                factory, settings = find_sink(wanted, key)
                 sink = factory(self)
-                sink.name = path
+                sink.name = name
+                sink.config = wanted
+                sink.settings = settings
                 sink.setup()
                 if isinstance(sink, JournalSink):
                     sink.register()
-            except (SinkError, JournalError, OSError):
-                raise  # not a mistake in the configuration: another start may go well
+            except (ConfigError, SinkError, JournalError, OSError):
+                raise  # told as it is; not every one is a mistake in the configuration
             except Exception as error:
                 # A sink is an operator's own code: whatever it raises belongs in one line.
-                reason = str(error).removeprefix(f"{path}: ") or type(error).__name__
-                raise SinkError(f"sinks: {path}: {reason}") from error
-            self._sinks = {**self._sinks, path: sink}
+                reason = str(error).removeprefix(f"{wanted.path}: ") or type(error).__name__
+                raise SinkError(f"sinks: {wanted.path}: {reason}") from error
+            self._sinks = {**self._sinks, name: sink}
             if self._started:
                 self._run(sink)
-                log.info("sink loaded", extra={"sink": path})
+                log.info("sink loaded", extra={"sink": name})
             return sink
 
-    def unload(self, path: str, timeout: float = 10) -> None:
+    def unload(self, name: str, timeout: float = 10) -> None:
         """Stop a sink at a batch boundary and forget it; its cursor stays in the journal.
 
         Halfway to ``timeout`` seconds a call that hangs is interrupted. Raises SinkError if the
         sink isn't loaded or has not stopped by then; it is then stopping, to be unloaded later.
         """
         with self._lock:
-            sink = self._sinks.get(path)
+            sink = self._sinks.get(name)
             if sink is None:
-                raise SinkError(f"sinks: {path} is not loaded")
+                raise SinkError(f"sinks: {name} is not loaded")
             self._call(sink, sink.stop)
             if not sink.join(timeout / 2):
                 self._call(sink, sink.interrupt)
             if not sink.join(timeout / 2):
-                raise SinkError(f"sinks: {path} did not stop within {timeout:g} s")
+                raise SinkError(f"sinks: {name} did not stop within {timeout:g} s")
             self._call(sink, sink.shutdown)
             if isinstance(sink, JournalSink):
-                self.journal.unregister(path)
-            self._sinks = {name: one for name, one in self._sinks.items() if name != path}
-            log.info("sink unloaded", extra={"sink": path})
+                self.journal.unregister(name)
+            self._sinks = {own: one for own, one in self._sinks.items() if own != name}
+            log.info("sink unloaded", extra={"sink": name})
 
-    def reload(self, path: str) -> Sink:
-        """Unload a sink, import its module's present text, and load it. Raises SinkError."""
-        self.unload(path)
-        module = sys.modules.get(path.rpartition(".")[0])
+    def reload(self, name: str) -> Sink:
+        """Unload a sink, import its module's present text, and load it.
+
+        Raises as ``unload`` and ``load`` do.
+        """
+        loaded = self._sinks.get(name)
+        self.unload(name)
+        assert loaded is not None  # noqa: S101 (unload would have raised)
+        module = sys.modules.get(loaded.config.path.rpartition(".")[0])
         if module is not None and not hasattr(module, "__path__"):
             try:
                 importlib.reload(module)
             except Exception as error:
-                raise SinkError(f"sinks: {path}: {error}") from error
-        return self.load(path)
+                raise SinkError(f"sinks: {name}: {error}") from error
+        return self.load(loaded.config)
 
     def shutdown(self, timeout: float) -> list[str]:
         """Stop every sink at a batch boundary, within ``timeout`` seconds.

@@ -12,13 +12,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
 
-from habitat_like.backoff import backoff
-from habitat_like.journal import Entry, Reader, Row
-from habitat_like.journal_file import JournalError
-from habitat_like.message import Message, from_document, type_of
+import msgspec
+
+from habitat_like.config.keys import SinkConfig
+from habitat_like.journal.file import JournalError
+from habitat_like.journal.journal import Entry, Reader, Row
+from habitat_like.message.message import Message, from_document, type_of
 from habitat_like.message_server.intake import Intake
-from habitat_like.threads import start_thread
+from habitat_like.threads import backoff, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +43,18 @@ class Retry(Exception):
 class Sink:
     """What every sink has: the types it wants, and the hooks that the server calls.
 
-    ``types`` are the types of interest, None for all of them. ``name`` is set by the server.
+    ``types`` are the types of interest, None for all of them. ``Settings`` is the Struct that the
+    sink's settings in the configuration must fit, None for a sink that takes none. The server sets
+    ``name``, ``config`` and ``settings``, an instance of ``Settings``, before ``setup``.
     """
 
-    types: frozenset[str] | None = None
+    types: ClassVar[frozenset[str] | None] = None
+    Settings: ClassVar[type[msgspec.Struct] | None] = None
+    #: Whether the messages that this sink has taken are archived.
+    is_archive: ClassVar[bool] = False
     name: str = ""
+    config: SinkConfig
+    settings: Any = None
 
     def __init__(self, server: Intake) -> None:
         self.server = server

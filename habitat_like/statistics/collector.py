@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from habitat_like.journal import Journal, Reader
-from habitat_like.journal_file import JournalError
-from habitat_like.metrics import GatewayMetrics
+from habitat_like.journal.file import JournalError
+from habitat_like.journal.journal import Journal, Reader
 from habitat_like.statistics import reader as questions
 from habitat_like.statistics import tables
+from habitat_like.statistics.metrics import GatewayMetrics
+from habitat_like.statistics.status import StatisticsStatus
 from habitat_like.statistics.sums import Admission, Sums, read_joined, read_one
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, UNBOUNDED, Statement
 from habitat_like.threads import start_thread
@@ -48,6 +48,8 @@ SILENT_AFTER = 2 * HOUR
 KNOWN_FOR = 7 * DAY
 
 THREAD = "statistics"
+#: Seconds between two looks for what is wrong.
+WATCH_EVERY = 10.0
 
 
 class Collector:
@@ -75,6 +77,8 @@ class Collector:
         self.problem: str | None = None
         #: Stations heard within SILENT_AFTER seconds, and silent ones; None until they are known.
         self.stations: dict[str, int] | None = None
+        #: Called on the collector's thread every WATCH_EVERY seconds, with the statistics.
+        self.watch: Callable[[questions.Reader], None] = lambda _: None
         # From here on the collector's thread alone.
         self._messages: Reader | None = None
         self._questions: questions.Reader | None = None
@@ -86,6 +90,7 @@ class Collector:
         self._backlog: dict[int, tuple[int, int]] = {}
         self._minute = 0
         self._unchecked = 0
+        self._watch_at = 0.0
         with questions.Reader(journal.path) as reader:
             journal.counted = min(reader.counted(), journal.last_seq)
 
@@ -94,14 +99,10 @@ class Collector:
         """The sequence number of the last message that is counted."""
         return self._journal.counted or 0
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> StatisticsStatus:
         """How it fares, as ``/status`` shows it."""
-        return {
-            "counted": self.counted,
-            "behind": self._journal.last_seq - self.counted,
-            "problem": self.problem,
-            "stations": self.stations,
-        }
+        behind = self._journal.last_seq - self.counted
+        return StatisticsStatus(self.counted, behind, self.problem, self.stations)
 
     def start(self) -> None:
         """Start the thread."""
@@ -152,6 +153,13 @@ class Collector:
 
     def _round(self) -> None:
         """Count what is new; once a minute, and at the end, note the rest."""
+        self._count_new()
+        if time.monotonic() >= self._watch_at and not self._stopping.is_set():
+            self._watch_at = time.monotonic() + WATCH_EVERY
+            _, ask, _ = self._prepare()
+            self.watch(ask)
+
+    def _count_new(self) -> None:
         now = int(self._clock())
         minute = now - now % MINUTE
         self._note_backlog(minute)
@@ -267,6 +275,7 @@ class Collector:
     def _bound_stations(self, ask: questions.Reader) -> None:
         """Let the least recently heard stations go where there are too many."""
         self._unchecked = 0
+        self._watch_at = 0.0
         count = ask.count_stations()
         if count <= STATIONS:
             return

@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from habitat_like.dead_letters import DeadLetters
+from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.statistics.reader import Reader
 from habitat_like.statistics.rows import Absent, DiskOutlook, Latency, Station, Top
 from habitat_like.statistics.tables import DAY

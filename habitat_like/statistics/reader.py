@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from habitat_like.journal_file import errors, open_file
-from habitat_like.message import MAX_TIME
-from habitat_like.metrics import LATENCY_BUCKETS
+from habitat_like.journal.file import errors, open_file
+from habitat_like.statistics.metrics import LATENCY_BUCKETS
 from habitat_like.statistics.rows import (
     Absent,
     Backlog,
@@ -27,6 +26,7 @@ from habitat_like.statistics.rows import (
     Top,
 )
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, OTHERS, RETENTIONS
+from habitat_like.times import MAX_TIME
 
 Step = Literal["minute", "hour", "day"]
 STEPS: dict[str, int] = {"minute": MINUTE, "hour": HOUR, "day": DAY}

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from habitat_like.message import HISPARC_EVENT, MAX_TIME
+from habitat_like.message.types import HISPARC_EVENT
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, OTHERS, Statement, insert
+from habitat_like.times import MAX_TIME
 
 #: The type under which documents are counted that can't be read; none of ours is like that.
 UNREADABLE = "UNREADABLE"

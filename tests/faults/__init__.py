@@ -1,4 +1,4 @@
 """The fault campaign: stations that retry, faults on a seeded schedule, and a judge.
 
-``python -m tests.faults`` (or ``make faults``) runs it; tests/test_faults.py runs a short cut.
+``python -m tests.faults`` (or ``make faults``) runs it; test_faults.py runs a short cut.
 """

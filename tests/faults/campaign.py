@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from habitat_like.archive.base import ArchiveError
-from habitat_like.journal_file import JournalError
+from habitat_like.journal.file import JournalError
 from tests.faults.run import Run, Scenario, Skipped
 from tests.support.couch import CouchServer
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from habitat_like.message import MAX_TIME
+from habitat_like.times import MAX_TIME
 
 START = 1295103598
 #: How much later than it was created a message is uploaded, in seconds, by the station's clock.

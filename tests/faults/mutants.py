@@ -47,7 +47,7 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant(
         "the fsync before the answer is left out",
-        "habitat_like/journal_file.py",
+        "habitat_like/journal/file.py",
         "synchronous={'FULL' if durability == 'full' else 'NORMAL'}",
         "synchronous=NORMAL",
         ("power.loss",),
@@ -63,7 +63,7 @@ MUTANTS = [
     ),
     Mutant(
         "the reply goes out before the commit",
-        "habitat_like/http/gateway.py",
+        "habitat_like/http/batch.py",
         "        durable = not rows or self._commit(rows)\n",
         "        durable = True\n"
         '        __import__("threading").Timer(0.005, self._commit, [rows]).start()\n',
@@ -71,16 +71,16 @@ MUTANTS = [
     ),
     Mutant(
         "an id is in the window of recent ids before its commit",
-        "habitat_like/journal.py",
+        "habitat_like/journal/journal.py",
         "self._commit(fresh)\n",
         "self._recent.update(fresh) or self._commit(fresh)\n",
         ("disk.write.eio", "disk.fsync.eio"),
     ),
     Mutant(
         "a commit that failed is answered 200",
-        "habitat_like/http/gateway.py",
-        "answer if stands else _NOT_DURABLE",
-        "answer",
+        "habitat_like/http/batch.py",
+        "status, data, _ = answer if stands else _NOT_DURABLE",
+        "status, data, _ = answer",
         ("disk.write.eio", "disk.full"),
     ),
     Mutant(
@@ -102,7 +102,7 @@ MUTANTS = [
     ),
     Mutant(
         "prune doesn't look at the cursors",
-        "habitat_like/journal.py",
+        "habitat_like/journal/journal.py",
         "(SELECT min(coalesce(min(seq), ?2), ?2) FROM cursor)",
         "(SELECT coalesce(max(seq), ?2) FROM message)",
         ("gateway.kill.prune", "time.jumps"),
@@ -139,7 +139,7 @@ MUTANTS = [
     ),
     Mutant(
         "a start builds on a log that may be in the page cache alone",
-        "habitat_like/journal.py",
+        "habitat_like/journal/journal.py",
         "            rewrite_log(self._connection, self.path, WAL_ROOM)\n",
         "",
         ("power.loss.prune",),
@@ -147,7 +147,7 @@ MUTANTS = [
     ),
     Mutant(
         "a checkpoint whose fsync failed is tried again",
-        "habitat_like/journal.py",
+        "habitat_like/journal/journal.py",
         "failed=JournalFailed",
         "failed=JournalError",
         ("disk.checkpoint.eio",),

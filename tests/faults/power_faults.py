@@ -16,7 +16,7 @@ import msgspec
 
 from habitat_like.archive.base import Query
 from habitat_like.archive.sqlite import SqliteArchive
-from habitat_like.journal import Journal
+from habitat_like.journal.journal import Journal
 from tests.faults.disk import Disk, moments
 from tests.faults.gateway_faults import ARCHIVE, ARCHIVE_WAL, BETWEEN, FILE, WAL
 from tests.faults.judge import Verdict, judge

@@ -9,12 +9,15 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-from habitat_like import scgi
-from habitat_like.config import Config, ConfigError, load
-from habitat_like.http.actions import Args, InsertApplication, Refused
+from habitat_like.config.file import load
+from habitat_like.config.keys import Config, ConfigError
+from habitat_like.http import scgi
+from habitat_like.http.actions import Args, InsertApplication
 from habitat_like.http.handler import decode_body
-from habitat_like.journal import Journal
-from habitat_like.message import InvalidMessage, Registry
+from habitat_like.http.response import Refused
+from habitat_like.journal.journal import Journal
+from habitat_like.message.message import InvalidMessage
+from habitat_like.message.types import Registry
 from habitat_like.message_server import BacklogFull, Server
 
 #: Small limits, so that inputs reach them.

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from benchmarks import load
 from benchmarks.load import DIGITS, MARK, Outcome
-from habitat_like.message import Registry
+from habitat_like.message.types import Registry
 from tests.faults.judge import Finding
 from tests.faults.ledger import ACKNOWLEDGED
 

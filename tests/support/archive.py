@@ -17,7 +17,7 @@ from habitat_like.archive import (
     Query,
     open_archive,
 )
-from habitat_like.config import ArchiveConfig
+from habitat_like.config.keys import ArchiveConfig
 from tests.support.couch import CouchServer
 
 Order = Literal["asc", "desc"]

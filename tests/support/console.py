@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from habitat_like.archive import open_archive
-from habitat_like.config import ArchiveConfig
+from habitat_like.config.keys import ArchiveConfig
 from habitat_like.console import users
 from tests.support.archive import encode
 from tests.support.gateway import Habitat

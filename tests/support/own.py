@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from habitat_like.http import Args, InsertApplication, Response, action
-from habitat_like.http.actions import Refused
-from habitat_like.journal import Entry
-from habitat_like.message import Listener, Message
+from habitat_like.http.response import Refused
+from habitat_like.journal.journal import Entry
+from habitat_like.message.message import Listener, Message
 from habitat_like.message_server import JournalSink, SimpleSink
 from tests.support.wait import eventually
 
@@ -35,7 +35,7 @@ def lane(application: InsertApplication, ip: str, args: Args) -> str:
     return threading.current_thread().name
 
 
-@action(fast=True)
+@action(lane="fast")
 def lane_fast(application: InsertApplication, ip: str, args: Args) -> str:
     return threading.current_thread().name
 
@@ -45,7 +45,7 @@ def below(application: InsertApplication, ip: str, args: Args) -> str:
     return f"{args.method} {args.path} {args.query}"
 
 
-@action(fast=True)
+@action(lane="fast")
 def big(application: InsertApplication, ip: str, args: Args) -> bytes:
     return b"x" * 2_000_000
 
@@ -91,7 +91,7 @@ def push_and_fail(application: InsertApplication, ip: str, args: Args) -> None:
     raise RuntimeError("a defect in an action")
 
 
-@action(fast=True)
+@action(lane="fast")
 def push_and_fail_fast(application: InsertApplication, ip: str, args: Args) -> None:
     push_and_fail(application, ip, args)
 
@@ -108,7 +108,7 @@ def text_as_body(application: InsertApplication, ip: str, args: Args) -> Respons
     return Response(200, "text, not bytes")  # type: ignore[arg-type]
 
 
-@action(fast=True)
+@action(lane="fast")
 def text_as_body_fast(application: InsertApplication, ip: str, args: Args) -> Response:
     return text_as_body(application, ip, args)
 
@@ -125,7 +125,7 @@ def refusal_beyond_latin_1(application: InsertApplication, ip: str, args: Args) 
     raise Refused(400, "no", {"X-Price": "5 \u20ac"})
 
 
-@action(fast=True)
+@action(lane="fast")
 def refusal_without_status_fast(application: InsertApplication, ip: str, args: Args) -> None:
     raise Refused("no", "no")  # type: ignore[arg-type]
 
@@ -141,12 +141,12 @@ def fall(application: InsertApplication, ip: str, args: Args) -> None:
     raise SystemExit("a slow action's end")
 
 
-@action(fast=True)
+@action(lane="fast")
 def fall_fast(application: InsertApplication, ip: str, args: Args) -> None:
     raise GeneratorExit("a fast action's end")
 
 
-@action(fast=True)
+@action(lane="fast")
 def fall_unknown(application: InsertApplication, ip: str, args: Args) -> None:
     raise Fatal("a fast action's end")
 

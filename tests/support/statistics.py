@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from habitat_like.journal import Journal
-from habitat_like.message import Listener, Message, Registry
-from habitat_like.metrics import GatewayMetrics
+from habitat_like.journal.journal import Journal
+from habitat_like.message.message import Listener, Message
+from habitat_like.message.types import Registry
 from habitat_like.statistics import Collector, Reader
+from habitat_like.statistics.metrics import GatewayMetrics
 
 #: A midnight, UTC.
 MIDNIGHT = 1_795_219_200

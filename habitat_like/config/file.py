@@ -1,0 +1,265 @@
+"""The configuration file, and the environment on top of it: read, and checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import yaml
+
+from habitat_like.config.addresses import Networks
+from habitat_like.config.archive_uri import mask
+from habitat_like.config.keys import Config, ConfigError, SinkConfig, facts, keys, socket_mode
+from habitat_like.config.settings import explain, nearest
+
+DEFAULT_PATH = "/etc/habitat/config.yml"
+ENVIRONMENT_PREFIX = "HABITAT_"
+#: HABITAT_ variables that are not configuration keys.
+ENVIRONMENT_OTHERS = frozenset({"HABITAT_CONFIG"})
+#: Settings of a sink with such names are not shown.
+SECRET = re.compile("password|secret|token|key$", re.IGNORECASE)
+
+
+def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration file, put the environment's overrides on top, check it all.
+
+    ``path`` is the file; None takes ``$HABITAT_CONFIG`` or, where neither is given, the default
+    path if that exists and the built-in defaults if not. Raises ConfigError.
+    """
+    environ = os.environ if environ is None else environ
+    source = find(path, environ)
+    tree: dict[str, Any] = _read(source) if source else {}
+    try:
+        _check_names(tree)
+        for key, variable in environment_keys().items():
+            if variable in environ:
+                _put(tree, key, _from_environment(key, environ[variable], variable))
+        if "sinks" in tree:
+            tree["sinks"] = _sinks(tree["sinks"])
+        config = _convert(tree)
+        _check(config)
+    except ConfigError as error:
+        raise error.at(origin(error.key, path, environ)) from None
+    return config
+
+
+def find(path: str | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The file that ``load`` reads; None where it takes the built-in defaults."""
+    environ = os.environ if environ is None else environ
+    named = path or environ.get("HABITAT_CONFIG")
+    if named:
+        return Path(named)
+    default = Path(DEFAULT_PATH)
+    return default if default.exists() else None
+
+
+def environment_keys() -> dict[str, str]:
+    """The environment variable that overrides each configuration key."""
+    return {key: ENVIRONMENT_PREFIX + key.replace(".", "_").upper() for key, _ in keys()}
+
+
+def origin(key: str, path: str | None, environ: Mapping[str, str] | None = None) -> str:
+    """What set ``key``: a variable of the environment, or the file that ``load(path)`` reads."""
+    environ = os.environ if environ is None else environ
+    variable = environment_keys().get(key.partition("[")[0], "")
+    if variable in environ:
+        return f"environment variable {variable}"
+    return str(find(path, environ) or DEFAULT_PATH)
+
+
+def unknown_environment(environ: Mapping[str, str]) -> list[str]:
+    """One line for each HABITAT_ variable that overrides nothing, with the nearest right name."""
+    known = set(environment_keys().values()) | ENVIRONMENT_OTHERS
+    return [
+        f"environment variable {name} overrides no key{nearest(name, known)}"
+        for name in sorted(environ)
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known
+    ]
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """The configuration as plain data, with secrets masked, for people to read."""
+    tree = cast("dict[str, Any]", msgspec.to_builtins(config))
+    tree["archive"]["uri"] = mask(tree["archive"]["uri"])
+    tree["sinks"] = [_shown(sink) for sink in config.sinks]
+    return tree
+
+
+def _shown(sink: SinkConfig) -> str | dict[str, Any]:
+    """A sink as it is written in the file, its secrets masked."""
+    settings = {
+        name: "***" if SECRET.search(name) else mask(value) if isinstance(value, str) else value
+        for name, value in sink.settings.items()
+    }
+    if sink.name != sink.path:
+        settings = {"name": sink.name, **settings}
+    return {sink.path: settings} if settings else sink.path
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that stands twice instead of taking the last one."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping; raises yaml.YAMLError for a repeated key."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _integer(loader: _Loader, node: Any) -> int | str:
+    """Keep 0660 as text: YAML 1.1 would make it a decimal, and it can only mean a mode here."""
+    if re.fullmatch(r"0[0-7]{3}", node.value):
+        return str(node.value)
+    return loader.construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name another file with --config") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text") from None
+    try:
+        tree = yaml.load(text, _Loader)  # noqa: S506 (derived from the safe loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{path}{line}: {problem}") from None
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: can't be read as YAML ({error})") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections such as 'gateway:', got {_kind(tree)}")
+    for section in {key.partition(".")[0] for key, _ in keys() if "." in key}:
+        if section in tree and tree[section] is None:
+            tree[section] = {}
+    return tree
+
+
+def _check_names(tree: dict[Any, Any]) -> None:
+    """Refuse an unknown key with the nearest right name. Raises ConfigError."""
+    known = facts()
+    sections = {key.partition(".")[0] for key in known}
+    for section, value in tree.items():
+        if section in known and "." in str(section):
+            group, _, name = str(section).partition(".")
+            raise ConfigError(f"{section!r} is written as '{name}:' below '{group}:'")
+        if section not in sections:
+            near = nearest(str(section), [*sections, *known])
+            raise ConfigError(f"unknown key {section!r}{near}")
+        if section in known or not isinstance(value, dict):
+            continue
+        for name in value:
+            if f"{section}.{name}" not in known:
+                near = nearest(f"{section}.{name}", known)
+                raise ConfigError(f"unknown key '{section}.{name}'{near}")
+        if isinstance(value.get("socket_mode"), int):
+            raise ConfigError('put the mode in quotes, as in "0660"', f"{section}.socket_mode")
+
+
+def _convert(tree: dict[str, Any]) -> Config:
+    try:
+        return msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        key, reason = explain(error)
+        fact = facts().get(key.partition("[")[0])
+        if fact is not None and fact.choices:
+            reason += f"; one of {', '.join(fact.choices)}"
+        raise ConfigError(reason, key) from None
+
+
+def _sinks(listed: Any) -> Any:
+    """The sinks as SinkConfig has them: a path, or a mapping of one path to settings, each."""
+    if not isinstance(listed, list | tuple):
+        raise ConfigError("expected a list of dotted paths", "sinks")
+    found = []
+    for index, entry in enumerate(listed):
+        key = f"sinks[{index}]"
+        settings: Any = None
+        path = entry
+        if isinstance(entry, dict):
+            if len(entry) != 1:
+                raise ConfigError("expected 'package.module.Sink: {settings}', one a line", key)
+            path, settings = next(iter(entry.items()))
+        if not isinstance(path, str) or not path:
+            raise ConfigError("expected a dotted path such as package.module.Sink", key)
+        if settings is not None and not isinstance(settings, dict):
+            raise ConfigError(f"expected settings, as in '{path}: {{name: value}}'", key)
+        settings = dict(settings or {})
+        name = settings.pop("name", path)
+        found.append({"path": path, "name": name, "settings": settings})
+    return found
+
+
+def _check(config: Config) -> None:
+    """The checks that no type can express. Raises ConfigError."""
+    for section, sockets in (("gateway", config.gateway), ("control", config.control)):
+        try:
+            socket_mode(sockets.socket_mode)
+        except ValueError as error:
+            raise ConfigError(str(error), f"{section}.socket_mode") from None
+        if len(os.fsencode(sockets.socket)) > 107:
+            # sizeof(sun_path) less the final NUL, see unix(7).
+            raise ConfigError("a UNIX socket's path has at most 107 bytes", f"{section}.socket")
+    if Path(config.control.socket).absolute() == Path(config.gateway.socket).absolute():
+        raise ConfigError("this is gateway.socket; choose another path", "control.socket")
+    for name in ("allow", "deny"):
+        for text in getattr(config.access, name):
+            try:
+                Networks([text])
+            except ValueError as error:
+                hint = "write 192.0.2.0/24, 2001:db8::/32 or one address"
+                raise ConfigError(f"{error}; {hint}", f"access.{name}") from None
+    if config.archive.retry_min > config.archive.retry_max:
+        raise ConfigError("larger than archive.retry_max", "archive.retry_min")
+    names = [sink.name for sink in config.sinks]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            hint = "give one of them another name, as in '{name: second}'"
+            raise ConfigError(f"the sink {name} appears twice; {hint}", f"sinks[{index}]")
+
+
+def _from_environment(key: str, text: str, variable: str) -> Any:
+    fact = facts()[key]
+    if not fact.is_list:
+        return None if fact.default is None and text == "" else text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        reason = "not a YAML list or a comma-separated one"
+        raise ConfigError(reason, where=f"environment variable {variable}") from None
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if value is None:
+        return {} if isinstance(fact.default, dict) else []
+    return value
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    section, _, name = key.partition(".")
+    if not name:
+        tree[section] = value
+    else:
+        below = tree.get(section)
+        tree[section] = {**below, name: value} if isinstance(below, dict) else {name: value}
+
+
+def _kind(value: Any) -> str:
+    return {str: "text", list: "a list", int: "a number"}.get(type(value), type(value).__name__)

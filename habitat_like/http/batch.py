@@ -1,0 +1,136 @@
+"""A batch: the requests that one journal commit stands for, and their answers.
+
+What is answered 200 is committed and fsynced before; every request of a batch is answered by the
+commit that held its messages.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from habitat_like.http.response import Reply, to_reply, unavailable
+from habitat_like.http.site import Site
+from habitat_like.journal.file import JournalError
+from habitat_like.journal.journal import Row
+
+log = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """A reply that waits for its batch's commit; ``pushed``: it stands for messages in it."""
+
+    fd: int
+    started: float
+    name: str
+    ip: str | None
+    reply: Reply
+    pushed: bool
+
+
+class Committer:
+    """Commits batches and sends their answers. Used by one thread at a time.
+
+    ``send`` sends a whole reply to a descriptor and sees to the rest.
+    """
+
+    def __init__(self, site: Site, send: Callable[[int, bytes], None]) -> None:
+        self._site = site
+        self._journal = site.server.journal
+        self._metrics = site.metrics
+        self._send = send
+        #: How long a commit takes, in seconds, on average of the last few.
+        self.seconds = 0.001
+
+    def answer(self, answers: list[Answer], rows: list[Row]) -> None:
+        """Commit the batch, then tell every client how it went."""
+        durable = not rows or self._commit(rows)
+        metrics = self._metrics
+        for fd, _, name, _, answer, pushed in answers:
+            stands = durable or not pushed
+            status, data, _ = answer if stands else _NOT_DURABLE
+            if answer.settled is not None:
+                self._settle(name, answer.settled, stands)
+            metrics.requests[name, status] += 1
+            self._send(fd, data)
+        end = time.monotonic()
+        if self._site.steering.slow_log is not None:
+            for _, started, name, ip, answer, pushed in answers:
+                status = (answer if durable or not pushed else _NOT_DURABLE).status
+                self.log_slow(name, ip, status, end - started)
+        metrics.batch_size.observe(len(answers))
+        # Most of a batch came in together.
+        for started, times in Counter([answer[1] for answer in answers]).items():
+            metrics.latency.observe(end - started, times)
+
+    def answer_one(self, name: str, reply: Reply, rows: list[Row]) -> Reply:
+        """What one request is answered whose messages are ``rows``, once they are committed.
+
+        For the WSGI application, which has no connections of ours.
+        """
+        pushed = bool(rows) and reply.status < 400  # a refused request changes nothing
+        stands = not pushed or self._commit(rows)
+        if reply.settled is not None:
+            self._settle(name, reply.settled, stands)
+        reply = reply if stands else _NOT_DURABLE
+        self._metrics.requests[name, reply.status] += 1
+        return reply
+
+    def log_slow(self, name: str, ip: str | None, status: int, seconds: float) -> None:
+        """Log a request that was slower than the operator wants to know of."""
+        slow = self._site.steering.slow_log
+        if slow is not None and seconds >= slow:
+            self._site.steering.slow_request(name, status, ip, seconds)
+
+    def probe(self) -> None:
+        """While nothing can be stored: look whether it can be again.
+
+        A load balancer that sees 503 may send no message to try with.
+        """
+        if self._site.journal_problem is None:
+            return
+        try:
+            self._journal.probe()
+        except JournalError as error:
+            self._site.journal_problem = str(error)
+        else:
+            self._is_well()
+
+    def _commit(self, rows: list[Row]) -> bool:
+        """Make ``rows`` durable; returns whether they are."""
+        begin = time.monotonic()
+        try:
+            written = self._journal.write(rows)
+        except JournalError as error:
+            self._metrics.commit_failures += 1
+            if self._site.journal_problem is None:
+                log.error("no message can be stored: answering 503", extra={"why": str(error)})
+            self._site.journal_problem = str(error)
+            return False
+        if written:  # repeats alone need no commit
+            took = time.monotonic() - begin
+            self._metrics.commit_seconds.observe(took)
+            self.seconds += (took - self.seconds) / 8
+        self._metrics.messages += len(rows)
+        self._metrics.written += written
+        self._is_well()
+        return True
+
+    def _is_well(self) -> None:
+        if self._site.journal_problem is not None:
+            self._site.journal_problem = None
+            log.info("messages can be stored again")
+
+    @staticmethod
+    def _settle(name: str, settled: Callable[[bool], None], stands: bool) -> None:
+        """Tell an action what became of its messages; its own code may fail at that."""
+        try:
+            settled(stands)
+        except Exception as error:
+            log.error("action failed", extra={"action": name}, exc_info=error)
+
+
+_NOT_DURABLE = to_reply(unavailable("the message could not be stored"))

@@ -1,0 +1,136 @@
+"""Parts: the one place where the program is put together and taken down.
+
+``Program`` (a process with a socket) and the WSGI application build on it: what serves requests is
+the same in both, and so is what must be looked after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+
+from habitat_like import log
+from habitat_like.archive import disk_places
+from habitat_like.config.file import unknown_environment
+from habitat_like.config.imports import make_importable
+from habitat_like.config.keys import Config
+from habitat_like.http.site import Site
+from habitat_like.http.status import status
+from habitat_like.journal.file import JournalError, JournalFailed
+from habitat_like.journal.journal import Journal
+from habitat_like.main.signals import FAILED
+from habitat_like.message.types import Registry, load_types
+from habitat_like.message_server import Server
+from habitat_like.networks.hisparc.upload import Uploads, read_stations
+from habitat_like.statistics import Collector, Reader, troubles
+from habitat_like.statistics.status import Trouble
+from habitat_like.steering.access import Access
+from habitat_like.steering.switches import Steering
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two rounds of housekeeping: checkpoint, prune, count of dead letters.
+HOUSEKEEPING = 1.0
+#: Seconds between two rounds of pruning.
+PRUNE_EVERY = 60.0
+
+
+class Parts:
+    """What takes messages in, keeps them and hands them on; it has no threads of its own.
+
+    ``config`` is the configuration in force and ``config_path`` where it was read. Made, built,
+    looked after and taken down by one thread.
+    """
+
+    def __init__(self, config: Config, config_path: str | None = None) -> None:
+        self.config = config
+        self.config_path = config_path
+        self.started = time.time()
+        self.registry = Registry()
+        #: Dead letters by sink, as counted a moment ago.
+        self.dead_letters: dict[str, int] = {}
+        #: Uploads of HiSPARC stations, None until ``hisparc.station_list`` is set.
+        self.hisparc: Uploads | None = None
+        #: What an operator can switch while it runs.
+        self.steering = Steering(config.journal.path)
+        #: Who may upload, and how much.
+        self.access = Access(config.access)
+        self.journal: Journal
+        self.server: Server
+        self.site: Site
+        #: What is wrong, as seen a moment ago, the worst first.
+        self.troubles: tuple[Trouble, ...] = ()
+        self._statistics: Collector | None = None
+        self._prune_at = 0.0
+
+    @property
+    def statistics(self) -> Collector | None:
+        """The statistics that are kept, None before they are."""
+        return self._statistics
+
+    def build(self, undo: contextlib.ExitStack) -> None:
+        """Make every part; ``undo`` takes down what there is, should something fail after it.
+
+        Raises ConfigError, SinkError, JournalError, ValueError and OSError.
+        """
+        config = self.config
+        log.configure(config.log)
+        for line in unknown_environment(os.environ):
+            logger.warning(line)
+        make_importable(self.config_path)
+        self.registry = Registry(load_types(config.types))
+        if config.hisparc.station_list:
+            self.hisparc = Uploads(config.hisparc, read_stations(config.hisparc))
+        self.steering.look()
+        self.journal = Journal(config.journal.path, sync=config.journal.sync)
+        undo.callback(self.journal.close)
+        self.server = Server(self)
+        undo.callback(self.server.shutdown, 0)
+        self.server.batch_done = self.steering.archive_batch
+        for index, sink in enumerate(config.sinks):
+            self.server.load(sink, f"sinks[{index}]")
+        self.site = self.make_site()
+        self._statistics = Collector(self.journal, self.site.metrics, disk_places(config))
+        self._statistics.watch = self._look_for_troubles
+        undo.callback(self._statistics.stop, 1)
+        self.keep_house()
+
+    def _look_for_troubles(self, ask: Reader) -> None:
+        """On the statistics' thread."""
+        self.troubles = tuple(troubles.find(troubles.gather(status(self.site), ask, time.time())))
+
+    def make_site(self) -> Site:
+        """What requests can reach. Raises ValueError for an action that doesn't exist."""
+        return Site(self.server, self)
+
+    def keep_house(self) -> None:
+        """One round of what has to be done every HOUSEKEEPING seconds.
+
+        Ends the process where the journal can't go on: closed in order, its log would be removed.
+        """
+        self.steering.look()
+        try:
+            self.journal.checkpoint()
+            self.dead_letters = self.journal.count_dead_letters()
+            if time.monotonic() >= self._prune_at:
+                self._prune_at = time.monotonic() + PRUNE_EVERY
+                self.journal.prune(self.config.journal.retention)
+        except JournalFailed as error:
+            logger.critical("the journal can't go on, stopping at once", extra={"why": str(error)})
+            logging.shutdown()
+            os._exit(FAILED)
+        except JournalError as error:
+            # Requests tell the world when messages can't be stored; this will be tried again.
+            logger.debug("housekeeping put off", extra={"why": str(error)})
+
+    def stop_sinks(self, until: float) -> list[str]:
+        """Stop every sink at a batch boundary by ``until`` (monotonic); returns those left."""
+        return self.server.shutdown(max(until - time.monotonic(), 0))
+
+    def stop_statistics(self, until: float) -> list[str]:
+        """Stop the statistics by ``until``; after the sinks, which push until they stop."""
+        if self._statistics is None:
+            return []
+        return self._statistics.stop(until - time.monotonic())

@@ -1,0 +1,294 @@
+"""The registry of message types: what each type's data must be. No I/O."""
+
+from __future__ import annotations
+
+import binascii
+import functools
+import json
+import operator
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from habitat_like.config.imports import import_path
+from habitat_like.message.message import InvalidMessage, Listener, Message, check_type_name
+from habitat_like.times import MAX_TIME
+
+#: Beyond it an integer is an infinity to whoever reads numbers as doubles, as JavaScript does.
+_LARGE = int(sys.float_info.max)
+
+#: The same stations send again and again.
+_listener = functools.lru_cache(maxsize=16384)(Listener)
+
+
+class MessageType(msgspec.Struct, frozen=True):
+    """The definition of a type: its name, what its ``data`` is, and the checks no type expresses.
+
+    ``data`` is anything that msgspec can decode an object into; ``check`` gets the decoded data
+    and raises ValueError with field and reason.
+    """
+
+    name: str
+    data: Any
+    check: Callable[[Any], None] | None = None
+
+
+Scalar = str | int | float | bool | None
+Degrees90 = Annotated[float, msgspec.Meta(ge=-90, le=90)]
+Degrees180 = Annotated[float, msgspec.Meta(ge=-180, le=180)]
+
+
+class ListenerInfo(msgspec.Struct):
+    """The data of LISTENER_INFO."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    location: str | msgspec.UnsetType = msgspec.UNSET
+    radio: str | msgspec.UnsetType = msgspec.UNSET
+    antenna: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class TimeOfDay(msgspec.Struct):
+    """A time of day, with room for a leap second."""
+
+    hour: Annotated[int, msgspec.Meta(ge=0, le=23)]
+    minute: Annotated[int, msgspec.Meta(ge=0, le=59)]
+    second: Annotated[int, msgspec.Meta(ge=0, le=60)]
+
+
+class ListenerTelem(msgspec.Struct):
+    """The data of LISTENER_TELEM: degrees, degrees, metres, time of day."""
+
+    latitude: Degrees90
+    longitude: Degrees180
+    altitude: float
+    time: TimeOfDay
+
+
+def check_received_telem(data: dict[str, Scalar]) -> None:
+    """RECEIVED_TELEM: base64 in ``string``; ``frequency``, if any, in Hz. Raises InvalidMessage."""
+    string = data.get("string")
+    if not isinstance(string, str):
+        reason = "must be a string" if "string" in data else "required field is missing"
+        raise InvalidMessage(f"data.string: {reason}")
+    if not _is_base64(string):
+        raise InvalidMessage("data.string: not base64 (A-Z a-z 0-9 + / in fours, padded with =)")
+    for key, value in data.items():
+        if type(value) is int and not -_LARGE < value < _LARGE:
+            raise InvalidMessage(f"data.{key[:64]}: number out of range")
+    frequency = data.get("frequency", 0)
+    # Not isinstance: a bool is an int there.
+    if type(frequency) not in (int, float) or frequency < 0:  # type: ignore[operator]
+        raise InvalidMessage("data.frequency: must be a number >= 0, in Hz")
+
+
+def _is_base64(text: str) -> bool:
+    """Whether ``text`` is base64 as in RFC 4648 section 4."""
+    # binascii's strict mode alone lets padding after whole quads pass.
+    if len(text) % 4 or text.endswith("==="):
+        return False
+    try:
+        binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return False
+    return True
+
+
+RECEIVED_TELEM = MessageType("RECEIVED_TELEM", dict[str, Scalar], check_received_telem)
+LISTENER_INFO = MessageType("LISTENER_INFO", ListenerInfo)
+LISTENER_TELEM = MessageType("LISTENER_TELEM", ListenerTelem)
+
+#: The types that stations may send.
+STATION_TYPES = (RECEIVED_TELEM, LISTENER_INFO, LISTENER_TELEM)
+_OWN_TYPES = frozenset(definition.name for definition in STATION_TYPES)
+
+#: The type of the events in a HiSPARC station's uploads.
+HISPARC_EVENT = "HISPARC_EVENT"
+
+#: Types that only the server itself makes, with the reason that a station is told.
+SERVER_TYPES = {
+    "TELEM": "is made by the server's own sinks; stations may not send it",
+    HISPARC_EVENT: "is made of uploads to /upload; stations may not send it",
+}
+
+
+class Registry:
+    """The types that stations may send, and the decoder of their messages.
+
+    Immutable once made, so any number of threads may share it. Raises ValueError for a name that
+    is no type's name, is taken, or for a definition that msgspec can't decode.
+    """
+
+    def __init__(self, extra: Iterable[MessageType] = ()) -> None:
+        self._types: dict[str, MessageType] = {}
+        for definition in (*STATION_TYPES, *extra):
+            check_type_name(definition.name)
+            if definition.name in self._types or definition.name in SERVER_TYPES:
+                raise ValueError(f"the type {definition.name} exists already")
+            self._types[definition.name] = definition
+        # The envelope that a message is decoded into tells its type.
+        self._kinds = {_envelope(one): (one.name, one.check) for one in self._types.values()}
+        try:
+            self._decode = msgspec.json.Decoder(functools.reduce(operator.or_, self._kinds)).decode
+        except TypeError as error:
+            raise ValueError(str(error).splitlines()[0]) from None
+
+    @property
+    def names(self) -> list[str]:
+        """The types' names."""
+        return list(self._types)
+
+    def parse(self, body: bytes, ip: str | None, now: int) -> Message:
+        """One message out of a station's JSON. Raises InvalidMessage with field and reason.
+
+        ``now`` is the gateway's clock in UNIX seconds: it replaces ``time_uploaded``, and its
+        difference from that corrects ``time_created``, as the station's clock need not be right.
+        """
+        try:
+            raw: Any = self._decode(body)
+        except msgspec.ValidationError as error:
+            raise InvalidMessage(self._reason(body, error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            reason = f"not valid JSON: {_plain(error)}" if body.strip() else "empty"
+            raise InvalidMessage(f"body: {reason}") from None
+        except RecursionError:
+            raise InvalidMessage("body: nested too deeply") from None
+        type_name, check = self._kinds[type(raw)]
+        listener = _listener(raw.callsign, ip)
+        created = _seconds("time_created", raw.time_created)
+        uploaded = _seconds("time_uploaded", raw.time_uploaded)
+        if check is not None:
+            try:
+                check(raw.data)
+            except ValueError as error:  # an operator's own check need not know InvalidMessage
+                raise InvalidMessage(str(error)) from None
+        corrected = created + now - uploaded
+        if not 0 <= corrected <= MAX_TIME:
+            corrected = 0 if corrected < 0 else MAX_TIME
+        message = Message(listener, type_name, corrected, now, raw.data, created)
+        # Five colons of the message's own keys. Colons in strings stand on both sides, unless one
+        # is written as an escape; so equality means that no key was dropped and none stood twice.
+        # An operator's own Struct may add keys (its defaults), which would upset the count.
+        if (
+            b"\\" in body
+            or type_name not in _OWN_TYPES
+            or body.count(b":") != 5 + message.canonical.count(b":")
+        ):
+            refuse_repeated_keys(body)
+        return message
+
+    def _reason(self, body: bytes, error: msgspec.ValidationError) -> str:
+        """What a station is told, from msgspec's message and, where that names no key, a look."""
+        reason, _, path = str(error).partition(" - at `$")
+        field = path.rstrip("`").lstrip(".")
+        if missing := re.fullmatch(r"Object missing required field `(\w+)`", reason):
+            name = missing[1]
+            return f"{f'{field}.' if field else ''}{name}: required field is missing"
+        if field == "type":
+            return self._type_reason(body)
+        if field == "data[...]":
+            field = _bad_entry(body) or "data"
+        reason = reason[:1].lower() + reason[1:].replace("`", "")
+        return f"{field or 'body'}: {reason}"
+
+    def _type_reason(self, body: bytes) -> str:
+        name = _lenient(body).get("type")
+        if isinstance(name, str) and name in SERVER_TYPES:
+            return f"type: {name} {SERVER_TYPES[name]}"
+        return f"type: must be one of {', '.join(self._types)}"
+
+
+def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
+    """Types from the configuration: name to dotted path of a msgspec Struct for the ``data``.
+
+    A Struct may carry a static method ``check(data)``, which raises ValueError with field and
+    reason. Raises ValueError, with one line, for a path that leads to no Struct.
+    """
+    types = []
+    for name, path in definitions.items():
+        struct = import_path(path)
+        if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
+            raise ValueError(f"types.{name}: {path} is not a msgspec Struct")
+        # A field of that name is a descriptor, which can't be called.
+        check = getattr(struct, "check", None)
+        types.append(MessageType(name, struct, check if callable(check) else None))
+    return types
+
+
+def refuse_repeated_keys(body: bytes) -> None:
+    """Raise InvalidMessage if a key stands twice in any object of ``body`` (valid JSON)."""
+    try:
+        json.loads(body.decode(), object_pairs_hook=_unique)
+    except RecursionError:
+        raise InvalidMessage("body: nested too deeply") from None
+    except InvalidMessage:
+        raise
+    except ValueError as error:
+        raise InvalidMessage(f"body: not valid JSON: {_plain(error)}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in tree:
+            raise InvalidMessage(f"{name[:64]!r}: the key stands twice")
+        tree[name] = value
+    return tree
+
+
+def _envelope(definition: MessageType) -> type[msgspec.Struct]:
+    """The message object of one type, tagged so that a single decode checks all of it."""
+    return msgspec.defstruct(
+        definition.name,
+        [
+            ("callsign", str),
+            ("time_created", int | float | str),
+            ("time_uploaded", int | float | str),
+            ("data", definition.data),
+        ],
+        tag_field="type",
+        tag=definition.name,
+    )
+
+
+def _seconds(field: str, value: float | str) -> int:
+    """A time as whole UNIX seconds; fractions are cut. Raises InvalidMessage."""
+    if type(value) is int and 0 <= value <= MAX_TIME:
+        return value
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit() and len(value) <= 20):
+            raise InvalidMessage(
+                f"{field}: must be UNIX seconds, a number or an integer in a string"
+            )
+        value = int(value)
+    if not 0 <= value < MAX_TIME + 1:
+        raise InvalidMessage(f"{field}: must be UNIX seconds from 0 to {MAX_TIME}")
+    return int(value)
+
+
+def _bad_entry(body: bytes) -> str | None:
+    """The key in ``data`` whose value is no JSON scalar or a number out of range."""
+    data = _lenient(body).get("data")
+    if isinstance(data, dict):
+        for key, value in data.items():
+            large = isinstance(value, float | int) and not abs(value) < _LARGE
+            if large or isinstance(value, dict | list):
+                return f"data.{key[:64]}"
+    return None
+
+
+def _lenient(body: bytes) -> dict[str, Any]:
+    """The object in ``body`` for a look at what was refused; empty where it can't be read."""
+    try:
+        tree = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return str(error).removeprefix("JSON is malformed: ")

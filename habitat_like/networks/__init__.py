@@ -1,0 +1,1 @@
+"""Networks: protocols of other systems whose stations upload here. One file or folder each."""

@@ -1,0 +1,114 @@
+"""Status: how a gateway fares, as ``/status`` tells it, and as everything else reads it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+#: The state in which stations are served.
+READY = "ready"
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """One thing that is wrong: an ``error`` where messages are refused or could soon be.
+
+    ``page`` is the endpoint of the console's page that tells more, if there is one.
+    """
+
+    level: Literal["error", "warning"]
+    text: str
+    page: str | None = None
+
+
+class Maintenance(msgspec.Struct, frozen=True):
+    """Uploads are not taken: what stations are told, and since when, in UNIX seconds."""
+
+    status: int
+    message: str
+    location: str | None = None
+    since: float | None = None
+
+
+class Switches(msgspec.Struct, frozen=True):
+    """What an operator has switched, until the next start: see ``habitat ctl``."""
+
+    draining: bool = False
+    log_level: str = ""
+    slow_log: float | None = None
+    archive_log: bool = False
+
+
+class Messages(msgspec.Struct, frozen=True):
+    """Messages answered 200 since the start, and those of them that were no recent repeats."""
+
+    accepted: int = 0
+    written: int = 0
+
+
+class JournalStatus(msgspec.Struct, frozen=True):
+    """The journal: its file and the disk that it is on, in bytes."""
+
+    path: str = ""
+    last_seq: int = 0
+    bytes: int = 0
+    disk_free: int | None = None
+    disk_size: int | None = None
+
+
+class SinkStatus(msgspec.Struct, frozen=True):
+    """A sink. Times are UNIX seconds; ``backlog`` are the messages that it has not taken."""
+
+    state: Literal["ok", "waiting", "stopping"] = "ok"
+    problem: str | None = None
+    problem_since: float | None = None
+    backlog: int = 0
+    cursor: int = 0
+    messages: int = 0
+    batches: int = 0
+    retries: int = 0
+    last_success: float | None = None
+    seconds_since_success: float | None = None
+    dead_letters: int = 0
+
+
+class StatisticsStatus(msgspec.Struct, frozen=True):
+    """The statistics: the last message that is counted, and how many are not counted yet.
+
+    ``stations`` are those heard within two hours, and those silent for longer; None until known.
+    """
+
+    counted: int = 0
+    behind: int = 0
+    problem: str | None = None
+    stations: dict[str, int] | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. What a gateway of another version doesn't tell has its default.
+
+    ``state`` is READY, or why stations are told 503. ``troubles`` were looked for a moment ago, the
+    worst first. ``archive`` is the entry of the sink that archives, once more.
+    """
+
+    version: str = ""
+    instance: str = ""
+    state: str = "unknown"
+    troubles: tuple[Trouble, ...] = ()
+    maintenance: Maintenance | None = None
+    switches: Switches = Switches()
+    started: float = 0.0
+    uptime: float = 0.0
+    requests: dict[str, dict[str, int]] = {}
+    access_refused: dict[str, int] = {}
+    messages: Messages = Messages()
+    connections: int = 0
+    backlog: int = 0
+    max_backlog: int = 0
+    journal: JournalStatus = JournalStatus()
+    archive: SinkStatus | None = None
+    sinks: dict[str, SinkStatus] = {}
+    dead_letters: int = 0
+    statistics: StatisticsStatus | None = None
+    hisparc: dict[str, Any] | None = None
+    threads: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Steering: what an operator can change while the gateway runs."""

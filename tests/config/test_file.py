@@ -1,0 +1,197 @@
+"""The configuration: defaults, the file, the environment, and every mistake in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from habitat_like import config
+from habitat_like.config.keys import Config, ConfigError, socket_mode
+
+
+def load(tmp_path: Path, text: str, **environ: str) -> Config:
+    path = tmp_path / "config.yml"
+    path.write_text(text)
+    return config.load(str(path), environ)
+
+
+def mistake(tmp_path: Path, text: str, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, **environ)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "") == Config()
+    assert load(tmp_path, "gateway:\njournal:\n") == Config()
+
+
+def test_keys_take_the_place_of_defaults(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "gateway: {timeout: 2.5, actions: [message]}\njournal: {sync: normal}")
+    assert loaded.gateway.timeout == 2.5
+    assert loaded.gateway.actions == ("message",)
+    assert loaded.journal.sync == "normal"
+    assert loaded.gateway.workers == 4
+
+
+def test_the_environment_overrides_every_key(tmp_path: Path) -> None:
+    values: dict[str, str] = {
+        "gateway.socket_mode": "0600",
+        "gateway.actions": "message, my.module.weather",
+        "gateway.timeout": "3",
+        "gateway.workers": "2",
+        "archive.uri": "sqlite:elsewhere.sqlite",
+        "journal.max_backlog": "7",
+        "log.level": "debug",
+        "sinks": "[]",
+        "types": "{WEATHER: my.Weather}",
+    }
+    names = config.environment_keys()
+    environ = {names[key]: value for key, value in values.items()}
+    loaded = load(tmp_path, "gateway: {socket_mode: '0666', workers: 9}", **environ)
+    assert loaded.gateway.socket_mode == "0600"
+    assert loaded.gateway.actions == ("message", "my.module.weather")
+    assert loaded.gateway.timeout == 3
+    assert loaded.gateway.workers == 2
+    assert loaded.archive.uri == "sqlite:elsewhere.sqlite"
+    assert loaded.journal.max_backlog == 7
+    assert loaded.log.level == "debug"
+    assert loaded.sinks == ()
+    assert loaded.types == {"WEATHER": "my.Weather"}
+
+
+def test_every_key_has_a_variable_of_its_own() -> None:
+    names = config.environment_keys()
+    assert names["archive.uri"] == "HABITAT_ARCHIVE_URI"
+    assert len(set(names.values())) == len(names) == len(list(config.keys()))
+
+
+def test_the_file_is_found_by_argument_then_environment(tmp_path: Path) -> None:
+    named = tmp_path / "named.yml"
+    named.write_text("gateway: {workers: 7}")
+    assert config.load(None, {"HABITAT_CONFIG": str(named)}).gateway.workers == 7
+    with pytest.raises(ConfigError, match="No such file"):
+        config.load(str(tmp_path / "missing.yml"), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gatway: {}", "unknown key 'gatway'; did you mean 'gateway'?"),
+        ("gateway: {tiemout: 3}", "'gateway.tiemout'; did you mean 'gateway.timeout'?"),
+        ("timeout: 3", "did you mean 'gateway.timeout'?"),
+        ("archive: {url: x}", "did you mean 'archive.uri'?"),
+        ("gateway: {timeout: soon}", "gateway.timeout: "),
+        ("gateway: {timeout: 0}", "gateway.timeout: "),
+        ("gateway: {workers: 0}", "gateway.workers: "),
+        ("gateway: {workers: true}", "gateway.workers: "),
+        ("gateway: {max_body: -1}", "gateway.max_body: "),
+        ("gateway: {actions: message}", "gateway.actions: "),
+        ("gateway: {socket_mode: 660}", 'put the mode in quotes, as in "0660"'),
+        ("gateway: {socket_mode: '9999'}", "gateway.socket_mode: "),
+        ("gateway: {socket: '" + "x" * 108 + "'}", "at most 107 bytes"),
+        ("gateway: [1]", "gateway: "),
+        ("gateway: 5", "gateway: "),
+        ("gateway: {workers: 200000}", "gateway.workers: "),
+        ("gateway: {max_batch: 99999999}", "gateway.max_batch: "),
+        ("gateway: {max_connections: 99999999999999999999}", "gateway.max_connections: "),
+        ("archive: {batch: 100000000000000000000}", "archive.batch: "),
+        ("journal: {sync: off}", "journal.sync: "),
+        ("journal: {sync: Full}", "one of full, normal"),
+        ("log: {level: loud}", "one of debug, info, warning, error"),
+        ("gateway.workers: 3", "'gateway.workers' is written as 'workers:' below 'gateway:'"),
+        ("GATEWAY: {}", "did you mean 'gateway'?"),
+        ("journal: {workers: 3}", "did you mean 'gateway.workers'?"),
+        ("sinks: ", "sinks: "),
+        ("types: {5: a.b}", "types: "),
+        ("archive: {retry_min: 9, retry_max: 1}", "archive.retry_min: "),
+        ("sinks: [a.b, a.b]", "sinks[1]: the sink a.b appears twice"),
+        ("sinks: [a.b: {name: x}, c.d: {name: x}]", "sinks[1]: the sink x appears twice"),
+        ("sinks: [{a.b: {}, c.d: {}}]", "sinks[0]: expected"),
+        ("sinks: [a.b: 5]", "sinks[0]: expected settings"),
+        ("sinks: [7]", "sinks[0]: expected a dotted path"),
+        ("sinks: a.b", "sinks: expected a list"),
+        ("a: 1\na: 2", "line 2: the key 'a' stands twice"),
+        ("gateway:\n  - [", "line 2: "),
+        ("- x", "expected sections"),
+        ("just text", "expected sections"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_place(tmp_path: Path, text: str, says: str) -> None:
+    line = mistake(tmp_path, text)
+    assert says in line
+    assert line.startswith(str(tmp_path / "config.yml"))
+
+
+def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path) -> None:
+    assert "HABITAT_GATEWAY_TIMEOUT" in mistake(tmp_path, "", HABITAT_GATEWAY_TIMEOUT="soon")
+
+
+def test_a_mistake_that_no_type_shows_names_the_variable_too(tmp_path: Path) -> None:
+    line = mistake(tmp_path, "", HABITAT_GATEWAY_SOCKET_MODE="9999")
+    assert line.startswith("environment variable HABITAT_GATEWAY_SOCKET_MODE: gateway.socket_mode:")
+
+
+def test_a_variable_that_overrides_nothing_is_told_with_the_nearest_name() -> None:
+    lines = config.unknown_environment({"HABITAT_ARCHVE_URI": "x", "HABITAT_CONFIG": "x", "A": "b"})
+    assert len(lines) == 1
+    assert "HABITAT_ARCHIVE_URI" in lines[0]
+
+
+@pytest.mark.parametrize(("text", "mode"), [("'0660'", 0o660), ("0660", 0o660), ("'600'", 0o600)])
+def test_the_sockets_mode_is_octal_with_or_without_quotes(
+    tmp_path: Path, text: str, mode: int
+) -> None:
+    loaded = load(tmp_path, f"gateway: {{socket_mode: {text}}}")
+    assert socket_mode(loaded.gateway.socket_mode) == mode
+
+
+def test_secrets_are_masked(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "archive: {uri: 'couchdb://user:se@cret@host/db'}")
+    shown = str(config.effective(loaded))
+    assert "cret" not in shown
+    assert "couchdb://user:***@host/db" in shown
+
+
+nodes = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["gateway", "archive", "uri", "timeout", "sinks", "types", "x"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(nodes)
+def test_any_yaml_is_a_configuration_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, tree: Any
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yml"
+    path.write_text(yaml.safe_dump(tree))
+    try:
+        config.load(str(path), {})
+    except ConfigError as error:
+        assert "\n" not in str(error)  # noqa: PT017 (either outcome is right)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_configuration_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "text.yml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    try:
+        config.load(str(path), {})
+    except ConfigError as error:
+        assert "\n" not in str(error)  # noqa: PT017 (either outcome is right)
