@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run test bench faults mutants soak machine lint requirements venv clean
-.PHONY: nginx node gcc wrk uwsgi chromium
+.PHONY: nginx node gcc wrk uwsgi chromium qemu
 
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
@@ -46,7 +46,7 @@ mutants: .venv/.dev nginx node gcc $(NPM_PACKAGES)
 soak: .venv/.dev nginx node gcc $(NPM_PACKAGES)
 	.venv/bin/python -m tests.soak $(ARGS)
 
-machine: .venv/.dev
+machine: .venv/.dev qemu
 	.venv/bin/python -m tests.machine $(ARGS)
 
 lint: .venv/.dev
@@ -113,6 +113,11 @@ wrk:
 
 uwsgi:
 	@command -v uwsgi >/dev/null || tools/install-debian uwsgi-core uwsgi-plugin-python3
+
+# Makes and runs the machine of `make machine`.
+qemu:
+	@command -v mmdebstrap >/dev/null && command -v qemu-system-x86_64 >/dev/null && \
+	    command -v qemu-img >/dev/null || tools/install-debian mmdebstrap qemu-system-x86 qemu-utils
 
 # The pages are tested in a real browser.
 chromium:

@@ -11,13 +11,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-#: What the host needs: programs, and the packages that have them.
-TOOLS = {
-    "mmdebstrap": "mmdebstrap",
-    "qemu-system-x86_64": "qemu-system-x86",
-    "qemu-img": "qemu-utils",
-    "mke2fs": "e2fsprogs",
-}
 #: What the machine has beside Debian's smallest set: enough to boot and to be on a network.
 PACKAGES = (
     "systemd-sysv,dbus,udev,iproute2,ca-certificates,curl,python3,make,less,kmod,e2fsprogs,"
@@ -85,20 +78,11 @@ def authorities() -> dict[str, str]:
     return {path.name: path.read_text(errors="replace") for path in sorted(place.glob("*.crt"))}
 
 
-def get_tools() -> None:
-    """Have the programs, installed where they are missing. Raises MachineError."""
-    missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
-    install = [str(ROOT / "tools" / "install-debian"), *missing]
-    if missing and subprocess.run(install, check=False).returncode:
-        raise MachineError(f"missing: {', '.join(missing)}")
-
-
 def base_image() -> Path:
     """The directory with base.qcow2, vmlinuz and initrd, made in a minute where it is missing.
 
     Raises MachineError.
     """
-    get_tools()
     place = cache() / recipe()
     if (place / "base.qcow2").exists():
         return place
