@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.faults.judge import Verdict, judge
 from tests.faults.ledger import ACKNOWLEDGED, SENT, Ledger
@@ -175,10 +176,13 @@ class Trial:
     def verdict(self) -> Verdict:
         """Wait until all is archived, and compare the archive with what stations were told."""
         self.wait_until_archived()
-        query = "habitat query --suspicious --limit all --format ndjson"
-        lines = self.root(query, 600).splitlines()
-        documents = [json.loads(line) for line in lines]
+        documents = self.documents()
         return judge(self.ledger, self.messages, documents, strangers=len(documents))
+
+    def documents(self, options: str = "") -> list[dict[str, Any]]:
+        """All that is archived."""
+        query = f"habitat query {options} --suspicious --limit all --format ndjson"
+        return [json.loads(line) for line in self.root(query, 900).splitlines()]
 
     def nothing_is_lost(self) -> Verdict:
         """As ``verdict``, once stations have sent again what was refused.
