@@ -18,7 +18,7 @@ from hypothesis import settings
 from habitat_like import config as configuration
 from habitat_like.archive import Archive, open_archive
 from habitat_like.archive.couch import CouchArchive
-from habitat_like.config.keys import ArchiveConfig
+from habitat_like.config.keys import ArchiveConfig, View
 from tests.support import cli
 from tests.support.archive import Place
 from tests.support.cli import Run
@@ -251,7 +251,11 @@ def couch_opener(proxy: Proxy, database: str, tmp_path: Path) -> Iterator[CouchO
     opened: list[CouchArchive] = []
 
     def open_it(
-        *, user: str | None = None, password: str | None = None, timeout: float = 20
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        timeout: float = 20,
+        views: tuple[View, ...] = (),
     ) -> CouchArchive:
         password_file = None
         if password is not None:
@@ -261,6 +265,7 @@ def couch_opener(proxy: Proxy, database: str, tmp_path: Path) -> Iterator[CouchO
             uri=proxy.uri(database, user),
             password_file=str(password_file) if password_file else None,
             timeout=timeout,
+            views=views,
         )
         archive = open_archive(config)
         assert isinstance(archive, CouchArchive)

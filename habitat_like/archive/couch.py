@@ -10,7 +10,7 @@ about couchdb-python, is in ``couch_http``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -49,14 +49,16 @@ _FOR_GOOD = frozenset(
 class CouchArchive:
     """An ``Archive`` in the CouchDB database at ``uri``.
 
-    ``timeout`` is in seconds, for each socket operation; see ``CouchLink``. Any number of
+    ``timeout`` is in seconds, for each socket operation; see ``CouchLink``. ``views`` are the names
+    of those that ``prepare`` makes. Any number of
     gateways may write to one database. One thread at a time, except ``interrupt``.
     """
 
     @classmethod
     def from_config(cls, config: ArchiveConfig) -> CouchArchive:
         """The archive that the configuration names; see ``ArchiveClass``."""
-        return cls(with_password(parse(config), config), timeout=config.timeout)
+        uri = with_password(parse(config), config)
+        return cls(uri, timeout=config.timeout, views=config.views)
 
     @staticmethod
     def check(config: ArchiveConfig) -> None:
@@ -72,8 +74,9 @@ class CouchArchive:
     def file(config: ArchiveConfig) -> None:
         """It has no file here."""
 
-    def __init__(self, uri: CouchUri, timeout: float = 30) -> None:
+    def __init__(self, uri: CouchUri, timeout: float = 30, views: Collection[str] = ()) -> None:
         """Remember where the archive is; no I/O."""
+        self._views = views
         self._link = CouchLink(uri, timeout)
 
     @property
@@ -89,7 +92,7 @@ class CouchArchive:
         make one.
         """
         couch_design.make_database(self._link)
-        return couch_design.sync(self._link)
+        return couch_design.sync(self._link, self._views)
 
     def store(self, documents: Sequence[bytes]) -> list[Rejected]:
         """Store the batch with as few ``_bulk_docs`` as its size allows; see ``Archive.store``.

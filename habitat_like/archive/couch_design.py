@@ -10,7 +10,7 @@ https://docs.couchdb.org/en/stable/ddocs/ddocs.html
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -37,14 +37,14 @@ def indexes() -> dict[str, list[str]]:
     return msgspec.json.decode(_read("indexes.json"), type=dict[str, list[str]])
 
 
-def statistics() -> dict[str, Any]:
-    """The design document with the views, without ``_rev``."""
-    views = msgspec.json.decode(_read("statistics.json"), type=dict[str, dict[str, str]])
-    for view in views.values():
-        # CouchDB takes a function, not a script: what stands before it is for readers of the file.
+def views(names: Collection[str]) -> dict[str, dict[str, str]]:
+    """The views of these ``names``, with their functions."""
+    found = msgspec.json.decode(_read("statistics.json"), type=dict[str, dict[str, str]])
+    for view in found.values():
+        # CouchDB takes a function, not a script: what is before it is for readers of the file.
         text = _read(view["map"]).decode()
         view["map"] = text[text.index("function") :].strip()
-    return {"_id": f"_design/{STATISTICS}", "language": "javascript", "views": views}
+    return {name: found[name] for name in names}
 
 
 def make_database(link: CouchLink) -> None:
@@ -71,8 +71,10 @@ def make_database(link: CouchLink) -> None:
         raise link.explain(refused) from None
 
 
-def sync(link: CouchLink) -> list[str]:
-    """Put the indexes and views that are missing or differ, leave the others untouched.
+def sync(link: CouchLink, wanted: Collection[str] = ()) -> list[str]:
+    """Put the indexes, and the ``wanted`` views, that are missing or differ.
+
+    Views that are not wanted are left as they are, in the database: an operator takes them out.
 
     Returns at most one warning, for missing rights: documents can be stored all the same. Raises
     ArchiveUnavailable for anything else.
@@ -81,7 +83,7 @@ def sync(link: CouchLink) -> list[str]:
     for ddoc, fields in indexes().items():
         if not _with_rights(link, partial(_sync_index, link, ddoc, fields)):
             missing.append(ddoc)
-    if not _with_rights(link, partial(_sync_statistics, link)):
+    if wanted and not _with_rights(link, partial(_sync_views, link, wanted)):
         missing.append(STATISTICS)
     if not missing:
         return []
@@ -160,21 +162,21 @@ def _same(definition: dict[str, Any], fields: list[str]) -> bool:
     return given in (wanted, fields) and not definition.get("partial_filter_selector")
 
 
-def _sync_statistics(link: CouchLink) -> None:
-    wanted = statistics()
-    path = wanted["_id"].split("/")
+def _sync_views(link: CouchLink, names: Collection[str]) -> None:
+    path = ("_design", STATISTICS)
+    wanted = views(names)
     try:
         _, data = link.request("get", *path)
     except Refused as refused:
         if refused.status != 404:
             raise
+        present: dict[str, Any] = {"_id": "/".join(path), "language": "javascript", "views": {}}
     else:
         present = link.read(dict[str, Any], data)
-        revision = present.pop("_rev", None)
-        if present == wanted:
+        if {name: present["views"].get(name) for name in names} == wanted:
             return
-        wanted["_rev"] = revision
-    link.request("put", *path, body=msgspec.json.encode(wanted))
+    present["views"] = {**present["views"], **wanted}
+    link.request("put", *path, body=msgspec.json.encode(present))
 
 
 def _read(name: str) -> bytes:

@@ -68,6 +68,10 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: Annotated[float, msgspec.Meta(ge=0, le=10_000_000_000), Reloadable] = 86400
 
 
+#: The views that a CouchDB database can have, see docs/operating.md.
+View = Literal["hours", "last_heard", "receptions"]
+
+
 class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys under ``archive``."""
 
@@ -77,6 +81,7 @@ class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Seconds = 30
     retry_min: Seconds = 0.5
     retry_max: Seconds = 60
+    views: tuple[View, ...] = ()
 
 
 #: The sink that keeps messages for good.
