@@ -79,8 +79,8 @@ MUTANTS = [
     Mutant(
         "a commit that failed is answered 200",
         "habitat_like/http/batch.py",
-        "status, data, _ = answer if stands else _NOT_DURABLE",
-        "status, data, _ = answer",
+        "status, data, *_ = answer if stands else _not_durable(own)",
+        "status, data, *_ = answer",
         ("disk.write.eio", "disk.full"),
     ),
     Mutant(
