@@ -72,6 +72,8 @@ class Stations:
         #: The networks that have an entry; the others need no look.
         self.networks = frozenset(entry.network for entry in self.entries)
         self._by_hash: dict[tuple[str, str], Station] = {}
+        # The same stations send again and again.
+        self.hash = functools.lru_cache(maxsize=16384)(self._hash)
         for number, entry in enumerate(self.entries, 1):
             hashed = entry.identity_hash or self.hash(entry.network, entry.identity or "")
             place = (entry.network, hashed[:SHORT_HASH].lower())
@@ -79,7 +81,7 @@ class Stations:
                 raise ConfigError(f"entry {number}: an entry before it has the same identity")
             self._by_hash[place] = entry
 
-    def hash(self, network: str, identity: str) -> str:
+    def _hash(self, network: str, identity: str) -> str:
         """The keyed hash of an identity, whose letters' case makes no difference."""
         text = f"{network}\0{identity.strip().casefold()}".encode(errors="surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=HASH_DIGITS // 2).hexdigest()
