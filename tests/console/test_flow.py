@@ -121,7 +121,7 @@ def test_the_overview_tells_first_what_is_wrong(stricken: Habitat) -> None:
     visitor = signed_in(stricken)
     page = visitor.json("/console/overview.json")
     told = [one["text"] for one in page["troubles"] if one["level"] == "error"]
-    assert "Stations are told to come back later (503): the backlog is full." in told[0]
+    assert "Stations are told to come back later (503): the backlog is full (journal." in told[0]
     assert told[1].startswith("The archive can't be used for ")
     assert "3 messages wait in the journal; nothing is lost." in told[1]
     html = visitor.page("/console/overview")
