@@ -56,8 +56,9 @@ location / {
     # A station that hangs up doesn't stop its message from being taken.
     scgi_ignore_client_abort on;
 
-    # Where the gateway takes no connection: as many wait as may, or it is down.
-    error_page 502 = @habitat_unavailable;
+    # Where the gateway takes no connection, as it is down or as many wait as may, or has not
+    # answered in time. Stations send again later what got no 200.
+    error_page 502 504 = @habitat_unavailable;
 
     # For operators and monitoring on this machine alone; all else is inherited from above.
     location ~ ^/+(status|metrics|healthz|readyz)(/|$$) {
@@ -66,12 +67,23 @@ location / {
         deny  all;
         scgi_pass $socket;
     }
+
+    # A password goes to the console over HTTPS alone, or stays on this machine. Where that is
+    # ensured in another way, take out the line with "return".
+    location ~ ^/+console(/|$$) {
+        default_type text/plain;
+        set $$habitat_console "$$scheme $$remote_addr";
+        if ($$habitat_console !~ "^(https |http (127[.]|::1$$|::ffff:127[.]|unix:))") {
+            return 403 "the console is served over HTTPS alone, or to this machine\\n";
+        }
+        scgi_pass $socket;
+    }
 $inside}
 location @habitat_unavailable {
     # As the gateway itself says that it can't take a message now.
     default_type text/plain;
     add_header Retry-After $retry_after always;
-    return 503 "the gateway can't be reached; try again later\n";
+    return 503 "the gateway can't be reached; try again later\\n";
 }
 $beside""")
 #: In place of handing everything to the gateway, on port 80.
