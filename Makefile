@@ -48,6 +48,7 @@ clients: .venv/.dev nginx
 bench:
 	@$(PREPARE) bench
 	.venv/bin/python -m benchmarks run $(ARGS)
+	.venv/bin/python -m benchmarks.networks
 
 faults:
 	@$(PREPARE) faults

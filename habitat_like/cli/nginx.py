@@ -86,6 +86,8 @@ location @habitat_unavailable {
     return 503 "the gateway can't be reached; try again later\\n";
 }
 $beside""")
+#: Where the console's location begins.
+CONSOLE = "    # A password goes to the console"
 #: In place of handing everything to the gateway, on port 80.
 REDIRECT = "return 301 https://$host$request_uri;"
 
@@ -140,6 +142,10 @@ def location_block(config: Config, *, redirect: bool = False, everything: bool =
     )
     if redirect:
         text = text.replace(f"scgi_pass {socket};", REDIRECT, 1)
+        # The console is one of the others here.
+        begin = text.index(CONSOLE)
+        end = text.index("\n    }\n", begin) + len("\n    }\n")
+        text = text[:begin].rstrip() + "\n" + text[end:]
     return text
 
 

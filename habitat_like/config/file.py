@@ -238,22 +238,26 @@ def _network_variable(key: str) -> str:
 def _override_networks(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Put the environment's overrides on top of the settings of the networks that are on.
 
-    Which keys a network has is known to itself alone, so an unknown one is found out there.
+    Which keys a network has is known to itself alone, so an unknown one is found out there. Raises
+    ConfigError for what are no settings.
     """
-    networks = tree.get("networks")
+    networks = tree.get("networks", {})
     if not isinstance(networks, dict):
-        return
+        reason = "expected the name of each network with its settings, {} for none"
+        raise ConfigError(reason, "networks")
     overridden = {}
     for name, settings in networks.items():
+        if not isinstance(settings, dict | None):
+            raise ConfigError("expected settings, {} for none", f"networks.{name}")
         begin = f"{_network_variable(f'networks.{name}')}_"
         given = {
             variable.removeprefix(begin).lower(): text
             for variable, text in environ.items()
             if variable.startswith(begin)
         }
-        both = given and isinstance(settings, dict | None)
-        overridden[name] = {**(settings or {}), **given} if both else settings
-    tree["networks"] = overridden
+        overridden[name] = {**(settings or {}), **given} if given else settings
+    if overridden:
+        tree["networks"] = overridden
 
 
 def _convert(tree: dict[str, Any]) -> Config:

@@ -88,7 +88,10 @@ def observe(tree: dict[str, Any], uploader: str, pin: str | None = None) -> Obse
     pairs = tree.get("sensordatavalues")
     place: dict[str, object] = {}
     for pair in pairs if isinstance(pairs, list) else ():
-        if not isinstance(pair, dict) or not (name := text(pair.get("value_type"))):
+        name = pair.get("value_type") if isinstance(pair, dict) else None
+        if type(name) is not str:
+            name = text(name)
+        if not name:
             readings.mark("sensordatavalues")
         elif name in _GPS and (name.startswith("GPS_") or pin == _PIN_OF_GPS):
             place[name.removeprefix("GPS_")] = pair.get("value")

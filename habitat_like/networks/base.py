@@ -7,6 +7,7 @@ folder, in this package, or an operator's own module (docs/extending.md).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
@@ -133,7 +134,7 @@ class Network:
         A part that can't be read is a Problem, and the others are taken. Anything else that is
         raised is a fault of the decoder: it is logged, and answered as ``refused``.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no decode")
 
     def serve(self, request: Request, push: Push, note: Note) -> Response:
         """Take the whole request over: only for a network that can't be written as ``decode``.
@@ -141,7 +142,7 @@ class Network:
         ``push`` stages a message; it raises BacklogFull, Denied and TooMany, which are passed on.
         ``note`` is told what could not be taken: the station, None if not known, and why.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no serve")
 
     # -- answers
 
@@ -197,23 +198,23 @@ class Network:
         return iter(())
 
 
-class StationList:
+class StationList(ABC):
     """A list of stations that a network has of its own, apart from the ``stations`` file.
 
     For ``habitat station``; the methods raise ConfigError for a file that can't be used.
     """
 
+    @abstractmethod
     def show(self, settings: Any, status: dict[str, Any]) -> list[dict[str, Any]]:
         """The stations, with what the network's ``status`` tells; each has the same keys."""
-        raise NotImplementedError
 
+    @abstractmethod
     def examine(self, path: str) -> tuple[str, list[str], bool]:
         """Of the list at ``path``: what is in it, each problem, and if passwords are in clear."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hashed(self, path: str) -> Iterator[str]:
         """The lines of the list at ``path`` with all passwords hashed."""
-        raise NotImplementedError
 
 
 def json_response(status: int, value: Any) -> Response:

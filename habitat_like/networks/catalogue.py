@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
@@ -54,7 +54,15 @@ def find(name: str) -> type[Network]:
 def settings_of(key: str, value: Mapping[str, Any] | None) -> Any:
     """The settings of the network that is ``key`` in the configuration. Raises ConfigError."""
     struct = find(key).Settings
-    return convert(_lists(value or {}, struct), struct, f"networks.{key}")
+    place = f"networks.{key}"
+    try:
+        return convert(_lists(value or {}, struct), struct, place)
+    except ConfigError as error:
+        hint = get_type_hints(struct).get(error.key.removeprefix(f"{place}."))
+        if get_origin(hint) is not Literal:
+            raise
+        choices = ", ".join(map(str, get_args(hint)))
+        raise ConfigError(f"{error.reason}; one of {choices}", error.key) from None
 
 
 def _lists(given: Mapping[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:

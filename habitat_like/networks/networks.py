@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from habitat_like.config.keys import Config, ConfigError
+from habitat_like.disk import DIRECTORY_MODE
 from habitat_like.http.actions import RESERVED
 from habitat_like.networks import catalogue, stations
 from habitat_like.networks.base import Network, Recipe
@@ -56,7 +57,10 @@ class Networks:
             loaded[name] = network.load(settings[name])
         entries = [] if config.stations is None else stations.read(config.stations)
         if self._key is None and (classes or entries):
-            self._key = stations.load_key(stations.key_path(config.journal.path))
+            path = stations.key_path(config.journal.path)
+            # The journal makes it as well, after this.
+            path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            self._key = stations.load_key(path)
         try:
             known = Stations(self._key or b"", entries)
         except ConfigError as error:

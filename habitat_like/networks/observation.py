@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -32,6 +33,12 @@ class BadRequest(Exception):
         self.text = text
 
 
+@functools.lru_cache(maxsize=256)
+def _variable(name: str) -> bytes:
+    """The SCGI variable that has a header field."""
+    return b"HTTP_" + name.upper().replace("-", "_").encode("ascii", "replace")
+
+
 class Headers:
     """The client's header fields, by their names in any case; those of an SCGI request."""
 
@@ -42,10 +49,10 @@ class Headers:
 
     def get(self, name: str, default: str = "") -> str:
         """The value of a field, ``default`` where there is none; one character for each byte."""
-        variable = name.upper().replace("-", "_").encode("ascii", "replace")
-        value = self._scgi.get(b"HTTP_" + variable)
-        if value is None and variable == b"CONTENT_TYPE":
-            value = self._scgi.get(variable)
+        variable = _variable(name)
+        value = self._scgi.get(variable)
+        if value is None and variable == b"HTTP_CONTENT_TYPE":
+            value = self._scgi.get(b"CONTENT_TYPE")
         return default if value is None else value.decode("latin-1")
 
     def starting(self, prefix: str) -> dict[str, str]:
@@ -144,8 +151,9 @@ class Request:
         """The fields of the query, glued to the path or not, and over them those of a form."""
         if self._fields is None:
             query = self.query
-            if not query.strip("&"):
-                query = forms.query_of(self.target)
+            if not query or not query.strip("&"):
+                target = self.target
+                query = forms.query_of(target) if "=" in target else ""
             fields = forms.parse(query) if query else {}
             if self.body and self.is_form:
                 forms.parse(self.body.strip().decode("latin-1"), fields)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,12 @@ import yaml
 
 from habitat_like.config.file import TextLoader
 from habitat_like.config.keys import ConfigError
+from habitat_like.disk import Directory
 from habitat_like.networks import stations
 from habitat_like.networks.stations import Station
+
+#: Bytes of the file; ten thousand stations have some two million.
+LARGEST = 64 * 1024 * 1024
 
 
 def add(path: Path, entry: Station) -> None:
@@ -94,34 +97,27 @@ def _is_block(text: str) -> bool:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[str]:
     """The file's text, "" where there is none, while no other program of ours changes it."""
-    directory = os.open(path.absolute().parent, os.O_RDONLY)
+    lock = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        try:
-            yield path.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            yield ""
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with Directory(path.absolute().parent) as directory:
+            there = directory.status(path.name) is not None
+            data = directory.read(path.name, LARGEST)[0] if there else b""
+        yield data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text") from None
     finally:
-        os.close(directory)
+        os.close(lock)
 
 
 def _write(path: Path, text: str) -> None:
     """Replace the file in one step; owner and mode stay. A new one is for its group to read."""
-    fd, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(fd)
-            try:
-                before = path.stat()
-            except FileNotFoundError:
-                os.fchmod(fd, 0o640)
-            else:
-                os.fchmod(fd, before.st_mode & 0o777)
-                if os.geteuid() == 0:
-                    os.fchown(fd, before.st_uid, before.st_gid)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with Directory(path.absolute().parent) as directory:
+        before = directory.status(path.name)
+        mode = 0o640 if before is None else before.st_mode & 0o777
+        with directory.replacing(path.name, mode) as file:
+            # By descriptor: whoever owns the directory may put something else under the name.
+            if before is not None and os.geteuid() == 0:
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), mode)
+            file.write(text.encode())

@@ -7,7 +7,6 @@ whose key is made once, beside the journal, and never leaves this machine.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -23,11 +22,13 @@ import yaml
 from habitat_like import passwords
 from habitat_like.config.file import TextLoader
 from habitat_like.config.keys import Callsign, ConfigError, Text
+from habitat_like.disk import Directory
 from habitat_like.passwords import Limiter, Verifier
 
 #: The key's file; it lies beside the journal.
 KEY_FILE = "identity.key"
 KEY_BYTES = 32
+MAX_KEY_FILE = 1000
 #: Hex digits of a keyed hash, and of those the ones in a callsign.
 HASH_DIGITS = 32
 SHORT_HASH = 12
@@ -72,6 +73,8 @@ class Stations:
         #: The networks that have an entry; the others need no look.
         self.networks = frozenset(entry.network for entry in self.entries)
         self._by_hash: dict[tuple[str, str], Station] = {}
+        # The same stations send again and again.
+        self.hash = functools.lru_cache(maxsize=16384)(self._hash)
         for number, entry in enumerate(self.entries, 1):
             hashed = entry.identity_hash or self.hash(entry.network, entry.identity or "")
             place = (entry.network, hashed[:SHORT_HASH].lower())
@@ -79,7 +82,7 @@ class Stations:
                 raise ConfigError(f"entry {number}: an entry before it has the same identity")
             self._by_hash[place] = entry
 
-    def hash(self, network: str, identity: str) -> str:
+    def _hash(self, network: str, identity: str) -> str:
         """The keyed hash of an identity, whose letters' case makes no difference."""
         text = f"{network}\0{identity.strip().casefold()}".encode(errors="surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=HASH_DIGITS // 2).hexdigest()
@@ -209,23 +212,20 @@ def key_path(journal_path: str | Path) -> Path:
 
 
 def load_key(path: Path) -> bytes:
-    """The key at ``path``, made if there is none. Raises ConfigError."""
+    """The key at ``path``, made if there is none, in a directory that is there.
+
+    Raises ConfigError.
+    """
     try:
-        with contextlib.suppress(FileNotFoundError):
-            return _read_key(path)
-        _make_key(path)
-        return _read_key(path)
+        with Directory(path.parent) as directory:
+            if directory.status(path.name) is None:
+                _make_key(directory, path.name)
+            data, _ = directory.read(path.name, MAX_KEY_FILE)
     except OSError as error:
-        raise ConfigError(
-            f"{path}: {error.strerror}; it is the key of identities' hashes"
-        ) from None
-
-
-def _read_key(path: Path) -> bytes:
-    """Raises OSError, and ConfigError for a file that is no key."""
-    text = path.read_bytes().strip()
+        text = f"{path}: {error.strerror}; it is the key of identities' hashes, beside the journal"
+        raise ConfigError(text) from None
     try:
-        key = bytes.fromhex(text.decode("ascii"))
+        key = bytes.fromhex(data.decode("ascii").strip())
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
@@ -234,20 +234,11 @@ def _read_key(path: Path) -> bytes:
     return key
 
 
-def _make_key(path: Path) -> None:
-    """Make the key in one step, for its owner alone: that of the directory, if we are root."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            if os.geteuid() == 0:
-                directory = path.parent.stat()
-                os.fchown(fd, directory.st_uid, directory.st_gid)
-            file.write(os.urandom(KEY_BYTES).hex().encode() + b"\n")
-            file.flush()
-            os.fsync(fd)
-        with contextlib.suppress(FileExistsError):  # another process was faster
-            os.link(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+def _make_key(directory: Directory, name: str) -> None:
+    """Make the key for its owner alone: that of the directory, if we are root."""
+    with directory.replacing(name, 0o600) as file:
+        if os.geteuid() == 0:
+            owner = directory.status(".")
+            if owner is not None:
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        file.write(os.urandom(KEY_BYTES).hex().encode() + b"\n")

@@ -50,7 +50,7 @@ class LoraNetwork(Network):
 
     def event(self, tree: dict[str, Any], request: Request) -> Observation | None:
         """The observation in ``tree``, None where there is nothing to keep. Raises BadRequest."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no event")
 
     def station(self, device: str, application: str) -> str:
         """The uploader, by the setting ``callsign``."""

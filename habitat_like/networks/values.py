@@ -98,6 +98,12 @@ _SECRET = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=4096)
+def is_secret(key: str) -> bool:
+    """Whether a value of this name is a credential, and is kept nowhere."""
+    return key.lower() in SECRETS
+
+
 class Readings:
     """What one observation says: ``values`` by name, the names that are ``missing``, ``marks``.
 
@@ -121,10 +127,11 @@ class Readings:
 
         What has the name of a secret is dropped.
         """
-        if key.lower() in SECRETS:
+        if is_secret(key):
             return
-        if isinstance(value, dict | list):
-            self._add_tree(key, value, 1)
+        kind = type(value)
+        if kind is dict or kind is list:
+            self._add_tree(key, value, 1)  # type: ignore[arg-type]
         else:
             self._add_scalar(key, value)
 
@@ -136,8 +143,7 @@ class Readings:
 
     def add_text(self, key: str, value: object) -> None:
         """Take a value that is text even where it looks like a number: an identity, a version."""
-        found = text(value)
-        if found:
+        if found := text(value):
             self.values[key] = found
 
     def mark(self, reason: str) -> None:
@@ -176,7 +182,8 @@ class Readings:
         found = scalar(value)
         if found is not None:
             self.values[key] = found
-            self._missing.pop(key, None)
+            if self._missing:
+                self._missing.pop(key, None)
         elif key not in self.values:
             self._missing[key] = None
 

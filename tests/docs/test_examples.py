@@ -139,6 +139,25 @@ def test_example_of_an_action(habitat: HabitatFactory, nginx: NginxFactory) -> N
     assert '"exception"' not in gateway.log
 
 
+def test_example_of_a_network(habitat: HabitatFactory, nginx: NginxFactory) -> None:
+    gateway = run_extension("rain", habitat, nginx)
+    (document,) = eventually(lambda: archived(gateway, "SENSOR"))
+    assert document["callsign"] == "GARDEN-1"
+    assert document["data"] == {
+        "network": "rain",
+        "uploader": "garden-1",
+        "values": {"rain_mm": 0.2},
+    }
+    assert gateway.status()["networks"]["rain"]["observations"] == {"SENSOR": 1}
+    assert gateway.scgi("GET", "/rain?id=garden-1&mm=wet").status == 400
+    assert "networks.rain.Rain: takes uploads to /rain" in gateway.cli("check").stdout
+    gateway.config["networks"]["rain.Rain"]["units"] = "inch"
+    gateway.write_config()
+    done = gateway.cli("check")
+    assert done.returncode == 2
+    assert "unknown key 'networks.rain.Rain.units'; did you mean 'unit'?" in done.stdout
+
+
 def test_example_of_a_sink(habitat: HabitatFactory, nginx: NginxFactory) -> None:
     gateway = run_extension("telemetry", habitat, nginx)
     wanted = {"number": 123, "latitude": 51.508, "longitude": -0.128, "altitude": 12345}
@@ -177,7 +196,9 @@ def test_example_of_an_archive(habitat: HabitatFactory, nginx: NginxFactory) -> 
 
 def test_every_example_of_code_is_run() -> None:
     names = [re.match(r"# /etc/habitat/(\w+)\.py\n", code) for code in all_python()]
-    assert [name and name[1] for name in names] == ["weather", "position", "telemetry", "directory"]
+    assert [name and name[1] for name in names] == [
+        *("weather", "position", "rain", "telemetry", "directory")
+    ]
 
 
 def all_python() -> list[str]:

@@ -1,0 +1,143 @@
+"""What a message of each network costs the gateway, beside one of /message.
+
+    python -m benchmarks.networks [--rounds 7] [--messages 2000]
+
+Different messages, in bundles of 64 connections at once, go straight to a gateway's socket, the
+kinds in turn. Told is the processor time of the gateway's process for each, with the commits and
+the statistics, and without an archive: the least of the rounds, and how many times that of
+/message it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from habitat_like.networks.catalogue import BUILT_IN
+from tests.support import scgi
+from tests.support.gateway import Habitat
+from tests.support.net import ROOT
+
+SAMPLES = ROOT / "tests" / "networks" / "samples"
+#: Connections that are open at once.
+BUNDLE = 64
+MESSAGE = (
+    '{"callsign": "M0ZDR", "type": "RECEIVED_TELEM", "time_created": %d, "time_uploaded":'
+    ' 1295103707, "data": {"string": "JCRURVNUQkFMTE9PTiwxNzMsMTA6MTU6MjksNTIuMTIzNDUsNC45ODc2",'
+    ' "frequency": 434075199.23}}'
+)
+#: A sample of each network, what in it makes it another one each time, and the goal: those that
+#: run on the gateway's thread cost at most 1.5 times as much, the others 3 times.
+KINDS = {
+    "weather (WU)": ("3-weather/wu-weewx", "tempf=41.5", "tempf=%d", 1.5),
+    "weather (Ecowitt)": ("3-weather/ecowitt-gw2000", "runtime=1574073", "runtime=%d", 1.5),
+    "airrohr": ("4-air/airrohr-custom", "5062434", "%d", 1.5),
+    "osmand": ("6-trackers/osmand", "altitude=12.5", "altitude=%d", 1.5),
+    "sondehub": ("1-sondehub/amateur-telemetry-lora-gateway", '"alt":12345', '"alt":%d', 3.0),
+    "opensensemap": ("4-air/osem-single", '"value"', '"n%d":1,"value"', 3.0),
+    "safecast": ("4-air/safecast", '"value":38', '"value":%d', 3.0),
+    "ttn": ("5-lorawan/tts-uplink", '"f_cnt": 63', '"f_cnt": %d', 3.0),
+    "chirpstack": ("5-lorawan/chirpstack-up", '"fCnt": 4', '"fCnt": %d', 3.0),
+    "helium": ("5-lorawan/helium-legacy", '"fcnt":2', '"fcnt":%d', 3.0),
+    "owntracks": ("6-trackers/owntracks-location", '"tst":1795169730', '"tst":1%d', 3.0),
+    "rockblock": ("6-trackers/rockblock-form", "momsn=376", "momsn=%d", 3.0),
+    "influx": ("8-generic/influx-v1-tasmota", "88.1", "%d", 3.0),
+    "cloudevents": ("8-generic/cloudevents-binary", "000123", "%d", 3.0),
+}
+
+
+def sample(name: str, old: str, new: str) -> Callable[[int], bytes]:
+    """A maker of SCGI requests out of a sample."""
+    head, _, body = (SAMPLES / f"{name}.http").read_bytes().partition(b"\r\n\r\n")
+    line, *fields = head.decode("latin-1").split("\r\n")
+    method, target, _ = line.split(" ")
+    headers = dict(field.split(": ", 1) for field in fields)
+    headers.pop("Content-Length", None)
+
+    def make(number: int) -> bytes:
+        text = new % number
+        return scgi.encode(
+            method,
+            target.replace(old, text),
+            body.replace(old.encode(), text.encode()),
+            {name: value.replace(old, text) for name, value in headers.items()},
+        )
+
+    return make
+
+
+def message(number: int) -> bytes:
+    """A request of /message."""
+    return scgi.encode("POST", "/message", (MESSAGE % (1295103598 + number)).encode())
+
+
+def send(path: Path, requests: list[bytes]) -> int:
+    """Send the requests, BUNDLE at once; how many were answered as a success."""
+    done = 0
+    for start in range(0, len(requests), BUNDLE):
+        clients = []
+        for request in requests[start : start + BUNDLE]:
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(path))
+            client.sendall(request)
+            clients.append(client)
+        for client in clients:
+            done += client.recv(4096).startswith(b"Status: 20")
+            client.close()
+    return done
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor time that all threads have used."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
+def measure(rounds: int, messages: int) -> dict[str, float]:
+    """Microseconds for a message of each kind."""
+    gateway = Habitat(
+        {
+            "networks": {name: {} for name in BUILT_IN if name != "hisparc"},
+            "archive": {"uri": "couchdb://127.0.0.1:9/none", "retry_min": 3000, "retry_max": 3000},
+            "log": {"level": "error"},
+        }
+    )
+    makers: dict[str, Callable[[int], bytes]] = {"/message": message}
+    makers |= {name: sample(*about[:3]) for name, about in KINDS.items()}
+    took: dict[str, list[float]] = {name: [] for name in makers}
+    try:
+        gateway.start()
+        for round_ in range(rounds):
+            for name, make in makers.items():
+                first = 100_000 + (round_ * len(makers) + len(took[name])) * messages
+                requests = [make(first + number) for number in range(messages)]
+                before = cpu(gateway.pid)
+                done = send(gateway.socket_path, requests)
+                took[name].append((cpu(gateway.pid) - before) / messages * 1e6)
+                assert done == messages, f"{name}: {messages - done} were refused"
+    finally:
+        gateway.close()
+    return {name: min(times) for name, times in took.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--messages", type=int, default=2000)
+    chosen = parser.parse_args()
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
+    found = measure(chosen.rounds, chosen.messages)
+    base = found.pop("/message")
+    print(f"{'/message':20} {base:7.1f} µs")
+    for name, took in found.items():
+        goal = KINDS[name][3]
+        verdict = "" if took <= goal * base else "  more than wanted"
+        print(f"{name:20} {took:7.1f} µs  {took / base:5.2f} times (goal {goal}){verdict}")
+
+
+if __name__ == "__main__":
+    main()
