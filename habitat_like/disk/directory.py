@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -124,6 +125,18 @@ class Directory:
         except BaseException:
             self.remove(beside)
             raise
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other program, or thread, of ours is in here with this directory at once.
+
+        For what is looked at first and then made of that. The lock ends with whoever holds it.
+        """
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def rename(self, name: str, to: str) -> None:
         """Give the file ``name`` another name, in place of what has it, on the disk, too."""

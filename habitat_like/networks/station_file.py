@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,17 +96,14 @@ def _is_block(text: str) -> bool:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[str]:
     """The file's text, "" where there is none, while no other program of ours changes it."""
-    lock = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with Directory(path.absolute().parent) as directory:
-            there = directory.status(path.name) is not None
-            data = directory.read(path.name, LARGEST)[0] if there else b""
-        yield data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text") from None
-    finally:
-        os.close(lock)
+    with Directory(path.absolute().parent) as directory, directory.locked():
+        there = directory.status(path.name) is not None
+        data = directory.read(path.name, LARGEST)[0] if there else b""
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path}: not UTF-8 text") from None
+        yield text
 
 
 def _write(path: Path, text: str) -> None:

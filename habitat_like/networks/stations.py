@@ -219,7 +219,10 @@ def load_key(path: Path) -> bytes:
     try:
         with Directory(path.parent) as directory:
             if directory.status(path.name) is None:
-                _make_key(directory, path.name)
+                with directory.locked():
+                    # Another start or command may have been first: then its key is the one.
+                    if directory.status(path.name) is None:
+                        _make_key(directory, path.name)
             data, _ = directory.read(path.name, MAX_KEY_FILE)
     except OSError as error:
         text = f"{path}: {error.strerror}; it is the key of identities' hashes, beside the journal"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,22 @@ def test_a_key_that_is_none_stops_the_start(habitat: HabitatFactory) -> None:
     (gateway.directory / "identity.key").write_text("not hex\n")
     assert gateway.start(ready=False).wait() == 2
     assert "identity.key: not a key of 32 bytes in hex; put it back" in gateway.log
+
+
+def test_the_key_is_made_once_whoever_comes_at_the_same_moment(tmp_path: Path) -> None:
+    for number in range(20):
+        path = tmp_path / str(number) / "identity.key"
+        path.parent.mkdir()
+        with ThreadPoolExecutor(8) as pool:
+            ready = threading.Barrier(8)
+
+            def load(path: Path = path, ready: threading.Barrier = ready) -> bytes:
+                ready.wait()
+                return stations.load_key(path)
+
+            loaded = {one.result() for one in [pool.submit(load) for _ in range(8)]}
+        assert loaded == {bytes.fromhex(path.read_text())}
+        assert [one.name for one in path.parent.iterdir()] == ["identity.key"]
 
 
 def test_the_file_gives_callsign_and_position_and_is_read_again(habitat: HabitatFactory) -> None:
