@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -22,6 +22,15 @@ SAMPLES = Path(__file__).parent / "samples"
 #: 2026-11-20 10:15:40 UTC, ten seconds after most of the samples.
 NOW = 1795169740
 STATIONS = Stations(b"0123456789abcdef")
+
+
+class Raw(NamedTuple):
+    """A request in raw HTTP; header names in lower case, the body undone of chunks and gzip."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
 
 
 class Client:
@@ -67,17 +76,7 @@ class Client:
 
     def raw(self, data: bytes) -> Request:
         """The request in raw HTTP, its body undone of chunks and gzip."""
-        head, body = _split(data)
-        line, *lines = head.decode("latin-1").splitlines()
-        method, target, _ = line.split(" ")
-        headers = {}
-        for one in lines:
-            name, _, value = one.partition(":")
-            headers[name.strip().lower()] = value.strip()
-        if headers.pop("transfer-encoding", "") == "chunked":
-            body = _dechunk(body)
-        if headers.get("content-encoding") == "gzip" and body.startswith(b"\x1f\x8b"):
-            body = gzip.decompress(body)
+        method, target, headers, body = read(data)
         return self.request(method, target, body, **headers)
 
     def sample(self, name: str) -> Request:
@@ -130,6 +129,22 @@ def document(message: Message) -> dict[str, Any]:
     """The archived document of a message."""
     found: dict[str, Any] = msgspec.json.decode(message.document(b'"a1"')[1])
     return found
+
+
+def read(data: bytes) -> Raw:
+    """Read a request in raw HTTP."""
+    head, body = _split(data)
+    line, *lines = head.decode("latin-1").splitlines()
+    method, target, _ = line.split(" ")
+    headers = {}
+    for one in lines:
+        name, _, value = one.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    if headers.pop("transfer-encoding", "") == "chunked":
+        body = _dechunk(body)
+    if headers.get("content-encoding") == "gzip" and body.startswith(b"\x1f\x8b"):
+        body = gzip.decompress(body)
+    return Raw(method, target, headers, body)
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:
