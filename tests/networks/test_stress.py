@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import resource
+import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,12 +14,13 @@ import pytest
 from habitat_like.networks.catalogue import BUILT_IN
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.control import connect
-from tests.support.gateway import Habitat
+from tests.support.gateway import Habitat, read_all
 from tests.support.reply import Reply
-from tests.support.scgi import encode
+from tests.support.scgi import decode, encode
 from tests.support.wait import eventually
 
-NETWORKS: dict[str, Any] = {"networks": {name: {} for name in BUILT_IN if name != "hisparc"}}
+NAMES = [name for name in BUILT_IN if name != "hisparc"]
+NETWORKS: dict[str, Any] = {"networks": {name: {} for name in NAMES}}
 #: Over it a body is too large here.
 MAX_BODY = 2000
 AMATEUR = (
@@ -49,6 +51,19 @@ class Case(NamedTuple):
 
 CASES = [
     Case("sondehub", "PUT", "/amateur/telemetry", AMATEUR, 200, 500, 403, 413, 500),
+    Case(
+        "habitat",
+        "PUT",
+        f"/habitat/{32 * 'c'}",
+        '{"data": {"callsign": "N0CALL", "name": "A. Tester %d"}, "type": "listener_information",'
+        ' "time_created": "2026-11-20T11:00:01+01:00",'
+        ' "time_uploaded": "2026-11-20T11:00:01+01:00"}',
+        201,
+        503,
+        403,
+        413,
+        503,
+    ),
     Case("weather", "POST", "/data/report/", "PASSKEY=0123%d&tempf=41", 200, 503, 403, 413, 503),
     Case(
         "airrohr",
@@ -79,6 +94,30 @@ CASES = [
         "/ttn/up",
         '{"end_device_ids": {"device_id": "d", "dev_eui": "70B3D57ED0000001"},'
         ' "received_at": "2026-11-20T10:15:30Z", "uplink_message": {"f_cnt": %d}}',
+        200,
+        503,
+        403,
+        413,
+        503,
+    ),
+    Case(
+        "chirpstack",
+        "POST",
+        "/chirpstack?event=up",
+        '{"deduplicationId": "3ac7e3c4-%d", "time": "2026-11-20T10:15:31+00:00",'
+        ' "deviceInfo": {"devEui": "0101010101010101"}, "fCnt": %d}',
+        200,
+        503,
+        403,
+        413,
+        503,
+    ),
+    Case(
+        "helium",
+        "POST",
+        "/helium",
+        '{"dev_eui": "6081F90000000002", "fcnt": %d, "reported_at": 1795169730622,'
+        ' "type": "uplink"}',
         200,
         503,
         403,
@@ -124,6 +163,10 @@ CASES = [
 BY_NAME = pytest.mark.parametrize("case", CASES, ids=[case.network for case in CASES])
 
 
+def test_every_network_is_in_the_table() -> None:
+    assert sorted(case.network for case in CASES) == sorted(NAMES)
+
+
 def ask(case: Case, number: int = 1, *, filler: int = 0) -> tuple[str, str, str, dict[str, str]]:
     """Method, path, body and headers of a case's request."""
     path = case.path.replace("%d", str(number))
@@ -134,11 +177,15 @@ def ask(case: Case, number: int = 1, *, filler: int = 0) -> tuple[str, str, str,
     return case.method, path, body, {"Content-Type": kind}
 
 
+def encoded(case: Case, number: int = 1, *, filler: int = 0) -> bytes:
+    """A case's request as it comes to the gateway."""
+    method, path, body, headers = ask(case, number, filler=filler)
+    return encode(method, path, body.encode(), headers)
+
+
 def send(gateway: Habitat, case: Case, number: int = 1, *, filler: int = 0) -> Reply:
     """Send a case's request to the gateway itself."""
-    method, path, body, headers = ask(case, number, filler=filler)
-    path, _, query = path.partition("?")
-    return gateway.scgi(method, path, body, headers, params={"QUERY_STRING": query})
+    return decode(gateway.send_raw(encoded(case, number, filler=filler)))
 
 
 def is_taken(gateway: Habitat, case: Case) -> bool:
@@ -194,9 +241,8 @@ def test_a_body_that_is_too_large(shared: Habitat, case: Case) -> None:
 @BY_NAME
 def test_a_body_that_says_it_is_gzip_and_is_not(shared: Habitat, case: Case) -> None:
     method, path, body, headers = ask(case, 4)
-    path, _, query = path.partition("?")
     headers["Content-Encoding"] = "gzip"
-    reply = shared.scgi(method, path, body, headers, params={"QUERY_STRING": query})
+    reply = shared.scgi(method, path, body, headers)
     stubborn = case.large == 200
     assert (reply.status < 300) == (stubborn or not body)
 
@@ -270,13 +316,65 @@ def test_too_many_connections(habitat: HabitatFactory) -> None:
         idle.sendall(encode("POST", "/message", b"12345")[:-2])
         eventually(lambda: gateway.connections() >= 1, "it waits")
         for case in CASES:
-            method, path, body, headers = ask(case, 7)
-            path, _, query = path.partition("?")
-            whole = encode(method, path, body.encode() + b"12345", headers, {"QUERY_STRING": query})
             with gateway.connect() as client:
-                client.sendall(whole[:-2])
+                client.sendall(encoded(case, 7, filler=5)[:-2])
                 answer = client.recv(4096)
             assert answer.startswith(b"Status: %d " % case.overload), (case.network, answer)
+
+
+def test_more_bytes_than_there_is_room_for(habitat: HabitatFactory) -> None:
+    gateway = habitat({**NETWORKS, "gateway": {"max_waiting": MAX_BODY}})
+    for case in CASES:
+        check(send(gateway, case, 9, filler=MAX_BODY + 1), case.overload)
+        refused = gateway.status()["networks"][case.network]["refused"]
+        assert refused == {"overload": 1}, case.network
+        check(send(gateway, case, 9), case.done)
+
+
+def test_bodies_of_others_that_take_all_the_room(habitat: HabitatFactory) -> None:
+    gateway = habitat({**NETWORKS, "gateway": {"max_waiting": MAX_BODY}})
+    with gateway.connect() as other:
+        # Its last byte never comes.
+        other.sendall(encode("POST", "/message", b"x" * MAX_BODY)[:-1])
+        eventually(lambda: gateway.status()["waiting"] == MAX_BODY - 1, "it is read")
+        for case in CASES:
+            # One byte is left.
+            with gateway.connect() as client:
+                client.sendall(encoded(case, filler=10)[:-2])
+                check(decode(read_all(client)), case.overload)
+    eventually(lambda: gateway.status()["waiting"] == 0, "it is forgotten")
+    for case in CASES:
+        check(send(gateway, case), case.done)
+
+
+def test_sigterm_answers_who_has_sent_all(habitat: HabitatFactory) -> None:
+    """What waits in the socket when the stop begins is taken, and archived."""
+    gateway = habitat(NETWORKS)
+    gateway.signal(signal.SIGSTOP)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(gateway.connect()) for _ in CASES]
+        for client, case in zip(clients, CASES, strict=True):
+            client.sendall(encoded(case))
+        gateway.signal(signal.SIGTERM)
+        gateway.signal(signal.SIGCONT)
+        for client, case in zip(clients, CASES, strict=True):
+            check(decode(read_all(client)), case.done)
+    assert gateway.wait() == 0
+    assert len(gateway.start().documents()) == len(CASES)
+
+
+def test_sigterm_tells_who_never_sends_all(habitat: HabitatFactory) -> None:
+    gateway = habitat(NETWORKS)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(gateway.connect()) for _ in CASES]
+        for client, case in zip(clients, CASES, strict=True):
+            client.sendall(encoded(case, filler=10)[:-1])
+        eventually(lambda: gateway.connections() == len(CASES), "all are read")
+        gateway.signal(signal.SIGTERM)
+        for client, case in zip(clients, CASES, strict=True):
+            check(decode(read_all(client)), case.overload)
+    assert gateway.wait() == 0
+    assert gateway.start().documents() == []
 
 
 def test_a_gateway_that_is_away_is_told_by_nginx(
