@@ -9,6 +9,7 @@ from tests.faults.rig import Rig
 from tests.faults.run import Run, scenario
 from tests.faults.shim import Act, Op
 from tests.faults.stations import Mix
+from tests.networks.load import Load, all_networks, mixed
 from tests.support import scgi
 from tests.support.proxy import Rewrite, on
 from tests.support.wait import eventually
@@ -67,6 +68,22 @@ def kill_volume(run: Run) -> None:
             run.inject(f"kill {number} after {enough} more messages")
             rig.crash()
     run.judge(rig)
+
+
+@scenario("gateway.kill.networks", "kill -9 while stations of all networks upload", 60)
+def kill_networks(run: Run) -> None:
+    uploads = mixed(run.rng, 2 * run.faults)
+    rig = run.rig(front=False)
+    rig.habitat.config["networks"] = all_networks(rig.habitat.directory, uploads)
+    load = Load(rig.start().habitat, uploads, run.ledger, run.rng)
+    kills = sorted(run.rng.sample(range(1, len(uploads)), run.faults))
+    for number, after in enumerate(kills):
+        run.inject(f"kill {number} after {after} requests")
+    load.run(kills)
+    rig.drain()
+    run.verdicts.append(load.judge(rig.documents(), rig.dead_letters()))
+    run.check_statistics(rig)
+    run.check_log(rig)
 
 
 #: Where exactly: operations, what is done at them, on which file.
