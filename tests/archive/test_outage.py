@@ -67,8 +67,8 @@ class Site:
         # The log is written by a thread of its own, a moment later.
         eventually(
             lambda: (
-                len(self.logged("sink can't go on, messages wait in the journal"))
-                > len(self.logged("sink works again"))
+                len(self.lines("sink can't go on, messages wait in the journal"))
+                > len(self.lines("sink works again"))
             ),
             "the outage is logged",
         )
