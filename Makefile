@@ -14,12 +14,13 @@ export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench faults mutants soak lint requirements venv clean
+.PHONY: help run test clients bench faults mutants soak lint requirements venv clean
 .PHONY: .venv/.dev
 
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
 	@echo 'make test   run all tests (ARGS="-k journal -x" goes to pytest)'
+	@echo 'make clients  upload with the own clients of other networks, from the package index'
 	@echo 'make bench  measure the gateway beside its peers (ARGS="--quick"; see benchmarks/README.md)'
 	@echo 'make faults  run the fault campaign, for an hour or so (ARGS="--seed 7 --only gateway.kill")'
 	@echo 'make mutants  break the code on purpose and see that the campaign notices (ARGS=--full)'
@@ -36,6 +37,11 @@ test:
 	@$(PREPARE) test
 	.venv/bin/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile \
 	    --no-loadscope-reorder $(ARGS)
+
+# What can't be installed is skipped with the reason.
+clients: .venv/.dev nginx
+	.venv/bin/python -m tests.clients
+	.venv/bin/python -m pytest tests/clients $(ARGS)
 
 # A peer that can't be had is told as missing by the run itself.
 bench:

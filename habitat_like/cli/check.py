@@ -16,7 +16,7 @@ import click
 import yaml
 
 from habitat_like import config as configuration
-from habitat_like import passwords, times
+from habitat_like import times
 from habitat_like.archive import mask, open_archive
 from habitat_like.archive.base import ArchiveError
 from habitat_like.archive.schemes import archive_class
@@ -24,12 +24,12 @@ from habitat_like.cli import options, rights
 from habitat_like.cli.text import printable
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.console import users
-from habitat_like.http.actions import enabled_actions, find_actions
+from habitat_like.http.actions import find_actions
 from habitat_like.http.listener import is_live
 from habitat_like.journal.file import JournalError, open_file
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server.server import find_sink
-from habitat_like.networks.hisparc import stations
+from habitat_like.networks import catalogue, stations
 
 OK = "ok"
 WARNING = "warning"
@@ -90,7 +90,7 @@ def _findings(config: Config, source: Path | None) -> Iterator[Finding]:
 
 def check_environment(config: Config) -> Iterator[Finding]:
     """Variables that look like overrides and are none, and a password in the wrong place."""
-    for line in configuration.unknown_environment(os.environ):
+    for line in configuration.unknown_environment(os.environ, config):
         yield Finding(WARNING, "environment", line)
     if mask(config.archive.uri) != config.archive.uri and config.archive.password_file is None:
         hint = "move it into a file that archive.password_file names"
@@ -119,7 +119,7 @@ def check_code(config: Config) -> Iterator[Finding]:
     """Types, actions and sinks lead to what they must lead to."""
     loads: dict[str, Callable[[], list[str]]] = {
         "types": lambda: Registry(load_types(config.types)).names,
-        "gateway.actions": lambda: list(find_actions(enabled_actions(config))),
+        "gateway.actions": lambda: list(find_actions(config.gateway.actions)),
         "sinks": lambda: _sinks(config),
     }
     for subject, load in loads.items():
@@ -134,20 +134,46 @@ def check_code(config: Config) -> Iterator[Finding]:
             yield Finding(OK, subject, ", ".join(names) or "none")
 
 
+def check_networks(config: Config) -> Iterator[Finding]:
+    """The networks that are on, and what each has to say."""
+    try:
+        classes = catalogue.classes(config.networks)
+    except ConfigError as error:
+        yield Finding(CONFIG_ERROR, "networks", error.reason)
+        return
+    for key, network in zip(config.networks, classes.values(), strict=True):
+        subject = f"networks.{key}"
+        try:
+            settings = catalogue.settings_of(key, config.networks[key])
+            found = list(network(settings, network.load(settings)).check())
+        except ConfigError as error:
+            yield Finding(CONFIG_ERROR, error.key or subject, error.reason)
+            continue
+        paths = ", ".join(dict.fromkeys(route.pattern for route in network.routes))
+        yield Finding(OK, subject, f"takes uploads to {paths}")
+        for mark, of, text in found:
+            if mark != "secret":
+                yield Finding(mark, of, text)
+            elif hint := rights.readable(text):
+                yield Finding(WARNING, of, f"it has passwords in clear, and {hint}")
+
+
 def check_stations(config: Config) -> Iterator[Finding]:
-    """The list of HiSPARC stations, where there is one."""
-    path = config.hisparc.station_list
+    """The file of stations, where there is one."""
+    path = config.stations
     if path is None:
         return
     try:
-        found = stations.load(path)
-    except stations.StationListError as error:
-        yield Finding(CONFIG_ERROR, "hisparc.station_list", str(error))
+        entries = stations.read(path)
+        on = set(catalogue.classes(config.networks))
+    except ConfigError as error:
+        yield Finding(CONFIG_ERROR, "stations", str(error))
         return
-    yield Finding(OK, "hisparc.station_list", f"{len(found)} stations in {path}")
-    clear = any(not passwords.is_hash(station.password) for station in found.values())
-    if clear and (hint := rights.readable(path)):
-        yield Finding(WARNING, "hisparc.station_list", f"it has passwords in clear, and {hint}")
+    yield Finding(OK, "stations", f"{len(entries)} stations in {path}")
+    if off := sorted({one.network for one in entries} - on):
+        yield Finding(WARNING, "stations", f"networks that are off have entries: {', '.join(off)}")
+    if hint := rights.readable(path):
+        yield Finding(WARNING, "stations", f"it has identities and secrets, and {hint}")
 
 
 def check_source(source: Path | None) -> Iterator[Finding]:
@@ -256,6 +282,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_environment,
     check_clock,
     check_code,
+    check_networks,
     check_stations,
     check_console,
     check_directories,

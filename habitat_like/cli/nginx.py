@@ -12,6 +12,7 @@ import click
 from habitat_like.cli import options
 from habitat_like.config.keys import Config
 from habitat_like.http.response import RETRY_AFTER
+from habitat_like.networks import web_server
 
 #: Room over gateway.max_body, so that the gateway itself can answer bodies a little too large.
 BODY_MARGIN = 65536
@@ -65,14 +66,16 @@ location / {
         deny  all;
         scgi_pass $socket;
     }
-}
+$inside}
 location @habitat_unavailable {
     # As the gateway itself says that it can't take a message now.
     default_type text/plain;
     add_header Retry-After $retry_after always;
     return 503 "the gateway can't be reached; try again later\n";
 }
-""")
+$beside""")
+#: In place of handing everything to the gateway, on port 80.
+REDIRECT = "return 301 https://$host$request_uri;"
 
 
 @click.command(
@@ -80,22 +83,39 @@ location @habitat_unavailable {
     epilog="Example: habitat nginx > /etc/nginx/snippets/habitat.conf",
 )
 @options.config_option
-def command(config_path: str | None) -> None:
-    """Print the nginx location block that fits the configuration.
+@click.option(
+    "--redirect",
+    is_flag=True,
+    help="For port 80 beside HTTPS: takes what clients without TLS send, and redirects the others.",
+)
+@click.option("--all", "everything", is_flag=True, help="Also for the networks that are off.")
+def command(config_path: str | None, redirect: bool, everything: bool) -> None:
+    """Print the nginx location block that fits the configuration and its networks.
 
     It belongs inside a server { } block, for example with nginx's include.
     """
-    click.echo(location_block(options.load_config(config_path)), nl=False)
+    config = options.load_config(config_path)
+    click.echo(location_block(config, redirect=redirect, everything=everything), nl=False)
 
 
-def location_block(config: Config) -> str:
-    """The text of the block. Raises click.ClickException for a path that nginx can't be told."""
+def location_block(config: Config, *, redirect: bool = False, everything: bool = False) -> str:
+    """The text of the block, for the networks that are on, or ``everything``.
+
+    ``redirect``: clients that need no plain HTTP are sent to HTTPS. Raises click.ClickException for
+    a path that nginx can't be told, ConfigError.
+    """
+    networks = web_server.networks_of(config, everything=everything)
     gateway = config.gateway
     waiting = gateway.timeout + gateway.shutdown_timeout + TIME_MARGIN
     given = Path(gateway.socket)
     relative = "" if given.is_absolute() else ", relative to the directory of this command"
-    return BLOCK.substitute(
-        socket=_quoted(f"unix:{given.absolute()}"),
+    socket = _quoted(f"unix:{given.absolute()}")
+    if redirect:
+        networks = [network for network in networks if network.plain_http]
+    text = BLOCK.substitute(
+        socket=socket,
+        inside=web_server.inside(networks, socket, all_of_them=redirect),
+        beside=web_server.beside(networks),
         relative=relative,
         max_body=gateway.max_body,
         client_max_body_size=gateway.max_body + BODY_MARGIN,
@@ -106,6 +126,9 @@ def location_block(config: Config) -> str:
         read_timeout=f"{math.ceil(waiting)}s",
         retry_after=RETRY_AFTER,
     )
+    if redirect:
+        text = text.replace(f"scgi_pass {socket};", REDIRECT, 1)
+    return text
 
 
 def _quoted(path: str) -> str:

@@ -79,19 +79,19 @@ def load_config(config_path: str | None) -> Config:
     return config
 
 
-def ask_password() -> str:
-    """A password: asked for on a terminal, elsewhere a line of standard input.
+def ask_password(what: str = "password") -> str:
+    """A password or other secret: asked for on a terminal, elsewhere a line of standard input.
 
     Raises click.UsageError for an empty one.
     """
     if sys.stdin.isatty():
         password: str = click.prompt(
-            "Password", hide_input=True, confirmation_prompt=True, err=True
+            what.capitalize(), hide_input=True, confirmation_prompt=True, err=True
         )
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise click.UsageError("The password is empty")
+        raise click.UsageError(f"The {what} is empty")
     return password
 
 

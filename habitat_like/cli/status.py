@@ -13,7 +13,7 @@ from habitat_like import times
 from habitat_like.cli import client, options, output
 from habitat_like.cli.text import printable
 from habitat_like.config.keys import GatewayConfig
-from habitat_like.statistics.status import JournalStatus, SinkStatus, Status
+from habitat_like.statistics.status import JournalStatus, NetworkStatus, SinkStatus, Status
 
 
 @click.command(
@@ -94,7 +94,8 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
     messages = status.messages
     yield "messages", f"{messages.accepted} accepted, {messages.written} written"
     yield "requests", _requests(status.requests) or "none"
-    yield from _uploads(status.hisparc)
+    for name, counts in status.networks.items():
+        yield "network", f"{name}: {_network(counts)}"
     yield "connections", str(status.connections)
     yield from _journal(status.journal)
     log = status.log
@@ -117,12 +118,18 @@ def _journal(journal: JournalStatus) -> Iterator[tuple[str, str]]:
         yield "disk", f"{journal.disk_free / 1e9:.1f} GB free, {share:.0f} %"
 
 
-def _uploads(activity: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """What HiSPARC stations uploaded, where they can."""
-    if activity is not None:
-        codes = ", ".join(f"{name}: {n}" for name, n in activity.get("uploads", {}).items())
-        counts = f"{activity.get('events')} events, {activity.get('suspicious')} suspicious"
-        yield "uploads", f"{codes or 'none'}; {counts}"
+def _network(counts: NetworkStatus) -> str:
+    """What came in over a network."""
+    taken = ", ".join(f"{count} {name}" for name, count in counts.observations.items())
+    text = f"{counts.requests} requests, {taken or 'no observations'}"
+    for number, word in (
+        (counts.suspicious, "suspicious"),
+        (counts.problems, "problems"),
+        (sum(counts.refused.values()), "refused"),
+    ):
+        if number:
+            text += f", {number} {word}"
+    return text
 
 
 def _sink(sink: SinkStatus) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,9 @@ DEFAULT_PATH = "/etc/habitat/config.yml"
 ENVIRONMENT_PREFIX = "HABITAT_"
 #: HABITAT_ variables that are not configuration keys.
 ENVIRONMENT_OTHERS = frozenset({"HABITAT_CONFIG"})
-#: Settings of a sink with such names are not shown.
+#: The networks of ours, by their names.
+NETWORKS = "habitat_like.networks.catalogue:BUILT_IN"
+#: Settings of sinks and networks with such names are not shown.
 SECRET = re.compile("password|secret|token|key$", re.IGNORECASE)
 
 
@@ -40,6 +43,7 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
         for key, variable in environment_keys().items():
             if variable in environ:
                 _put(tree, key, _from_environment(key, environ[variable], variable))
+        _override_networks(tree, environ)
         if "sinks" in tree:
             tree["sinks"] = _sinks(tree["sinks"])
         config = _convert(tree)
@@ -73,15 +77,24 @@ def environment_keys() -> dict[str, str]:
 def origin(key: str, path: str | None, environ: Mapping[str, str] | None = None) -> str:
     """What set ``key``: a variable of the environment, or the file that ``load(path)`` reads."""
     environ = os.environ if environ is None else environ
-    variable = environment_keys().get(key.partition("[")[0], "")
+    key = key.partition("[")[0]
+    variable = environment_keys().get(key, "")
+    if key.startswith("networks.") and _network_variable(key) in environ:
+        variable = _network_variable(key)
     if variable in environ:
         return f"environment variable {variable}"
     return str(find(path, environ) or DEFAULT_PATH)
 
 
-def unknown_environment(environ: Mapping[str, str]) -> list[str]:
-    """One line for each HABITAT_ variable that overrides nothing, with the nearest right name."""
+def unknown_environment(environ: Mapping[str, str], config: Config | None = None) -> list[str]:
+    """One line for each HABITAT_ variable that overrides nothing, with the nearest right name.
+
+    With ``config``, those of the networks that are on override something.
+    """
     known = set(environment_keys().values()) | ENVIRONMENT_OTHERS
+    for name in () if config is None else config.networks:
+        begin = f"{_network_variable(f'networks.{name}')}_"
+        known |= {variable for variable in environ if variable.startswith(begin)}
     return [
         f"environment variable {name} overrides no key{nearest(name, known)}"
         for name in sorted(environ)
@@ -94,18 +107,25 @@ def effective(config: Config) -> dict[str, Any]:
     tree = cast("dict[str, Any]", msgspec.to_builtins(config))
     tree["archive"]["uri"] = mask(tree["archive"]["uri"])
     tree["sinks"] = [_shown(sink) for sink in config.sinks]
+    for name, settings in config.networks.items():
+        tree["networks"][name] = _masked(settings or {})
     return tree
 
 
 def _shown(sink: SinkConfig) -> str | dict[str, Any]:
     """A sink as it is written in the file, its secrets masked."""
-    settings = {
-        name: "***" if SECRET.search(name) else mask(value) if isinstance(value, str) else value
-        for name, value in sink.settings.items()
-    }
+    settings = _masked(sink.settings)
     if sink.name != sink.path:
         settings = {"name": sink.name, **settings}
     return {sink.path: settings} if settings else sink.path
+
+
+def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the secrets among them masked."""
+    return {
+        name: "***" if SECRET.search(name) else mask(value) if isinstance(value, str) else value
+        for name, value in settings.items()
+    }
 
 
 class _Loader(yaml.SafeLoader):
@@ -133,6 +153,12 @@ def _integer(loader: _Loader, node: Any) -> int | str:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+class TextLoader(_Loader):
+    """The same for files in which all values are text: YAML takes 11:22:33 for a number."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (as in its base)
 
 
 def _numbers(tree: Mapping[str, Any]) -> set[str]:
@@ -169,7 +195,7 @@ def _read(path: Path, text: str) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'gateway:', got {_kind(tree)}")
-    for section in {key.partition(".")[0] for key, _ in keys() if "." in key}:
+    for section in {key.partition(".")[0] for key, _ in keys() if "." in key} | {"networks"}:
         if section in tree and tree[section] is None:
             tree[section] = {}
     return tree
@@ -184,6 +210,7 @@ def _check_names(tree: dict[Any, Any]) -> None:
             group, _, name = str(section).partition(".")
             raise ConfigError(f"{section!r} is written as '{name}:' below '{group}:'")
         if section not in sections:
+            _check_moved(str(section), value)
             near = nearest(str(section), [*sections, *known])
             raise ConfigError(f"unknown key {section!r}{near}")
         if section in known or not isinstance(value, dict):
@@ -194,6 +221,39 @@ def _check_names(tree: dict[Any, Any]) -> None:
                 raise ConfigError(f"unknown key '{section}.{name}'{near}")
         if isinstance(value.get("socket_mode"), int):
             raise ConfigError('put the mode in quotes, as in "0660"', f"{section}.socket_mode")
+
+
+def _check_moved(section: str, value: Any) -> None:
+    """Say where the keys of a network are, for one that is written as a section of its own."""
+    if section in pkgutil.resolve_name(NETWORKS):
+        below = value if isinstance(value, dict) else {}
+        names = ", ".join(f"networks.{section}.{name}" for name in below) or f"networks.{section}"
+        raise ConfigError(f"unknown key {section!r}; networks have a section: write {names}")
+
+
+def _network_variable(key: str) -> str:
+    return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
+
+
+def _override_networks(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Put the environment's overrides on top of the settings of the networks that are on.
+
+    Which keys a network has is known to itself alone, so an unknown one is found out there.
+    """
+    networks = tree.get("networks")
+    if not isinstance(networks, dict):
+        return
+    overridden = {}
+    for name, settings in networks.items():
+        begin = f"{_network_variable(f'networks.{name}')}_"
+        given = {
+            variable.removeprefix(begin).lower(): text
+            for variable, text in environ.items()
+            if variable.startswith(begin)
+        }
+        both = given and isinstance(settings, dict | None)
+        overridden[name] = {**(settings or {}), **given} if both else settings
+    tree["networks"] = overridden
 
 
 def _convert(tree: dict[str, Any]) -> Config:

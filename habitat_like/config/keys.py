@@ -123,13 +123,6 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: Annotated[str | None, Reloadable] = None
 
 
-class HisparcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Keys under ``hisparc``."""
-
-    station_list: Annotated[Text | None, Reloadable] = None
-    minimum_year: Annotated[int, msgspec.Meta(ge=1980, le=9999), Reloadable] = 2020
-
-
 class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys under ``console``."""
 
@@ -155,18 +148,22 @@ class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole configuration. ``types`` maps a message type to a dotted path (docs/extending)."""
+    """The whole configuration. ``types`` maps a message type to a dotted path (docs/extending).
+
+    ``networks`` maps the name of each network that is on to its settings.
+    """
 
     gateway: GatewayConfig = GatewayConfig()
     journal: JournalConfig = JournalConfig()
     archive: ArchiveConfig = ArchiveConfig()
-    hisparc: HisparcConfig = HisparcConfig()
     access: AccessConfig = AccessConfig()
     console: ConsoleConfig = ConsoleConfig()
     control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
     sinks: Annotated[tuple[SinkConfig, ...], Reloadable] = (SinkConfig(ARCHIVE_SINK, ARCHIVE_SINK),)
     types: Annotated[dict[str, Text], Reloadable] = {}
+    stations: Annotated[Text | None, Reloadable] = None
+    networks: Annotated[dict[str, dict[str, Any] | None], Reloadable] = {}
 
     @property
     def sink_names(self) -> list[str]:

@@ -158,7 +158,6 @@ _KNOWN = {
     "LISTENER_TELEM": 1,
     "LISTENER_INFO": 2,
     "TELEM": 3,
-    "HISPARC_EVENT": 4,
 }
 _LIGHT = ";".join(f"--hue{at}:{light}" for at, (light, _) in enumerate(_HUES))
 _DARK = ";".join(f"--hue{at}:{dark}" for at, (_, dark) in enumerate(_HUES))

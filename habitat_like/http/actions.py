@@ -10,21 +10,20 @@ import codecs
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from habitat_like import times
 from habitat_like.config.imports import import_path
 from habitat_like.http import scgi
-from habitat_like.http.response import JSON, OK, Refused, Response
+from habitat_like.http.response import JSON, OK, Answers, Refused, Response
 from habitat_like.message.cost import MAX_VALUES
 from habitat_like.message.message import InvalidMessage
 from habitat_like.message_server.intake import MessageTooLarge
 from habitat_like.steering.access import Denied, TooMany
 
 if TYPE_CHECKING:
-    from habitat_like.config.keys import Config
     from habitat_like.http.connection import Host
     from habitat_like.http.program import Program
     from habitat_like.message_server import Server
@@ -35,8 +34,6 @@ __all__ = ["Action", "Args", "InsertApplication", "Lane", "Refused", "Response",
 #: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
 SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
-#: The action that ``hisparc.station_list`` turns on.
-HISPARC_UPLOAD = "habitat_like.networks.hisparc.upload.upload"
 #: What some programs put before text in UTF-8 (RFC 8259 section 8.1 lets a reader pass over it).
 _BOM = codecs.BOM_UTF8
 _WHITESPACE = b" \t\r\n"
@@ -52,6 +49,8 @@ class Args(NamedTuple):
     method: str = "POST"
     path: str = ""
     headers: Mapping[bytes, bytes] = {}
+    #: Where it is called: large bodies are not for the fast lane.
+    lane: Lane = "slow"
 
     @property
     def query(self) -> str:
@@ -72,7 +71,9 @@ class Action(NamedTuple):
     """An action that can be called: ``methods`` are HTTP methods.
 
     With ``subpaths`` it is also called for paths below its own, which it finds in ``Args.path``. In
-    the lane ``mounted`` the ``host`` answers, and ``call`` is not used.
+    the lane ``mounted`` the ``host`` answers, and ``call`` is not used. ``answers`` has the answers
+    for clients that don't understand the gateway's own. An ``upload`` is closed in maintenance, and
+    under the access rules.
     """
 
     name: str
@@ -81,6 +82,19 @@ class Action(NamedTuple):
     lane: Lane = "slow"
     subpaths: bool = False
     host: Host | None = None
+    answers: Answers | None = None
+    upload: bool = False
+
+
+class Router(Protocol):
+    """Actions that are found by their whole path, and not by its first part."""
+
+    @property
+    def paths(self) -> list[str]:
+        """A line for each: methods and path."""
+
+    def find(self, method: str, path: str) -> Action | None:
+        """The action, None where no such path is known. Raises Refused for another method."""
 
 
 def action(
@@ -109,7 +123,7 @@ class InsertApplication:
     def __init__(self, server: Server, program: Program) -> None:
         self.server = server
         self.program = program
-        self.actions = enabled_actions(program.config)
+        self.actions = list(program.config.gateway.actions)
         self.clock: Callable[[], float] = time.time
 
     @action(lane="fast")
@@ -163,11 +177,6 @@ class InsertApplication:
         return Response(status, answer, JSON, headers)
 
 
-def enabled_actions(config: Config) -> list[str]:
-    """The whitelist that ``config`` makes: ``gateway.actions``, and what other keys turn on."""
-    return [*config.gateway.actions, *([HISPARC_UPLOAD] if config.hisparc.station_list else [])]
-
-
 def find_actions(names: Iterable[str]) -> dict[str, Action]:
     """The whitelisted actions by name: built-in names, or dotted paths of functions.
 
@@ -186,7 +195,8 @@ def find_actions(names: Iterable[str]) -> dict[str, Action]:
             raise ValueError(f"gateway.actions: {name} is not a function")
         if short in found or short in RESERVED:
             raise ValueError(f"gateway.actions: the name {short!r} is taken")
-        found[short] = Action(short, function, *getattr(function, "declared", ()))
+        made = Action(short, function, *getattr(function, "declared", ()))
+        found[short] = made._replace(upload=True)
     return found
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from habitat_like.http.response import Reply, to_reply, unavailable
+from habitat_like.http.response import Refuse, Reply, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.journal.file import JournalError
 from habitat_like.journal.journal import Row
@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """A reply that waits for its batch's commit; ``pushed``: it stands for messages in it."""
+    """A reply that waits for its batch's commit; ``pushed``: it stands for messages in it.
+
+    ``refuse`` makes what is answered instead where they could not be stored.
+    """
 
     fd: int
     started: float
@@ -29,6 +32,7 @@ class Answer(NamedTuple):
     ip: str | None
     reply: Reply
     pushed: bool
+    refuse: Refuse | None = None
 
 
 class Committer:
@@ -49,33 +53,35 @@ class Committer:
         """Commit the batch, then tell every client how it went."""
         durable = not rows or self._commit(rows)
         metrics = self._metrics
-        for fd, _, name, _, answer, pushed in answers:
+        for fd, _, name, _, answer, pushed, own in answers:
             stands = durable or not pushed
-            status, data, _ = answer if stands else _NOT_DURABLE
+            status, data, *_ = answer if stands else _not_durable(own)
             if answer.settled is not None:
                 self._settle(name, answer.settled, stands)
             metrics.requests[name, status] += 1
             self._send(fd, data)
         end = time.monotonic()
         if self._site.steering.slow_log is not None:
-            for _, started, name, ip, answer, pushed in answers:
-                status = (answer if durable or not pushed else _NOT_DURABLE).status
+            for _, started, name, ip, answer, pushed, _ in answers:
+                status = answer.status if durable or not pushed else _NOT_DURABLE.status
                 self.log_slow(name, ip, status, end - started)
         metrics.batch_size.observe(len(answers))
         # Most of a batch came in together.
         for started, times in Counter([answer[1] for answer in answers]).items():
             metrics.latency.observe(end - started, times)
 
-    def answer_one(self, name: str, reply: Reply, rows: list[Row]) -> Reply:
+    def answer_one(
+        self, name: str, reply: Reply, rows: list[Row], refuse: Refuse | None = None
+    ) -> Reply:
         """What one request is answered whose messages are ``rows``, once they are committed.
 
         For the WSGI application, which has no connections of ours.
         """
-        pushed = bool(rows) and reply.status < 400  # a refused request changes nothing
+        pushed = bool(rows) and not reply.changes_nothing
         stands = not pushed or self._commit(rows)
         if reply.settled is not None:
             self._settle(name, reply.settled, stands)
-        reply = reply if stands else _NOT_DURABLE
+        reply = reply if stands else _not_durable(refuse)
         self._metrics.requests[name, reply.status] += 1
         return reply
 
@@ -133,4 +139,8 @@ class Committer:
             log.error("action failed", extra={"action": name}, exc_info=error)
 
 
-_NOT_DURABLE = to_reply(unavailable("the message could not be stored"))
+_NOT_DURABLE = unavailable("the message could not be stored")
+
+
+def _not_durable(refuse: Refuse | None) -> Reply:
+    return to_reply(_NOT_DURABLE) if refuse is None else refuse(_NOT_DURABLE)

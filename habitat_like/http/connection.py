@@ -6,9 +6,12 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from habitat_like.http import scgi
+
+if TYPE_CHECKING:
+    from habitat_like.http.response import Refuse
 
 
 class Connection:
@@ -17,7 +20,8 @@ class Connection:
     ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``parser`` has what
     came of a request that is not whole, and ``held`` the bytes of room that are taken for its body;
     ``out`` is what is left of a reply. ``waiting``: its request is in the slow or the bulk lane,
-    for the action ``action``, from the address ``ip``.
+    for the action ``action``, from the address ``ip``, and is answered by ``refuse`` where the
+    gateway refuses it in the words of its protocol.
     ``abandoned``: it was answered while its action still ran, whose outcome is then dropped. It is
     set by the gateway's thread and read by workers, which only spares them work.
     """
@@ -32,6 +36,7 @@ class Connection:
         "ip",
         "out",
         "parser",
+        "refuse",
         "started",
         "waiting",
     )
@@ -44,6 +49,7 @@ class Connection:
         self.deadline = deadline
         self.out: memoryview | None = None
         self.action = "unknown"
+        self.refuse: Refuse | None = None
         self.ip: str | None = None
         self.waiting = False
         self.draining = False

@@ -15,9 +15,9 @@ from collections import deque
 from habitat_like.http import scgi
 from habitat_like.http.batch import Answer, Committer
 from habitat_like.http.connection import Connection, Visit, finish_sending, send
-from habitat_like.http.handler import SCGIHandler
+from habitat_like.http.handler import SCGIHandler, find_unread
 from habitat_like.http.listener import Listener
-from habitat_like.http.response import Refused, crowded, to_reply, unavailable
+from habitat_like.http.response import Refused, Response, crowded, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
 from habitat_like.journal.journal import Row
@@ -160,7 +160,7 @@ class Gateway:
             try:
                 request = scgi.parse(data, config.max_headers, config.max_body)
             except scgi.ScgiError as error:
-                self._malformed(Connection(fd, now, now + self._timeout), error)
+                self._malformed(Connection(fd, now, now + self._timeout), data, error)
                 continue
             if isinstance(request, int):
                 self._wait(fd, data, now)
@@ -171,13 +171,12 @@ class Gateway:
         """Keep a connection of whose request there is only ``data`` yet."""
         connection = Connection(fd, now, now + self._timeout)
         if self._is_crowded():
-            self._metrics.requests["unknown", 503] += 1
-            self._linger(connection, _CROWDED.data)
+            self._linger(connection, self._refuse_unread(data, _CROWDED))
             return
         limits = self._site.limits
         parser = connection.parser = scgi.RequestParser(limits.max_headers, limits.max_body, data)
         if not self._hold(connection, parser.body_size):
-            self._too_much(connection)
+            self._too_much(connection, data)
             return
         self._connections[fd] = connection
         self._epoll.register(fd, select.EPOLLIN)
@@ -196,11 +195,10 @@ class Gateway:
             connection.held = 0
         connection.parser = None
 
-    def _too_much(self, connection: Connection) -> None:
-        """Tell a client that there is no room for its body, of which more is to come."""
-        self._metrics.requests["unknown", 503] += 1
+    def _too_much(self, connection: Connection, data: bytes) -> None:
+        """Tell a client that there is no room for its body, of which there is ``data`` yet."""
         self._release(connection)
-        self._linger(connection, _TOO_MUCH)
+        self._linger(connection, self._refuse_unread(data, _TOO_MUCH))
 
     def _is_crowded(self) -> bool:
         return len(self._connections) >= self._site.limits.max_connections
@@ -225,15 +223,17 @@ class Gateway:
         try:
             request = connection.parser.feed(data)
         except scgi.ScgiError as error:
+            data = connection.parser.received
             self._forget(connection)
-            self._malformed(connection, error)
+            self._malformed(connection, data, error)
             return
         if request is not None:
             self._forget(connection)
             self._handle(connection.fd, request, connection.started, answers, rows)
         elif not self._hold(connection, connection.parser.body_size):
+            data = connection.parser.received
             self._forget(connection)
-            self._too_much(connection)
+            self._too_much(connection, data)
 
     def _handle(
         self,
@@ -250,10 +250,12 @@ class Gateway:
         if reply is None:
             if not self._is_crowded() and self._give_away(fd, request, started, handler):
                 return
-            reply = _CROWDED
-        if reply.status >= 400:
-            del rows[before:]  # a refused request changes nothing
-        answers.append(Answer(fd, started, handler.name, handler.ip, reply, len(rows) > before))
+            reply = handler.refuse(_CROWDED)
+        if reply.changes_nothing:
+            del rows[before:]
+        pushed = len(rows) > before
+        refuse = handler.own_refuse if pushed else None
+        answers.append(Answer(fd, started, handler.name, handler.ip, reply, pushed, refuse))
 
     def _give_away(
         self, fd: int, request: scgi.Request, started: float, handler: SCGIHandler
@@ -273,6 +275,7 @@ class Gateway:
             return False
         connection = Connection(fd, started, time.monotonic() + self._timeout)
         connection.action, connection.ip, connection.waiting = handler.name, handler.ip, True
+        connection.refuse = handler.own_refuse
         self._connections[fd] = connection
         workers.put(connection, handler)
         return True
@@ -297,6 +300,7 @@ class Gateway:
                     done.handler.ip,
                     done.reply,
                     bool(done.rows),
+                    connection.refuse,
                 )
             )
 
@@ -321,9 +325,16 @@ class Gateway:
         self._forget(connection)
         os.close(connection.fd)
 
-    def _malformed(self, connection: Connection, error: scgi.ScgiError) -> None:
+    def _refuse_unread(self, data: bytes, refusal: Response) -> bytes:
+        """The reply to a request of which there is only ``data``, in the words of its protocol."""
+        handler = find_unread(scgi.peek(data), self._site)
+        reply = handler.refuse(refusal)
+        self._metrics.requests[handler.name, reply.status] += 1
+        return reply.data
+
+    def _malformed(self, connection: Connection, data: bytes, error: scgi.ScgiError) -> None:
         """Answer a request that can't be read; the log gets one line a minute."""
-        self._metrics.requests["unknown", int(error.status)] += 1
+        reply = self._refuse_unread(data, Refused(int(error.status), str(error)).response())
         if type(error) is scgi.ScgiError:
             self._metrics.malformed += 1
             self._malformed_since += 1
@@ -333,7 +344,7 @@ class Gateway:
                     "malformed requests", extra={"why": str(error), "count": self._malformed_since}
                 )
                 self._malformed_at, self._malformed_since = now, 0
-        self._linger(connection, Refused(error.status, str(error)).response().encode())
+        self._linger(connection, reply)
 
     def _linger(self, connection: Connection, reply: bytes) -> None:
         """Answer before the request is read to its end, then read on and throw away.
@@ -355,12 +366,19 @@ class Gateway:
         if self._connections.pop(connection.fd, None) is not None and not connection.waiting:
             self._epoll.unregister(connection.fd)
 
-    def _drop(self, connection: Connection, reply: bytes | None) -> None:
-        """End a connection early, with ``reply`` if it can still be given one."""
+    def _drop(self, connection: Connection, refusal: Response) -> None:
+        """End a connection early, with ``refusal`` if it can still be given one."""
+        data = b"" if connection.parser is None else connection.parser.received
         self._forget(connection)
         connection.abandoned = True
-        if reply is not None and connection.out is None and not connection.draining:
-            send(connection.fd, reply)
+        if connection.out is None and not connection.draining:
+            if connection.waiting:
+                refuse = connection.refuse or to_reply
+                reply = refuse(refusal)
+                self._metrics.requests[connection.action, reply.status] += 1
+                send(connection.fd, reply.data)
+            else:
+                send(connection.fd, self._refuse_unread(data, refusal))
         os.close(connection.fd)
 
     def _on_tick(self, now: float) -> None:
@@ -370,7 +388,6 @@ class Gateway:
             self._metrics.timeouts += 1
             status = 503 if connection.waiting else 408
             if connection.out is None and not connection.draining:
-                self._metrics.requests["unknown", status] += 1
                 waited = now - connection.started
                 self._committer.log_slow(connection.action, connection.ip, status, waited)
             self._drop(connection, _TOO_SLOW if connection.waiting else _TIMED_OUT)
@@ -435,8 +452,8 @@ class Gateway:
         os.close(self._wake_fd)
 
 
-_CROWDED = to_reply(unavailable("too many requests wait already"))
-_TOO_MUCH = crowded().response().encode()
-_TOO_SLOW = unavailable("the action took too long").encode()
-_STOPPING = unavailable("the gateway is shutting down").encode()
-_TIMED_OUT = Refused(408, "the request did not arrive in time").response().encode()
+_CROWDED = unavailable("too many requests wait already")
+_TOO_MUCH = crowded().response()
+_TOO_SLOW = unavailable("the action took too long")
+_STOPPING = unavailable("the gateway is shutting down")
+_TIMED_OUT = Refused(408, "the request did not arrive in time").response()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import zlib
 from collections.abc import Callable
@@ -10,9 +11,11 @@ from habitat_like.config.addresses import plain
 from habitat_like.http import scgi
 from habitat_like.http.actions import Action, Args, Lane
 from habitat_like.http.response import (
+    Refuse,
     Refused,
     Reply,
     Response,
+    TooSlow,
     closed_to_uploads,
     crowded,
     to_reply,
@@ -53,6 +56,7 @@ class SCGIHandler:
         "body",
         "held",
         "ip",
+        "is_fast",
         "method",
         "name",
         "path",
@@ -73,6 +77,8 @@ class SCGIHandler:
         self.method = ""
         self.path = ""
         self.body = b""
+        #: Whether its action, where that is a fast one, can answer in the fast lane.
+        self.is_fast = True
         self.admission: Admission | None = None
         # Bytes of room that are taken for the body.
         self.held = 0
@@ -87,6 +93,9 @@ class SCGIHandler:
             if self.lane != "fast":
                 return None
             return self.perform_req()
+        except TooSlow:
+            self.is_fast = False
+            return None
         except Exception as error:
             return self._failed(error)
 
@@ -132,22 +141,15 @@ class SCGIHandler:
 
         Raises Refused for an unknown path or method and in maintenance, Denied and TooMany.
         """
-        name, _, rest = self.path.removeprefix("/").partition("/")
-        action = self.site.routes.get(name)
-        if action is None or (rest and not action.subpaths):
-            names = ", ".join(f"/{known}" for known in self.site.actions)
-            raise Refused(404, f"no action at this path; there are: {names}")
-        self.name = name or "index"
-        if self.method not in action.methods:
-            allow = ", ".join(action.methods)
-            raise Refused(405, f"/{name} takes {allow}, not {self.method[:32]!r}", {"Allow": allow})
-        closed = self.site.steering.closed
-        if closed is not None and name in self.site.actions:
-            raise closed_to_uploads(closed)
-        if self.site.access.active and name in self.site.actions:
-            self.admission = self.site.access.enter(self.ip)
+        site = self.site
+        action, self.path = site.find(self.method, self.path)
+        self.name = action.name or "index"
         self.action = action
-        self.path = rest
+        if action.upload:
+            if site.steering.closed is not None:
+                raise closed_to_uploads(site.steering.closed)
+            if site.access.active:
+                self.admission = site.access.enter(self.ip)
 
     @property
     def lane(self) -> Lane:
@@ -158,7 +160,9 @@ class SCGIHandler:
         assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
         lane = self.action.lane
         if lane == "fast" and (
-            len(self.body) > FAST_BODY or b"HTTP_CONTENT_ENCODING" in self.request.headers
+            not self.is_fast
+            or len(self.body) > FAST_BODY
+            or b"HTTP_CONTENT_ENCODING" in self.request.headers
         ):
             return "bulk"
         return lane
@@ -171,9 +175,10 @@ class SCGIHandler:
         assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
         headers = self.request.headers
         encoding = headers.get(b"HTTP_CONTENT_ENCODING")
+        lane = self.lane
         if encoding is not None:
             self.body = self._decode(encoding)
-        args = Args(self.body, self.method, self.path, headers)
+        args = Args(self.body, self.method, self.path, headers, lane)
         if self.admission is None:
             result = self.action.call(self.site.application, self.ip, args)
         else:
@@ -196,15 +201,34 @@ class SCGIHandler:
         self.request = scgi.Request(self.request.headers, b"")
         return body
 
+    def refuse(self, refusal: Response) -> Reply:
+        """The reply to a request that the gateway can't serve, in the words of its protocol.
+
+        Raises what a refusal that can't be encoded makes it raise.
+        """
+        if self.action is not None and self.action.answers is not None:
+            refusal = self.action.answers.instead_of(refusal, self.request)
+        return to_reply(refusal)
+
+    @property
+    def own_refuse(self) -> Refuse | None:
+        """``refuse``, where the request's protocol has words of its own."""
+        own = self.action is not None and self.action.answers is not None
+        return self.refuse if own else None
+
     def _failed(self, error: Exception) -> Reply:
         try:
-            refused = _refusal(error)
-            if refused is not None:
-                return to_reply(refused)
+            refusal = _refusal(error)
+            if refusal is not None:
+                return self.refuse(refusal)
         except Exception as second:  # an action's own refusal that can't be encoded
             error = second
         log.error("action failed", extra={"action": self.name}, exc_info=error)
-        return _FAILED
+        try:
+            return self.refuse(_FAILED)
+        except Exception:
+            log.exception("answers failed", extra={"action": self.name})
+            return to_reply(_FAILED)
 
 
 def _refusal(error: Exception) -> Response | None:
@@ -222,7 +246,21 @@ def _refusal(error: Exception) -> Response | None:
 #: The status of errors whose text says what is wrong.
 _STATUS = {InvalidMessage: 400, Denied: 403, MessageTooLarge: 413}
 
-_FAILED = to_reply(Response(500, b"the action failed; the gateway's log says why\n"))
+_FAILED = Response(500, b"the action failed; the gateway's log says why\n")
+
+
+def find_unread(request: scgi.Request | None, site: Site) -> SCGIHandler:
+    """The handler of a request that is not read to its end, for its refusal.
+
+    ``request`` has its headers; None where there are not even these.
+    """
+    handler = SCGIHandler(request or scgi.Request({}, b""), None, site)
+    if request is not None:
+        handler.read_scgi_req()
+        with contextlib.suppress(Refused):
+            handler.action, _ = site.find(handler.method, handler.path)
+            handler.name = handler.action.name or "index"
+    return handler
 
 
 def decode_body(

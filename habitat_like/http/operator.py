@@ -40,9 +40,11 @@ def index(site: Site) -> Response:
     names = "".join(
         f"  {' '.join(action.methods)} /{name}\n" for name, action in site.actions.items()
     )
+    paths = "" if site.router is None else "".join(f"  {path}\n" for path in site.router.paths)
+    networks = f"Networks:\n{paths}" if paths else ""
     text = (
         f"habitat_like {__version__}: takes messages from field stations into an archive.\n"
-        f"Actions:\n{names}"
+        f"Actions:\n{names}{networks}"
         "Documentation: docs/http.md in the habitat_like distribution\n"
     )
     return Response(200, text.encode())
@@ -58,6 +60,5 @@ def metrics(site: Site) -> Response:
     """The Prometheus text format."""
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415 (slow)
 
-    return Response(
-        200, generate_latest(Collector(lambda: status(site), site.metrics)), CONTENT_TYPE_LATEST
-    )
+    collector = Collector(lambda: status(site), site.metrics, site.program.networks.metrics)
+    return Response(200, generate_latest(collector), CONTENT_TYPE_LATEST)

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from habitat_like.config.keys import Config
     from habitat_like.journal.journal import Journal
     from habitat_like.message.types import Registry
     from habitat_like.statistics import Collector
-    from habitat_like.statistics.status import Trouble
+    from habitat_like.statistics.status import NetworkStatus, Trouble
     from habitat_like.steering.access import Access
     from habitat_like.steering.switches import Steering
+
+
+class Networks(Protocol):
+    """The networks whose stations upload here."""
+
+    def status(self, now: float) -> dict[str, NetworkStatus]:
+        """What came in by each since the start; ``now`` is UNIX seconds."""
+
+    def metrics(self, status: Mapping[str, NetworkStatus]) -> Iterable[Any]:
+        """Prometheus metrics that single networks have of their own."""
+
+    def recipes(self, host: str) -> Mapping[str, Sequence[Recipe]]:
+        """How to point devices of each network to this server, which they know as ``host``."""
+
+
+class Recipe(Protocol):
+    """What to type into a device."""
+
+    @property
+    def title(self) -> str:
+        """The device, or its menu."""
+
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """Label and text of each field."""
 
 
 class Program(Protocol):
@@ -31,6 +58,10 @@ class Program(Protocol):
     @property
     def dead_letters(self) -> dict[str, int]:
         """Dead letters by sink."""
+
+    @property
+    def networks(self) -> Networks:
+        """The networks that are on."""
 
     @property
     def statistics(self) -> Collector | None:

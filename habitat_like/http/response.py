@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -24,6 +25,10 @@ RETRY_AFTER = 5
 RETRY_AFTER_MAINTENANCE = 60
 
 
+#: Bytes of a body that may be one of a few that are sent again and again.
+SHORT = 32
+
+
 class Response(NamedTuple):
     """What a request is answered with."""
 
@@ -34,6 +39,8 @@ class Response(NamedTuple):
     #: Called once the answer's batch is committed, or could not be, with whether it is durable.
     #: On the gateway's thread: it must neither wait nor raise.
     settled: Callable[[bool], None] | None = None
+    #: A status of 400 and more means that nothing was taken; but not where this is so.
+    partial: bool = False
 
     def encode(self) -> bytes:
         """The bytes for the web server. Raises what a value of the wrong type makes it raise."""
@@ -46,13 +53,46 @@ class Reply(NamedTuple):
     status: int
     data: bytes
     settled: Callable[[bool], None] | None = None
+    partial: bool = False
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether it says that nothing was taken: what was pushed is dropped then."""
+        return self.status >= 400 and not self.partial
+
+
+class Answers(Protocol):
+    """Answers for clients of a protocol that has its own."""
+
+    def instead_of(self, refusal: Response, request: scgi.Request) -> Response:
+        """What such a client is answered in place of the gateway's own ``refusal``.
+
+        Of the ``request`` there may be no more than the headers.
+        """
+
+
+#: Makes the reply of a refusal, in the words of one request's protocol.
+Refuse = Callable[[Response], Reply]
+
+
+class TooSlow(Exception):
+    """On the gateway's thread: an action would compute for long, and wants another thread."""
 
 
 def to_reply(response: Response) -> Reply:
     """Encode a response. Raises as ``Response.encode`` does."""
     if response is OK:
         return _OK_REPLY
-    return Reply(response.status, response.encode(), response.settled)
+    status, body, content_type, headers, settled, partial = response
+    if headers is None and len(body) <= SHORT:
+        return Reply(status, _encode_short(status, body, content_type), settled, partial)
+    return Reply(status, response.encode(), settled, partial)
+
+
+@functools.lru_cache(maxsize=256)
+def _encode_short(status: int, body: bytes, content_type: str) -> bytes:
+    """The bytes of a short answer: most of a protocol's are one of a few."""
+    return scgi.encode_response(status, body, content_type)
 
 
 OK = Response()

@@ -120,6 +120,11 @@ class RequestParser:
             self._body_at = start.end(1) + 1 + int(start[1]) + 1
         return max(len(self._buffer) - self._body_at, 0)
 
+    @property
+    def received(self) -> bytes:
+        """What has come."""
+        return bytes(self._buffer)
+
     def feed(self, data: bytes) -> Request | None:
         """Take the next piece; returns the request once it is whole. Raises ScgiError."""
         self._buffer += data
@@ -130,6 +135,21 @@ class RequestParser:
             self._needed = request
             return None
         return request
+
+
+def peek(data: bytes) -> Request | None:
+    """The request whose beginning ``data`` is, without its body; None unless its head is whole."""
+    start = _START.match(data)
+    if start is None:
+        return None
+    first = start.end(1) + 1
+    comma = first + int(start[1])
+    if data[comma : comma + 1] != b",":
+        return None
+    try:
+        return Request(parse_headers(data[first:comma]), b"")
+    except ScgiError:
+        return None
 
 
 def _wait_or_refuse(data: bytes, max_headers: int) -> int:

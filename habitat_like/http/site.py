@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from habitat_like.config.keys import GatewayConfig
-from habitat_like.http.actions import Action, InsertApplication, find_actions
+from habitat_like.http.actions import Action, InsertApplication, Router, find_actions
 from habitat_like.http.bodies import Bodies
 from habitat_like.http.program import Program
+from habitat_like.http.response import Refused
 from habitat_like.message_server import Server
 from habitat_like.statistics.metrics import GatewayMetrics
 
@@ -27,6 +26,8 @@ class Site:
         self.actions = find_actions(self.application.actions)
         #: Actions and pages by the first part of their path.
         self.routes: dict[str, Action] = dict(self.actions)
+        #: Actions by their whole path, for what has none of these. Replaced as a whole.
+        self.router: Router | None = None
         self.metrics = GatewayMetrics()
         #: The limits in force, replaced as a whole by a reload.
         self.limits: GatewayConfig = program.config.gateway
@@ -44,15 +45,24 @@ class Site:
         self.bodies.set_limit(limits.max_waiting)
         self.server.set_max_message(limits.max_message)
 
-    def change_actions(self, names: Iterable[str]) -> None:
-        """Replace the whitelist. Thread-safe. Raises ValueError as Site does."""
-        actions = find_actions(names)
-        before = self.actions
-        pages = {name: page for name, page in self.routes.items() if name not in before}
-        # Whatever can be reached meanwhile is known as an action, which maintenance can stop.
-        self.actions = {**before, **actions}
-        self.routes = {**actions, **pages}
-        self.actions = actions
+    def find(self, method: str, path: str) -> tuple[Action, str]:
+        """The action of a request, and the path that it is given.
+
+        Raises Refused: 404 for an unknown path, 405 for another method.
+        """
+        name, _, rest = path.removeprefix("/").partition("/")
+        action = self.routes.get(name)
+        known = action is not None and (not rest or action.subpaths)
+        if action is not None and known and method in action.methods:
+            return action, rest
+        other = None if self.router is None else self.router.find(method, path or "/")
+        if other is not None:
+            return other, path
+        if action is None or not known:
+            names = ", ".join(f"/{known}" for known in self.actions)
+            raise Refused(404, f"no action at this path; there are: {names}")
+        allow = ", ".join(action.methods)
+        raise Refused(405, f"/{name} takes {allow}, not {method[:32]!r}", {"Allow": allow})
 
     def problem(self) -> str | None:
         """Why a station would be told 503 now, None when it would be served."""

@@ -30,7 +30,6 @@ def status(site: Site) -> Status:
     }
     sinks = {name: _sink(site, sink, now) for name, sink in loaded.items()}
     disk_free, disk_size = journal.disk() or (None, None)
-    uploads = getattr(program, "hisparc", None)
     statistics = program.statistics
     logged = log.state()
     switches = site.steering.snapshot()
@@ -66,7 +65,7 @@ def status(site: Site) -> Status:
         dead_letters=sum(program.dead_letters.values()),
         statistics=None if statistics is None else statistics.status(),
         log=LogStatus(logged.lost, logged.problem),
-        hisparc=uploads and uploads.activity.snapshot(now),
+        networks=program.networks.status(now),
         threads=tuple(sorted(thread.name for thread in threading.enumerate())),
     )
 
@@ -88,4 +87,5 @@ def _sink(site: Site, sink: JournalSink, now: float) -> SinkStatus:
         last_success=success,
         seconds_since_success=None if success is None else round(now - success, 3),
         dead_letters=site.program.dead_letters.get(sink.name, 0),
+        counts=dict(sink.counts),
     )

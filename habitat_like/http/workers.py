@@ -80,7 +80,7 @@ class Workers:
         begin = time.monotonic()
         with self._server.transaction() as rows:
             reply = handler.handle_slow()
-        if reply.status >= 400:
+        if reply.changes_nothing:
             rows.clear()  # a refused request changes nothing
         self._seconds += (time.monotonic() - begin - self._seconds) / 8
         self._report(Done(connection, handler, reply, rows))

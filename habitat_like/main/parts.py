@@ -22,7 +22,7 @@ from habitat_like.journal.journal import Journal
 from habitat_like.main.housekeeping import Housekeeping
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server import Server
-from habitat_like.networks.hisparc.upload import Uploads, read_stations
+from habitat_like.networks.networks import Networks
 from habitat_like.statistics import Collector, Reader, troubles
 from habitat_like.statistics.status import Trouble
 from habitat_like.steering.access import Access
@@ -47,8 +47,8 @@ class Parts:
         self.config_path = config_path
         self.started = time.time()
         self.registry = Registry()
-        #: Uploads of HiSPARC stations, None until ``hisparc.station_list`` is set.
-        self.hisparc: Uploads | None = None
+        #: The networks whose stations upload here.
+        self.networks: Networks
         #: What an operator can switch while it runs.
         self.steering = Steering(config.journal.path)
         #: Who may upload, and how much.
@@ -78,12 +78,11 @@ class Parts:
         """
         config = self.config
         log.configure(config.log)
-        for line in unknown_environment(os.environ):
+        for line in unknown_environment(os.environ, config):
             logger.warning(line)
         make_importable(self.config_path)
-        self.registry = Registry(load_types(config.types))
-        if config.hisparc.station_list:
-            self.hisparc = Uploads(config.hisparc, read_stations(config.hisparc))
+        self.networks = Networks(config)
+        self.registry = Registry(load_types(config.types), self.networks.types)
         self.steering.look()
         self.journal = Journal(config.journal.path, sync=config.journal.sync)
         undo.callback(self.journal.close)
@@ -94,7 +93,13 @@ class Parts:
         for index, sink in enumerate(config.sinks):
             self.server.load(sink, f"sinks[{index}]")
         self.site = self.make_site()
-        self._statistics = Collector(self.journal, self.site.metrics, disk_places(config))
+        self.site.router = self.networks.router
+        self._statistics = Collector(
+            self.journal,
+            self.site.metrics,
+            disk_places(config),
+            uncorrected=lambda: self.registry.reserved,
+        )
         self._statistics.watch = self._look_for_troubles
         undo.callback(self._statistics.stop, 1)
         self.keep_house()

@@ -14,13 +14,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-import msgspec
-
 from habitat_like import __version__, archive, log
 from habitat_like.config.file import load, origin
 from habitat_like.config.keys import Config, ConfigError
 from habitat_like.http import SCGIApplication
-from habitat_like.http.actions import enabled_actions, find_actions
 from habitat_like.http.listener import ListenError
 from habitat_like.journal.file import JournalError
 from habitat_like.main.control import ControlServer
@@ -29,7 +26,6 @@ from habitat_like.main.signals import DONE, FAILED, USAGE, SignalListener
 from habitat_like.main.systemd import SPARE_FILES, notify, raise_file_limit
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server import SinkError
-from habitat_like.networks.hisparc.upload import Uploads, read_stations
 from habitat_like.steering.drain import Drain
 from habitat_like.steering.reload import RELOADABLE, Reloaded, differences, put_in_force
 
@@ -185,10 +181,8 @@ class Program(Parts):
         try:
             config = load(self.config_path)
             archive.check(config.archive)
-            registry = Registry(load_types(config.types))
-            listed = read_stations(config.hisparc)
-            actions = enabled_actions(msgspec.structs.replace(self.config, hisparc=config.hisparc))
-            find_actions(actions)
+            networks = self.networks.prepare(config)
+            registry = Registry(load_types(config.types), networks.types)
             log.configure(config.log)
         except (ConfigError, ValueError, OSError) as error:
             extra = {"why": str(error), "by": by}
@@ -203,13 +197,10 @@ class Program(Parts):
         self.access.configure(config.access)
         self.server.set_max_backlog(config.journal.max_backlog)
         self.server.set_max_bytes(config.journal.max_bytes)
-        if self.hisparc is not None:
-            self.hisparc.configure(config.hisparc, listed)
-        elif config.hisparc.station_list:
-            self.hisparc = Uploads(config.hisparc, listed)
+        self.networks.apply(networks)
+        self.gateway.router = self.networks.router
         self.config = put_in_force(self.config, config)
         problems = self._change_sinks()
-        self.gateway.change_actions(actions)
         logger.info(
             "configuration reloaded",
             extra={"changed": ", ".join(changed) or "nothing", "by": by},
@@ -262,6 +253,7 @@ class Program(Parts):
                 "max_connections": config.gateway.max_connections,
                 "max_body": config.gateway.max_body,
                 "actions": ", ".join(self.gateway.actions),
+                "networks": ", ".join(self.networks.runners) or "none",
                 "journal": config.journal.path,
                 "sync": config.journal.sync,
                 "backlog": self.journal.backlog,

@@ -1,14 +1,13 @@
 """A WSGI application with the gateway's actions, for sites that keep uWSGI in front.
 
 ``application(environ, start_response, configfile)`` has the signature, and reads the configuration
-file, of the HiSPARC datastore's. It either forwards to a running gateway, or is one itself: with a
-journal and sinks of its own, but no socket. See docs/hisparc.md.
+file, of the datastore that it replaces. It either forwards to a running gateway, or is one itself:
+with a journal and sinks of its own, but no socket. See docs/hisparc.md.
 """
 
 from __future__ import annotations
 
 import atexit
-import configparser
 import contextlib
 import logging
 import os
@@ -16,16 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import msgspec
-
-from habitat_like import config as configuration
 from habitat_like import log as logs
-from habitat_like.config.keys import ArchiveConfig, Config, ConfigError, JournalConfig, LogConfig
+from habitat_like.config.keys import Config, ConfigError
 from habitat_like.http import scgi
-from habitat_like.http.actions import enabled_actions
 from habitat_like.http.batch import Committer
 from habitat_like.http.handler import SCGIHandler
 from habitat_like.http.listener import exchange
@@ -33,31 +27,15 @@ from habitat_like.http.response import Refused, Reply, crowded, to_reply, unavai
 from habitat_like.journal.file import JournalError
 from habitat_like.main.parts import BUSY_HOUSEKEEPING, HOUSEKEEPING, Parts
 from habitat_like.message_server import SinkError
+from habitat_like.networks import catalogue, datastore
 from habitat_like.threads import start_thread
 
 log = logging.getLogger(__name__)
 
-#: The action of a path that names none: the datastore has no other.
-DEFAULT_ACTION = "upload"
 #: Seconds that the sinks have to stop when the process ends.
 STOP_TIMEOUT = 5.0
 
-_LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error"}
-#: The levels of the datastore that have another name here.
-_LEVELS |= {"critical": "error", "": "info"}
-
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-
-
-class Settings(NamedTuple):
-    """What the INI file says: a gateway's ``socket``, or the configuration of our own.
-
-    ``config_path`` is the file of the configuration, None where the INI file is all there is.
-    """
-
-    config: Config
-    socket: str | None
-    config_path: str | None = None
 
 
 class Backend(Protocol):
@@ -89,55 +67,6 @@ def application(
     return [body]
 
 
-def read_settings(path: str) -> Settings:
-    """The settings in an INI file of the HiSPARC datastore. Raises ConfigError."""
-    parser = configparser.ConfigParser()
-    try:
-        with Path(path).open(encoding="utf-8-sig") as file:
-            parser.read_file(file)
-        general = dict(parser["General"])
-        own = dict(parser["Habitat"]) if parser.has_section("Habitat") else {}
-        # Of the writer's process, which there is no more: the sinks are woken by what comes in.
-        parser.getfloat("Writer", "sleep", fallback=0.0)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except KeyError:
-        raise ConfigError(f"{path}: there is no section [General]") from None
-    except (configparser.Error, ValueError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
-    if unknown := sorted(own.keys() - {"socket", "config"}):
-        raise ConfigError(f"{path}: [Habitat] {unknown[0]}: expected socket or config")
-    if len(own) > 1:
-        raise ConfigError(f"{path}: [Habitat]: give either socket or config")
-    config = configuration.load(own["config"], {}) if "config" in own else _config(path, general)
-    if "socket" not in own and not config.hisparc.station_list:
-        station_list = _need(path, general, "station_list")
-        hisparc = msgspec.structs.replace(config.hisparc, station_list=station_list)
-        config = msgspec.structs.replace(config, hisparc=hisparc)
-    return Settings(config, own.get("socket"), own.get("config"))
-
-
-def _config(path: str, general: Mapping[str, str]) -> Config:
-    """A configuration with everything below the datastore's ``data_dir``."""
-    data = Path(_need(path, general, "data_dir"))
-    level = general.get("loglevel", "").lower()
-    if level not in _LEVELS:
-        raise ConfigError(f"{path}: [General] loglevel: {level!r} is none of {', '.join(_LEVELS)}")
-    return Config(
-        journal=JournalConfig(path=str(data / "journal.sqlite")),
-        archive=ArchiveConfig(uri=f"sqlite:{data / 'archive.sqlite'}"),
-        log=msgspec.convert(
-            {"level": _LEVELS[level], "file": general.get("log") or None}, LogConfig
-        ),
-    )
-
-
-def _need(path: str, general: Mapping[str, str], key: str) -> str:
-    if not general.get(key):
-        raise ConfigError(f"{path}: [General] {key} is missing")
-    return general[key]
-
-
 # -- one request
 
 
@@ -161,17 +90,21 @@ def _answer(backend: Backend, environ: Mapping[str, Any]) -> Reply:
         for name, value in environ.items()
         if isinstance(value, str) and (name.isupper() and not name.startswith("UWSGI"))
     }
-    headers[b"PATH_INFO"] = f"/{_action(environ, backend)}".encode()
+    headers[b"PATH_INFO"] = _path(environ, backend).encode(scgi.ENCODING, "replace")
     headers[b"SCRIPT_NAME"] = b""
     return backend.answer(scgi.Request(headers, body))
 
 
-def _action(environ: Mapping[str, Any], backend: Backend) -> str:
-    """The action that the path's last part names, wherever the application is mounted."""
-    path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-    name = path.rstrip("/").rpartition("/")[2]
-    known = [one.rpartition(".")[2] for one in enabled_actions(backend.config)]
-    return name if name in known else DEFAULT_ACTION
+def _path(environ: Mapping[str, Any], backend: Backend) -> str:
+    """The path of ours that is asked for, wherever the application is mounted."""
+    below = str(environ.get("PATH_INFO", ""))
+    known = {one.rpartition(".")[2] for one in backend.config.gateway.actions}
+    for network in catalogue.classes(backend.config.networks).values():
+        known |= {route.pattern.split("/")[1] for route in network.routes}
+    if below.strip("/").partition("/")[0] in known:
+        return below
+    name = f"{environ.get('SCRIPT_NAME', '')}{below}".rstrip("/").rpartition("/")[2]
+    return f"/{name}" if name in known else datastore.DEFAULT_PATH
 
 
 def _read(source: Any, size: int) -> bytes:
@@ -197,7 +130,7 @@ def _slowly(handler: SCGIHandler) -> Reply:
 class Forwarder:
     """Sends requests on to a running gateway; what that answers is the answer."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: datastore.Settings) -> None:
         self.config = settings.config
         self._socket = settings.socket or ""
         logs.configure(self.config.log)
@@ -227,7 +160,7 @@ class Standalone(Parts):
     OSError.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: datastore.Settings) -> None:
         super().__init__(settings.config, settings.config_path)
         self._stopping = threading.Event()
         # Held while a batch is committed and counted: uWSGI may run several threads.
@@ -250,7 +183,7 @@ class Standalone(Parts):
             with self.server.transaction() as rows:
                 reply = handler.handle() or _slowly(handler)
             with self._lock:
-                return self._committer.answer_one(handler.name, reply, rows)
+                return self._committer.answer_one(handler.name, reply, rows, handler.own_refuse)
         finally:
             handler.release()
 
@@ -289,6 +222,6 @@ def _backend(configfile: str) -> Backend:
     key = (os.getpid(), configfile)
     with _lock:
         if key not in _backends:
-            settings = read_settings(configfile)
+            settings = datastore.read(configfile)
             _backends[key] = Forwarder(settings) if settings.socket else Standalone(settings)
         return _backends[key]

@@ -63,12 +63,15 @@ class Message:
     ``time_created`` and ``time_uploaded`` are UNIX seconds by the gateway's clock. ``time_sent`` is
     the station's own ``time_created``, before any correction: the id is made of it, so that a retry
     has the same id; a message that a sink makes has no other, and leaves it out. ``data`` is plain
-    values or a msgspec Struct. ``suspicious`` is the reason why the message can't be right, None
-    where it can: queries leave it out then. Raises ValueError for a type that is no type's name.
+    values or a msgspec Struct. The id is made of ``identity``, where one is given, in place of the
+    data: what the station itself tells its messages apart by. ``suspicious`` is the reason why the
+    message can't be right, None where it can: queries leave it out then. Raises ValueError for a
+    type that is no type's name.
     """
 
     __slots__ = (
         "_canonical",
+        "_identity",
         "data",
         "listener",
         "suspicious",
@@ -88,6 +91,7 @@ class Message:
         time_sent: int | None = None,
         *,
         suspicious: str | None = None,
+        identity: Any = None,
     ) -> None:
         if type not in _checked_names:
             check_type_name(type)
@@ -99,12 +103,13 @@ class Message:
         self.data = data
         self.suspicious = suspicious
         self._canonical = _encode_sorted(data)
+        self._identity = self._canonical if identity is None else _encode_sorted(identity)
 
     @property
     def id(self) -> str:
         """The id: deterministic, and growing with time, as a B-tree likes it."""
         head = f"{self.listener.callsign}\0{self.type}\0{self.time_sent}\0".encode()
-        digest = blake2b(head + self._canonical, digest_size=HASH_BYTES).hexdigest()
+        digest = blake2b(head + self._identity, digest_size=HASH_BYTES).hexdigest()
         return f"{self.time_sent:010d}-{digest}"
 
     @property
@@ -129,10 +134,23 @@ class Message:
         return identifier, b'%b%b,"gateway":%b%b' % (head.encode(), self._canonical, gateway, end)
 
 
+class _Archived(Message):
+    """A message out of a document, whose id it keeps: what that was made of may not be in it."""
+
+    __slots__ = ("_id",)
+
+    _id: str
+
+    @property
+    def id(self) -> str:
+        """The document's id."""
+        return self._id
+
+
 def from_document(document: bytes | Mapping[str, Any]) -> Message:
     """The message in a journal's or an archive's document, for sinks; times are as archived."""
     tree = msgspec.json.decode(document) if isinstance(document, bytes) else document
-    return Message(
+    message = _Archived(
         Listener(tree["callsign"], tree.get("ip")),
         tree["type"],
         tree["time_created"],
@@ -141,6 +159,8 @@ def from_document(document: bytes | Mapping[str, Any]) -> Message:
         int(tree["_id"][:10]),
         suspicious=tree.get("suspicious"),
     )
+    message._id = tree["_id"]
+    return message
 
 
 def type_of(document: bytes) -> str:

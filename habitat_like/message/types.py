@@ -74,7 +74,7 @@ def check_received_telem(data: dict[str, Scalar]) -> None:
     if not isinstance(string, str):
         reason = "must be a string" if "string" in data else "required field is missing"
         raise InvalidMessage(f"data.string: {reason}")
-    if not _is_base64(string):
+    if not is_base64(string):
         raise InvalidMessage("data.string: not base64 (A-Z a-z 0-9 + / in fours, padded with =)")
     for key, value in data.items():
         if type(value) is int and not -_LARGE < value < _LARGE:
@@ -85,7 +85,7 @@ def check_received_telem(data: dict[str, Scalar]) -> None:
         raise InvalidMessage("data.frequency: must be a number >= 0, in Hz")
 
 
-def _is_base64(text: str) -> bool:
+def is_base64(text: str) -> bool:
     """Whether ``text`` is base64 as in RFC 4648 section 4."""
     # binascii's strict mode alone lets padding after whole quads pass.
     if len(text) % 4 or text.endswith("==="):
@@ -105,30 +105,44 @@ LISTENER_TELEM = MessageType("LISTENER_TELEM", ListenerTelem)
 STATION_TYPES = (RECEIVED_TELEM, LISTENER_INFO, LISTENER_TELEM)
 _OWN_TYPES = frozenset(definition.name for definition in STATION_TYPES)
 
-#: The type of the events in a HiSPARC station's uploads.
-HISPARC_EVENT = "HISPARC_EVENT"
+#: Types of the observations that networks' stations upload.
+OBSERVATION_TYPES = (
+    "AMATEUR_TELEM",
+    "SONDE_TELEM",
+    "WEATHER",
+    "SENSOR",
+    "UPLINK",
+    "POSITION",
+    "EVENT",
+)
 
 #: Types that only the server itself makes, with the reason that a station is told.
-SERVER_TYPES = {
-    "TELEM": "is made by the server's own sinks; stations may not send it",
-    HISPARC_EVENT: "is made of uploads to /upload; stations may not send it",
-}
+SERVER_TYPES = {"TELEM": "is made by the server's own sinks; stations may not send it"}
+_OF_NETWORKS = "is made of uploads over networks; stations may not send it"
 
 
 class Registry:
     """The types that stations may send, and the decoder of their messages.
 
-    Immutable once made, so any number of threads may share it. Raises ValueError for a name that
-    is no type's name, is taken, or for a definition that msgspec can't decode.
+    ``reserved`` are types that networks make, with the reason why a station may not send them.
+    Immutable once made, so any number of threads may share it. Raises ValueError for a name that is
+    no type's name, is taken, or for a definition that msgspec can't decode.
     """
 
-    def __init__(self, extra: Iterable[MessageType] = ()) -> None:
+    def __init__(
+        self, extra: Iterable[MessageType] = (), reserved: Mapping[str, str] | None = None
+    ) -> None:
         self._types: dict[str, MessageType] = {}
+        taken = {**(reserved or {}), **SERVER_TYPES}
+        # While no network makes them, an operator's own type may have such a name.
+        self._reserved = {**dict.fromkeys(OBSERVATION_TYPES, _OF_NETWORKS), **taken}
         for definition in (*STATION_TYPES, *extra):
             check_type_name(definition.name)
-            if definition.name in self._types or definition.name in SERVER_TYPES:
+            ours = definition.name in taken and definition not in STATION_TYPES
+            if definition.name in self._types or ours:
                 raise ValueError(f"the type {definition.name} exists already")
             self._types[definition.name] = definition
+            self._reserved.pop(definition.name, None)
         # The envelope that a message is decoded into tells its type.
         self._kinds = {_envelope(one): (one.name, one.check) for one in self._types.values()}
         try:
@@ -140,6 +154,11 @@ class Registry:
     def names(self) -> list[str]:
         """The types' names."""
         return list(self._types)
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """The types that the server itself makes."""
+        return frozenset(self._reserved)
 
     def parse(self, body: bytes, ip: str | None, now: int, *, is_set: bool = True) -> Message:
         """One message out of a station's JSON. Raises InvalidMessage with field and reason.
@@ -207,8 +226,8 @@ class Registry:
 
     def _type_reason(self, body: bytes) -> str:
         name = _look(body).type
-        if isinstance(name, str) and name in SERVER_TYPES:
-            return f"type: {name} {SERVER_TYPES[name]}"
+        if isinstance(name, str) and name in self._reserved:
+            return f"type: {name} {self._reserved[name]}"
         return f"type: must be one of {', '.join(self._types)}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
@@ -117,6 +118,9 @@ class JournalSink(Sink):
     def __init__(self, server: Intake) -> None:
         super().__init__(server)
         self.state = SinkState()
+        #: What the sink counts by itself, by a word or two: ``/status`` and the metrics tell it. A
+        #: sink bounds how many words there are.
+        self.counts: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._cursor = 0

@@ -11,7 +11,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
 from habitat_like import times
@@ -57,7 +57,8 @@ class Collector:
     """Counts the journal's messages, and the requests and times in ``metrics``.
 
     ``places`` are directories on whose disks there must be room, by what is in them. ``clock``
-    gives UNIX seconds. Raises JournalError. Other threads may read every attribute.
+    gives UNIX seconds, ``uncorrected`` the types whose times are left as they came.
+    Raises JournalError. Other threads may read every attribute.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class Collector:
         metrics: GatewayMetrics,
         places: Mapping[str, Path],
         clock: Callable[[], float] = time.time,
+        uncorrected: Callable[[], Container[str]] = frozenset,
     ) -> None:
         self._journal = journal
         self._metrics = metrics
         self._places = places
         self._clock = clock
+        self._uncorrected = uncorrected
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._thread: threading.Thread | None = None
@@ -201,7 +204,7 @@ class Collector:
 
     def _gather(self, reader: Reader, cursor: int) -> tuple[Sums, int, bool]:
         """The sums of one transaction, the last message in them, and whether there are more."""
-        sums = Sums(self._hours, self._days)
+        sums = Sums(self._hours, self._days, self._uncorrected())
         behind = self._journal.last_seq - cursor > FAR_BEHIND
         max_rows = MAX_ROWS_BEHIND if behind else MAX_ROWS
         while sums.messages < MAX_MESSAGES and sums.rows < max_rows:

@@ -10,10 +10,16 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from habitat_like.statistics.status import READY, SinkStatus, StatisticsStatus, Status
+from habitat_like.statistics.status import (
+    READY,
+    NetworkStatus,
+    SinkStatus,
+    StatisticsStatus,
+    Status,
+)
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -92,10 +98,19 @@ class GatewayMetrics:
 class Collector:
     """Makes Prometheus metrics of the program's counters; see docs/operating for each."""
 
-    def __init__(self, status: Callable[[], Status], metrics: GatewayMetrics) -> None:
-        """``status`` gives what ``/status`` shows."""
+    def __init__(
+        self,
+        status: Callable[[], Status],
+        metrics: GatewayMetrics,
+        more: Callable[[Mapping[str, NetworkStatus]], Iterable[Metric]] | None = None,
+    ) -> None:
+        """``status`` gives what ``/status`` shows.
+
+        ``more`` gives further metrics of the status of the networks, which they have of their own.
+        """
         self._status = status
         self._metrics = metrics
+        self._more = more
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, for ``prometheus_client``."""
@@ -165,24 +180,41 @@ class Collector:
         yield gauge("threads", "Threads alive.", len(status.threads))
         yield gauge("start_time_seconds", "When it started.", status.started)
         yield from _sink_metrics(status.sinks)
-        yield from _hisparc_metrics(status.hisparc or {})
+        yield from _network_metrics(status.networks)
+        if self._more is not None:
+            yield from self._more(status.networks)
         yield from _statistics_metrics(status.statistics or StatisticsStatus())
 
 
-def _hisparc_metrics(activity: dict[str, Any]) -> Iterator[Metric]:
+def _network_metrics(networks: Mapping[str, NetworkStatus]) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415
 
-    uploads = CounterMetricFamily(
-        "habitat_hisparc_uploads", "Uploads of HiSPARC stations.", labels=["code"]
+    requests = CounterMetricFamily(
+        "habitat_network_requests", "Requests of networks' stations.", labels=["network"]
     )
-    for code, count in activity.get("uploads", {}).items():
-        uploads.add_metric([code], count)
-    yield uploads
-    for key, text in (
-        ("events", "Events in the uploads that were stored."),
-        ("suspicious", "Those of them whose date can't be right."),
-    ):
-        yield CounterMetricFamily(f"habitat_hisparc_{key}", text, activity.get(key, 0))
+    observations = CounterMetricFamily(
+        "habitat_network_observations", "Observations taken.", labels=["network", "type"]
+    )
+    suspicious = CounterMetricFamily(
+        "habitat_network_suspicious", "Those of them that can't be right.", labels=["network"]
+    )
+    problems = CounterMetricFamily(
+        "habitat_network_problems", "Parts of requests that were not taken.", labels=["network"]
+    )
+    refused = CounterMetricFamily(
+        "habitat_network_refused",
+        "Requests of which nothing was taken.",
+        labels=["network", "reason"],
+    )
+    for name, counts in networks.items():
+        requests.add_metric([name], counts.requests)
+        for kind, count in counts.observations.items():
+            observations.add_metric([name, kind], count)
+        suspicious.add_metric([name], counts.suspicious)
+        problems.add_metric([name], counts.problems)
+        for reason, count in counts.refused.items():
+            refused.add_metric([name, reason], count)
+    yield from (requests, observations, suspicious, problems, refused)
 
 
 def _statistics_metrics(statistics: StatisticsStatus) -> Iterator[Metric]:
@@ -230,3 +262,10 @@ def _sink_metrics(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:
         for own, sink in sinks.items():
             counter.add_metric([own], count(sink))
         yield counter
+    kinds = CounterMetricFamily(
+        "habitat_sink_counts", "What a sink counts by itself.", labels=["sink", "kind"]
+    )
+    for own, sink in sinks.items():
+        for kind, number in sink.counts.items():
+            kinds.add_metric([own, kind], number)
+    yield kinds

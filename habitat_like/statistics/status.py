@@ -62,7 +62,10 @@ class JournalStatus(msgspec.Struct, frozen=True):
 
 
 class SinkStatus(msgspec.Struct, frozen=True):
-    """A sink. Times are UNIX seconds; ``backlog`` are the messages that it has not taken."""
+    """A sink. Times are UNIX seconds; ``backlog`` are the messages that it has not taken.
+
+    ``counts`` is what the sink counts by itself.
+    """
 
     state: Literal["ok", "waiting", "stopping"] = "ok"
     problem: str | None = None
@@ -75,6 +78,7 @@ class SinkStatus(msgspec.Struct, frozen=True):
     last_success: float | None = None
     seconds_since_success: float | None = None
     dead_letters: int = 0
+    counts: dict[str, int] = {}
 
 
 class StatisticsStatus(msgspec.Struct, frozen=True):
@@ -94,6 +98,39 @@ class LogStatus(msgspec.Struct, frozen=True):
 
     lost: int = 0
     problem: str | None = None
+
+
+class LastObservation(msgspec.Struct, frozen=True):
+    """The last observation of a network: its ``time`` is UNIX seconds."""
+
+    time: float
+    station: str
+    type: str
+
+
+class LastProblem(msgspec.Struct, frozen=True):
+    """The last of a network that was not taken; ``station`` is None where that is not known."""
+
+    time: float
+    station: str | None
+    text: str
+
+
+class NetworkStatus(msgspec.Struct, frozen=True):
+    """What came in over a network: requests, observations by type, and what was not taken.
+
+    ``problems`` are parts of requests, ``refused`` whole ones by reason; ``own`` is what the
+    network tells beside.
+    """
+
+    requests: int = 0
+    observations: dict[str, int] = {}
+    suspicious: int = 0
+    problems: int = 0
+    refused: dict[str, int] = {}
+    last_observation: LastObservation | None = None
+    last_problem: LastProblem | None = None
+    own: dict[str, Any] = {}
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,5 +162,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int = 0
     statistics: StatisticsStatus | None = None
     log: LogStatus = LogStatus()
-    hisparc: dict[str, Any] | None = None
+    networks: dict[str, NetworkStatus] = {}
     threads: tuple[str, ...] = ()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import msgspec
 
-from habitat_like.message.types import HISPARC_EVENT
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, OTHERS, Statement, insert
 from habitat_like.times import MAX_TIME
 
@@ -114,9 +113,15 @@ class _Heard:
 
 
 class Sums:
-    """What a number of messages add to the tables."""
+    """What a number of messages add to the tables.
 
-    def __init__(self, hours: Admission, days: Admission) -> None:
+    ``uncorrected`` are types whose times are left as they came: they tell no clock's offset.
+    """
+
+    def __init__(
+        self, hours: Admission, days: Admission, uncorrected: Container[str] = frozenset()
+    ) -> None:
+        self._uncorrected = uncorrected
         self._hours = hours
         self._days = days
         self._total: Counter[str] = Counter()
@@ -153,7 +158,7 @@ class Sums:
             ]
             callsigns = [document.callsign for document in documents]
         for callsign, document in dict(zip(callsigns, documents, strict=True)).items():
-            _note_last(self._stations[callsign], document)
+            _note_last(self._stations[callsign], document, self._uncorrected)
         if present & _DETAILS.keys():
             for document in documents:
                 if note := _DETAILS.get(document.type):
@@ -199,16 +204,18 @@ class Sums:
         heard.last = max(heard.last, time)
 
 
-def _note_last(heard: _Heard, document: Document) -> None:
+def _note_last(heard: _Heard, document: Document, uncorrected: Container[str]) -> None:
     heard.created = document.time_created
     heard.ip = document.ip or heard.ip
     # The id begins with the station's own time_created; the document's is corrected by what the
     # gateway's clock differs from the station's time_uploaded. A time that was clamped into the
-    # range of times tells nothing. Events of HiSPARC stations are not corrected.
-    if document.type != HISPARC_EVENT and 0 < document.time_created < MAX_TIME:
+    # range of times tells nothing.
+    if 0 < document.time_created < MAX_TIME:
         sent = document.id[:10]
         if sent.isdecimal():
-            heard.clock_offset = int(sent) - document.time_created
+            offset = int(sent) - document.time_created
+            if offset or document.type not in uncorrected:
+                heard.clock_offset = offset
 
 
 def _note_info(heard: _Heard, document: Document) -> None:

@@ -93,8 +93,10 @@ def test_exit_codes_are_documented() -> None:
 
 @pytest.fixture
 def metrics(habitat: HabitatFactory) -> set[str]:
-    """The names of the metrics of a running gateway."""
-    reply = habitat().scgi("GET", "/metrics")
+    """The names of the metrics of a running gateway that has those of networks, too."""
+    gateway = habitat({"networks": {"hisparc": {"station_list": "list.csv"}}}, start=False)
+    (gateway.directory / "list.csv").write_text("501,amsterdam,secret\n")
+    reply = gateway.start().scgi("GET", "/metrics")
     return set(re.findall(r"^# TYPE (\w+) ", reply.text, re.M))
 
 

@@ -42,7 +42,7 @@ def test_shipped_config_has_every_key_with_its_default(monkeypatch: pytest.Monke
     present = {
         f"{section}.{key}" if key else section
         for section, value in tree.items()
-        for key in (value if f"{section}.{next(iter(value), '')}" in KEYS else [""])
+        for key in (value if f"{section}.{next(iter(value or ''), '')}" in KEYS else [""])
     }
     assert present == KEYS.keys() - {COMMENTED}
     assert re.search(r"^  # machine_code: ", path.read_text(), re.M)
@@ -99,7 +99,8 @@ def location(conf: str) -> list[str]:
 
 
 def test_nginx_file_has_the_block_that_habitat_nginx_prints() -> None:
-    printed = location_block(configuration.load(str(ETC / "config.yml"), environ={}))
+    config = configuration.load(str(ETC / "config.yml"), environ={})
+    printed = location_block(config, everything=True)
     shipped = (ETC / "nginx" / "habitat.conf").read_text()
     assert location(shipped) == location(printed)
     for page in ("status", "metrics", "healthz", "readyz"):

@@ -55,7 +55,9 @@ def expressions() -> Iterator[tuple[str, str]]:
 def test_the_dashboard_shows_metrics_that_there_are(
     habitat: HabitatFactory,
 ) -> None:
-    text = habitat().scgi("GET", "/metrics").text
+    gateway = habitat({"networks": {"hisparc": {"station_list": "list.csv"}}}, start=False)
+    (gateway.directory / "list.csv").write_text("501,amsterdam,secret\n")
+    text = gateway.start().scgi("GET", "/metrics").text
     kinds = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.M))
     samples = {
         f"{name}_bucket" if kind == "histogram" else name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +19,7 @@ from habitat_like.journal.journal import Journal
 from habitat_like.message.message import InvalidMessage
 from habitat_like.message.types import Registry
 from habitat_like.message_server import BacklogFull, Server
+from tests.networks import checks
 
 #: Small limits, so that inputs reach them.
 LIMIT = 4096
@@ -111,12 +112,14 @@ def fuzz_config(data: bytes) -> None:
         check_reason(error)
 
 
+#: Those of the networks' decoders have the networks' names.
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "scgi": fuzz_scgi,
     "message": fuzz_message,
     "messages": fuzz_messages,
     "gzip": fuzz_gzip,
     "config": fuzz_config,
+    **{name: partial(checks.fuzz, name) for name in checks.NAMES},
 }
 
 

@@ -210,7 +210,7 @@ class Stations:
 
     def __init__(self) -> None:
         config = own_actions("push", "lane")
-        config["hisparc"] = {"station_list": "stations.csv"}
+        config["networks"] = {"hisparc": {"station_list": "stations.csv"}}
         self.gateway = Habitat(config, own=OWN)
         (self.gateway.directory / "stations.csv").write_text(LIST)
         # What nginx takes for the client's address, as behind a proxy that it trusts.

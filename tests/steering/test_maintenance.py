@@ -112,7 +112,7 @@ def put(gateway: Habitat, text: str | None) -> None:
 def test_on_and_off_by_the_file_with_an_upload_in_each(habitat: HabitatFactory) -> None:
     gateway = habitat(own_actions("lane"), start=False, own=OWN)
     (gateway.directory / "stations.csv").write_text(LIST)
-    gateway.config["hisparc"] = {"station_list": "stations.csv"}
+    gateway.config["networks"] = {"hisparc": {"station_list": "stations.csv"}}
     gateway.start()
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     put(gateway, "back at noon\n")

@@ -1,5 +1,1 @@
-"""Uploads of cosmic-ray stations in the HiSPARC protocol: the action ``/upload``.
-
-An addition on top of ``habitat_like.http``: it is found there as an action by its dotted path, and
-only when ``hisparc.station_list`` is set. Nothing but ``main``, ``wsgi`` and ``cli`` imports it.
-"""
+"""The network of cosmic-ray stations that upload in the HiSPARC protocol."""

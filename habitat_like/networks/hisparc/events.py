@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from habitat_like.message.message import Listener, Message
-from habitat_like.message.types import HISPARC_EVENT
 from habitat_like.networks.hisparc import gps
 from habitat_like.networks.hisparc.stations import Station
 from habitat_like.times import FUTURE, MAX_TIME, is_set
 
+#: The type of the messages.
+HISPARC_EVENT = "HISPARC_EVENT"
 #: Values whose bytes are archived as base64; so are those of traces.
 BLOBS = frozenset({"CFG_MAS_VERSION", "CFG_SLV_VERSION", "CFG_PASSWORD", "CFG_BUFFER"})
 #: How often, on average, each byte of a pickle may be in what is archived of it. References make a

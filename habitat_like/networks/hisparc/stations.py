@@ -53,7 +53,9 @@ def examine(path: str) -> tuple[Mapping[int, Station], list[str]]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise StationListError(f"{path}: {error.strerror}; check hisparc.station_list") from None
+        raise StationListError(
+            f"{path}: {error.strerror}; check networks.hisparc.station_list"
+        ) from None
     except UnicodeDecodeError:
         raise StationListError(f"{path}: not UTF-8 text") from None
     stations: dict[int, Station] = {}

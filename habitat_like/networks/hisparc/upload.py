@@ -1,4 +1,4 @@
-"""The action ``upload``: one station's upload, from its form to its messages.
+"""One station's upload, from its form to its messages.
 
 The protocol answers every upload with HTTP 200 and a code of three digits. A code other than 100
 means that nothing was taken. When nothing can be taken now, the answer is HTTP 503 as everywhere;
@@ -10,16 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from habitat_like.http.actions import Args, InsertApplication, action
 from habitat_like.http.response import Response
 from habitat_like.networks.hisparc import events, form, pickles, stations
 from habitat_like.networks.hisparc.activity import Activity
 from habitat_like.passwords import Limiter, Verifier
-
-if TYPE_CHECKING:
-    from habitat_like.config.keys import HisparcConfig
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +31,13 @@ LOG_EVERY = 60.0
 
 
 class Uploads:
-    """What the action needs to know: the stations, and what they did.
+    """What is known of the stations: their list, and what they did.
 
-    Made once; ``configure`` puts another configuration, and the stations ``listed`` in it, in
+    Made once; ``configure`` puts other stations, and another year before which no event can be, in
     force. Thread-safe.
     """
 
-    def __init__(self, config: HisparcConfig, listed: dict[int, stations.Station]) -> None:
+    def __init__(self, minimum_year: int, listed: dict[int, stations.Station]) -> None:
         self.activity = Activity()
         self._limiter = Limiter()
         self._verifier = Verifier()
@@ -49,40 +45,50 @@ class Uploads:
         self._logged: dict[int, float] = {}
         self._stations: dict[int, stations.Station] = {}
         self._minimum_year = 0
-        self.configure(config, listed)
+        self.configure(minimum_year, listed)
 
-    def configure(self, config: HisparcConfig, listed: dict[int, stations.Station]) -> None:
-        """Put ``config`` and the ``listed`` stations in force."""
-        self._minimum_year = config.minimum_year
+    def configure(self, minimum_year: int, listed: dict[int, stations.Station]) -> None:
+        """Put ``minimum_year`` and the ``listed`` stations in force."""
+        self._minimum_year = minimum_year
         self._stations = listed
         self._verifier.keep({station.password for station in listed.values()})
 
     def take(
-        self, body: bytes, ip: str | None, now: float, push: Callable[[Any], object]
+        self,
+        body: bytes,
+        ip: str | None,
+        now: float,
+        push: Callable[[Any], object],
+        note: Callable[[str | None, str], None],
     ) -> Response:
         """Check an upload and ``push`` the message of each event, once all are known to be good.
 
-        ``ip`` is the station's address, ``now`` the gateway's clock in UNIX seconds. Raises what
-        ``push`` raises; then nothing may be kept of what was pushed before.
+        ``ip`` is the station's address, ``now`` the gateway's clock in UNIX seconds; ``note`` is
+        told the station, if it is known, and why its upload was refused. Raises what ``push``
+        raises; then nothing may be kept of what was pushed before.
         """
         try:
             posted = form.parse(body)
         except form.FormError as error:
-            return self._refuse(BAD_FORM, None, str(error))
+            return self._refuse(note, BAD_FORM, None, str(error))
         station = self._stations.get(posted.station)
         if station is None:
-            return self._refuse(UNKNOWN_STATION, None, f"station {posted.station} is not listed")
+            return self._refuse(
+                note, UNKNOWN_STATION, None, f"station {posted.station} is not listed"
+            )
         if not self._is_right(station, posted.password, ip):
             self.activity.wrong_password(station.number, now)
-            return self._refuse(WRONG_PASSWORD, station, "wrong password")
+            return self._refuse(note, WRONG_PASSWORD, station, "wrong password")
         data = form.pickle_of(posted)
         if data is None:
-            return self._refuse(WRONG_CHECKSUM, station, "the checksum is not that of the data")
+            return self._refuse(
+                note, WRONG_CHECKSUM, station, "the checksum is not that of the data"
+            )
         try:
             found = events.read(pickles.load(data), len(data))
             made = list(events.messages(found, station, ip, int(now), self._minimum_year))
         except (pickles.PickleError, events.EventError) as error:
-            return self._refuse(NO_EVENT_LIST, station, str(error))
+            return self._refuse(note, NO_EVENT_LIST, station, str(error))
         for message in made:
             push(message)
         suspicious = sum(message.suspicious is not None for message in made)
@@ -102,8 +108,15 @@ class Uploads:
         self._limiter.right(ip, station.number)
         return True
 
-    def _refuse(self, code: str, station: stations.Station | None, why: str) -> Response:
+    def _refuse(
+        self,
+        note: Callable[[str | None, str], None],
+        code: str,
+        station: stations.Station | None,
+        why: str,
+    ) -> Response:
         self.activity.refused(code)
+        note(None if station is None else str(station.number), why)
         number = -1 if station is None else station.number
         now = time.monotonic()
         if now - self._logged.get(number, -LOG_EVERY) >= LOG_EVERY:
@@ -111,18 +124,6 @@ class Uploads:
             who = None if station is None else number
             log.warning("upload refused", extra={"station": who, "code": code, "why": why})
         return _answer(code)
-
-
-def read_stations(config: HisparcConfig) -> dict[int, stations.Station]:
-    """The stations of ``hisparc.station_list``, none without it. Raises StationListError."""
-    return stations.load(config.station_list) if config.station_list else {}
-
-
-@action(lane="bulk")
-def upload(application: InsertApplication, ip: str | None, args: Args) -> Response:
-    """Take a station's upload; see ``Uploads.take``."""
-    uploads: Uploads = application.program.hisparc  # type: ignore[attr-defined]
-    return uploads.take(args.body, ip, application.clock(), application.server.push_message)
 
 
 def _answer(code: str, settled: Callable[[bool], None] | None = None) -> Response:

@@ -20,7 +20,7 @@ from tests.support.wait import PATIENCE, eventually
 
 SCRIPT = Path(__file__).parent / "station.py2"
 LIST = "501,amsterdam,secret\n502,leiden,geheim\n"
-#: A year that stays before today and after ``hisparc.minimum_year``.
+#: A year that stays before today and after ``networks.hisparc.minimum_year``.
 MOMENT = datetime.datetime(2026, 3, 4, 5, 6, 7)
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -71,7 +71,7 @@ class Network:
         self.front: Nginx | None = None
         self.list = gateway.directory / "stations.csv"
         self.list.write_text(stations)
-        gateway.config["hisparc"] = {"station_list": str(self.list)}
+        gateway.config["networks"] = {"hisparc": {"station_list": str(self.list)}}
 
     def post(self, form: bytes | Mapping[str, str], ip: str = "127.0.0.1") -> Reply:
         body = form if isinstance(form, bytes) else as_utf8(form)

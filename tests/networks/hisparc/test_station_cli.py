@@ -62,7 +62,7 @@ def test_ls_says_what_it_lacks(network: Network, habitat: HabitatFactory) -> Non
     other = habitat()
     done = other.cli("station", "ls")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "hisparc.station_list is not set" in done.stderr
+    assert "the key stations is not set" in done.stderr
 
 
 def test_hash_makes_a_hash_of_standard_input(network: Network) -> None:
@@ -148,7 +148,8 @@ def test_habitat_check_looks_at_the_list(network: Network) -> None:
     network.list.chmod(0o640)
     done = network.gateway.cli("check")
     assert f"hisparc.station_list: 2 stations in {network.list}" in done.stdout
-    assert "gateway.actions: message, messages, upload" in done.stdout
+    assert "gateway.actions: message, messages\n" in done.stdout
+    assert "networks.hisparc: takes uploads to /upload" in done.stdout
     assert "secret" not in done.stdout
     network.list.write_text("501\n")
     done = network.gateway.cli("check")

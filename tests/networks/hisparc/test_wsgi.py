@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from habitat_like.config.keys import ConfigError
-from habitat_like.main.wsgi import read_settings
+from habitat_like.networks import datastore
 from habitat_like.statistics import Reader
 from tests.conftest import HabitatFactory
 from tests.faults.shim import Act, Op, Shim
@@ -266,7 +266,7 @@ def test_its_requests_are_counted(server: Callable[..., Server]) -> None:
     ours.stop()
     with Reader(ours.directory / "data" / "journal.sqlite") as statistics:
         counted = {(one.action, one.status): one.requests for one in statistics.requests(0, 2**40)}
-    assert counted["upload", 200] == 2
+    assert counted["hisparc", 200] == 2
 
 
 def test_what_it_took_is_on_disk_before_its_answer(
@@ -355,7 +355,7 @@ def test_an_ini_file_that_can_t_be_used_is_told_in_one_line(
     path = tmp_path / "config.ini"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        read_settings(str(path))
+        datastore.read(str(path))
     assert str(caught.value).startswith(f"{path}: ")
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -367,9 +367,9 @@ def test_the_datastore_s_own_example_is_read(tmp_path: Path) -> None:
         "[General]\nlog=/tmp/hisparc.log\nstation_list=/tmp/station_list.csv\n"
         "data_dir=/tmp/datastore\n"
     )
-    settings = read_settings(str(path))
-    assert settings.socket is None
-    assert settings.config.hisparc.station_list == "/tmp/station_list.csv"
-    assert settings.config.journal.path == "/tmp/datastore/journal.sqlite"
-    assert settings.config.archive.uri == "sqlite:/tmp/datastore/archive.sqlite"
-    assert (settings.config.log.file, settings.config.log.level) == ("/tmp/hisparc.log", "info")
+    config, socket, _ = datastore.read(str(path))
+    assert socket is None
+    assert config.networks == {"hisparc": {"station_list": "/tmp/station_list.csv"}}
+    assert config.journal.path == "/tmp/datastore/journal.sqlite"
+    assert config.archive.uri == "sqlite:/tmp/datastore/archive.sqlite"
+    assert (config.log.file, config.log.level) == ("/tmp/hisparc.log", "info")

@@ -1,0 +1,112 @@
+"""``habitat payloads``: what payload configurations make of a sentence."""
+
+from __future__ import annotations
+
+import click
+
+from habitat_like.cli import options
+from habitat_like.cli.output import print_small_table
+from habitat_like.cli.text import printable
+from habitat_like.config.keys import Config
+from habitat_like.message_server.server import find_sink
+from habitat_like.telemetry import configuration, names, ukhas
+from habitat_like.telemetry.configuration import Payloads
+from habitat_like.telemetry.coordinates import show_time
+from habitat_like.telemetry.fix import Fix, ParseError
+from habitat_like.telemetry.horus import NO_NAMES, Names
+from habitat_like.telemetry.packets import read
+from habitat_like.telemetry.sink import ParserSink
+
+
+@click.group(name="payloads", epilog="Example: habitat payloads check payloads.yml")
+def command() -> None:
+    """Check payload configurations, and try sentences on them."""
+
+
+@command.command("check", epilog="Example: habitat payloads check /etc/habitat/payloads.yml")
+@click.argument("file")
+def check(file: str) -> None:
+    """Check a file of payload configurations."""
+    payloads = configuration.load(file)
+    sentences = sum(len(payload.sentences) for payload in payloads.payloads)
+    click.echo(f"{printable(file)}: {len(payloads.payloads)} payloads, {sentences} sentences")
+
+
+@command.command("ls", epilog="Example: habitat payloads ls")
+@options.config_option
+def ls(config_path: str | None) -> None:
+    """List the payloads that the ParserSink of the configuration knows."""
+    payloads, _ = _known(options.load_config(config_path))
+    print_small_table(
+        ("callsign", "payload", "checksum", "fields"),
+        [
+            (
+                layout.callsign,
+                payload.name,
+                layout.checksum,
+                ", ".join(field.name for field in layout.fields),
+            )
+            for payload in payloads.payloads
+            for layout in payload.sentences
+        ],
+    )
+
+
+@command.command("try", epilog="Example: habitat payloads try '$$hab,1,12:00:00,51.5,-0.1,90*2A6D'")
+@options.config_option
+@click.option("--payloads", "file", metavar="FILE", help="Take the configurations in this file.")
+@click.argument("sentence")
+def try_(config_path: str | None, file: str | None, sentence: str) -> int:
+    """Tell what a SENTENCE says, field by field, or why it can't be understood.
+
+    Packets of Horus Binary are given in hex. The exit code is 1 where nothing can be understood.
+    """
+    if file is not None:
+        known = configuration.load(file), NO_NAMES
+    else:
+        known = _known(options.load_config(config_path))
+    try:
+        packet = bytes.fromhex(sentence)
+    except ValueError:
+        packet = sentence.encode("utf-8", "replace")
+    fixes, problems = read(packet, *known)
+    for fix in fixes:
+        for name, value in _lines(fix):
+            click.echo(f"{printable(name):16}{printable(str(value))}")
+    for problem in problems:
+        click.echo(f"{problem.kind}: {printable(str(problem))}{_hint(problem, packet)}", err=True)
+    return 0 if fixes else 1
+
+
+def _lines(fix: Fix) -> list[tuple[str, object]]:
+    lines: list[tuple[str, object]] = [("protocol", fix.protocol), ("payload", fix.payload)]
+    if fix.sequence is not None:
+        lines.append(("sequence", fix.sequence))
+    if fix.time is not None:
+        lines.append(("time", show_time(fix.time)))
+    if fix.position is None:
+        lines.append(("position", "none"))
+    else:
+        lines += [
+            ("latitude", fix.position.latitude),
+            ("longitude", fix.position.longitude),
+            ("altitude", "none" if fix.position.altitude is None else fix.position.altitude),
+        ]
+    return [*lines, *fix.values.items()]
+
+
+def _hint(problem: ParseError, packet: bytes) -> str:
+    if problem.kind == "unknown" and not list(ukhas.find(packet)):
+        return "; a sentence begins with $$ and ends with * and two or four hex digits"
+    return ""
+
+
+def _known(config: Config) -> tuple[Payloads, Names]:
+    """What the configured ParserSink knows. Raises ConfigError."""
+    for index, sink in enumerate(config.sinks):
+        factory, settings = find_sink(sink, f"sinks[{index}]")
+        if issubclass(factory, ParserSink) and isinstance(settings, ParserSink.Settings):
+            payloads = settings.payloads
+            known = Payloads([]) if payloads is None else configuration.load(payloads)
+            return known, names.read(settings.payload_ids, settings.custom_fields)
+    return Payloads([]), NO_NAMES

@@ -1,0 +1,114 @@
+"""airRohr: the fine dust sensors of Sensor.Community. No I/O.
+
+A reading that is not answered with a success is lost. The sensors have no clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from habitat_like.http.response import Response
+from habitat_like.networks import lenient
+from habitat_like.networks.base import FAST, Network, Outcome, Recipe, Route
+from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
+from habitat_like.networks.values import Readings, text, unread
+
+_PLACES = ("GPS_", "")
+_GPS = {
+    f"{prefix}{name}" for prefix in _PLACES for name in ("lat", "lon", "height", "alt", "timestamp")
+}
+#: What X-PIN is for a GPS receiver.
+_PIN_OF_GPS = "9"
+
+
+class AirRohr(Network):
+    """airRohr's "own API", and its uploads to Sensor.Community itself."""
+
+    name = "airrohr"
+    types = ("SENSOR",)
+    routes = (
+        Route("POST", "/airrohr", lane=FAST),
+        Route("POST", "/v1/push-sensor-data/", lane=FAST),
+    )
+    plain_http = True
+
+    def decode(self, request: Request) -> Decoded:
+        """One observation of all sensors. Raises BadRequest where nothing tells whose it is."""
+        uploader = request.headers.get("x-sensor").strip()
+        tree: Any
+        try:
+            tree = lenient.parse(request.body)
+            problem = None if isinstance(tree, dict) else "body: must be a JSON object"
+        except lenient.NotJson as error:
+            tree, problem = None, str(error)
+        if problem is not None:
+            if not uploader:
+                raise BadRequest(400, problem)
+            kept = Observation(
+                type="SENSOR",
+                uploader=uploader,
+                rule="gateway",
+                raw=unread(request.body),
+                marks=[problem],
+            )
+            return Decoded([kept])
+        uploader = uploader or chip(tree)
+        if not uploader:
+            raise BadRequest(400, "neither X-Sensor nor esp8266id was sent: whose is it?")
+        pin = request.headers.get("x-pin").strip()
+        return Decoded([observe(tree, uploader, pin or None)])
+
+    def success(self, request: Request, outcome: Outcome) -> Response:
+        """201 where Sensor.Community has it."""
+        return Response(201 if request.path.startswith("/v1/") else 200, b"OK")
+
+    def recipes(self, host: str) -> tuple[Recipe, ...]:
+        """For the sensor's own page."""
+        return (
+            Recipe(
+                'airRohr: configuration, "APIs", "Send data to own API"',
+                (("Server", host), ("Path", "/airrohr"), ("Port", "80 (443 with HTTPS)")),
+            ),
+        )
+
+
+def chip(tree: dict[str, Any]) -> str:
+    """The sensor's name as it is in X-Sensor, out of the body; "" where it is not there."""
+    for kind in ("esp8266", "esp32"):
+        number = text(tree.get(f"{kind}id"))
+        if number:
+            return f"{kind}-{number}"
+    return ""
+
+
+def observe(tree: dict[str, Any], uploader: str, pin: str | None = None) -> Observation:
+    """The observation in airRohr's JSON; ``pin`` is the one sensor's that it is of."""
+    readings = Readings()
+    readings.add_text("software_version", tree.get("software_version"))
+    pairs = tree.get("sensordatavalues")
+    place: dict[str, object] = {}
+    for pair in pairs if isinstance(pairs, list) else ():
+        if not isinstance(pair, dict) or not (name := text(pair.get("value_type"))):
+            readings.mark("sensordatavalues")
+        elif name in _GPS and (name.startswith("GPS_") or pin == _PIN_OF_GPS):
+            place[name.removeprefix("GPS_")] = pair.get("value")
+        else:
+            readings.add(name, pair.get("value"))
+    if not isinstance(pairs, list):
+        readings.mark("sensordatavalues")
+    position = None
+    if "lat" in place or "lon" in place:
+        height = place.get("height", place.get("alt"))
+        position = readings.position(place.get("lat"), place.get("lon"), height)
+    if "timestamp" in place and position is not None:
+        readings.add("GPS_timestamp", place["timestamp"])
+    return Observation(
+        type="SENSOR",
+        uploader=uploader,
+        rule="gateway",
+        values=readings.values,
+        sensor=pin,
+        position=position,
+        missing=readings.missing,
+        marks=readings.marks,
+    )

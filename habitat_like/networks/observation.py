@@ -1,0 +1,249 @@
+"""What a request is to a network, and what a network makes of it. No I/O.
+
+A network's decoder is one function from a Request to a Decoded: observations, and problems with
+what could not be taken. The runner does all the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from habitat_like.networks import forms
+
+Scalar = str | int | float | bool
+
+#: By whose clock an observation's time is: see ``runner``.
+Rule = Literal["corrected", "trusted", "station", "gateway"]
+
+_FORM = "application/x-www-form-urlencoded"
+
+
+class BadRequest(Exception):
+    """Nothing of the request can be read; ``text`` is one line for the client, with no secret."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+class Headers:
+    """The client's header fields, by their names in any case; those of an SCGI request."""
+
+    __slots__ = ("_scgi",)
+
+    def __init__(self, scgi: Mapping[bytes, bytes]) -> None:
+        self._scgi = scgi
+
+    def get(self, name: str, default: str = "") -> str:
+        """The value of a field, ``default`` where there is none; one character for each byte."""
+        variable = name.upper().replace("-", "_").encode("ascii", "replace")
+        value = self._scgi.get(b"HTTP_" + variable)
+        if value is None and variable == b"CONTENT_TYPE":
+            value = self._scgi.get(variable)
+        return default if value is None else value.decode("latin-1")
+
+    def starting(self, prefix: str) -> dict[str, str]:
+        """The fields whose names start with ``prefix``, by their names in lower case."""
+        start = b"HTTP_" + prefix.upper().replace("-", "_").encode("ascii", "replace")
+        return {
+            name[5:].decode("latin-1").lower().replace("_", "-"): value.decode("latin-1")
+            for name, value in self._scgi.items()
+            if name.startswith(start)
+        }
+
+    def of_scgi(self, variable: bytes) -> str:
+        """A variable of the web server's; "" where there is none."""
+        return self._scgi.get(variable, b"").decode("latin-1")
+
+
+_NONE = Headers({})
+
+
+class Login(NamedTuple):
+    """User name and password of Basic authentication."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        """For logs and tests: without the password."""
+        return f"Login({self.user!r})"
+
+
+class Request:
+    """One request. Everything that costs something is made when it is asked for.
+
+    ``path`` is decoded, from the site's root; ``route`` is the pattern of the route that it took,
+    with the values of its ``variables``. ``target`` is the path and query as sent, "" where that is
+    not known; ``query`` is the query as sent; both are taken out of ``headers`` where they are not
+    given. ``body`` is what was sent, decompressed. ``now`` is the gateway's clock in UNIX seconds.
+    """
+
+    __slots__ = (
+        "_fields",
+        "_query",
+        "_target",
+        "body",
+        "headers",
+        "ip",
+        "method",
+        "now",
+        "path",
+        "route",
+        "variables",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        *,
+        route: str = "",
+        target: str | None = None,
+        variables: dict[str, str] | None = None,
+        query: str | None = None,
+        headers: Headers | None = None,
+        body: bytes = b"",
+        ip: str | None = None,
+        now: float = 0.0,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.route = route
+        self._target = target
+        self.variables = variables or {}
+        self._query = query
+        self.headers = headers or _NONE
+        self.body = body
+        self.ip = ip
+        self.now = now
+        self._fields: dict[str, str] | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query as sent, one character for each byte; "" where that is not known."""
+        if self._target is None:
+            self._target = self.headers.of_scgi(b"REQUEST_URI")
+        return self._target
+
+    @property
+    def query(self) -> str:
+        """The query as sent, one character for each byte."""
+        if self._query is None:
+            self._query = self.headers.of_scgi(b"QUERY_STRING")
+        return self._query
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields of the query, glued to the path or not, and over them those of a form."""
+        if self._fields is None:
+            query = self.query
+            if not query.strip("&"):
+                query = forms.query_of(self.target)
+            fields = forms.parse(query) if query else {}
+            if self.body and self.is_form:
+                forms.parse(self.body.strip().decode("latin-1"), fields)
+            self._fields = fields
+        return self._fields
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body looks like a form; the content type is no more than a hint."""
+        if self.body.lstrip()[:1] in (b"{", b"[", b"<", b""):
+            return False
+        return self.content_type == _FORM or b"=" in self.body[:4096]
+
+    @property
+    def content_type(self) -> str:
+        """The body's type in lower case, without parameters; "" where none was sent."""
+        return self.headers.get("content-type").partition(";")[0].strip().lower()
+
+    @property
+    def basic(self) -> Login | None:
+        """User name and password of Basic authentication, None without it."""
+        kind, _, text = self.headers.get("authorization").strip().partition(" ")
+        if kind.lower() != "basic":
+            return None
+        try:
+            raw = binascii.a2b_base64(text.strip().encode("ascii", "replace"))
+        except binascii.Error:
+            return None
+        try:
+            user, _, password = raw.decode("utf-8").partition(":")
+        except UnicodeDecodeError:
+            user, _, password = raw.decode("latin-1").partition(":")
+        return Login(user, password)
+
+    @property
+    def login(self) -> str | None:
+        """The user name of Basic authentication."""
+        basic = self.basic
+        return None if basic is None else basic.user
+
+
+class Position(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A place on Earth: degrees, degrees, and metres where they are known."""
+
+    latitude: float
+    longitude: float
+    altitude: float | None = None
+
+
+class Observation(msgspec.Struct, kw_only=True, gc=False):
+    """One message to be, before it is known who its station is to us.
+
+    ``uploader`` is the station as sent, "" where nothing tells; ``secret`` if that is a credential
+    (PASSKEY, MAC address, key), which is never shown. ``time`` is in UNIX seconds by the clock that
+    ``rule`` names, ``sent`` the station's clock when it was sent ("corrected" alone). ``missing``
+    are the names of values that are not there (``nan``, ``--``), ``marks`` the reasons why it can't
+    be right. ``extra`` are further keys of the archived data. ``data``, where given, is archived in
+    place of all of the observation's shape. ``unique`` is the network's own identity of the
+    message, which its id is made of in place of the data: what differs in a repeat is no part.
+    """
+
+    type: str
+    uploader: str = ""
+    secret: bool = False
+    time: float | None = None
+    sent: float | None = None
+    rule: Rule = "station"
+    values: dict[str, Scalar] = {}
+    payload: str | None = None
+    sensor: str | None = None
+    position: Position | None = None
+    raw: bytes | None = None
+    missing: list[str] = []
+    marks: list[str] = []
+    extra: dict[str, Any] = {}
+    data: Any = None
+    unique: tuple[Scalar, ...] | None = None
+
+    @property
+    def raw_text(self) -> str:
+        """``raw`` as it is archived."""
+        return base64.b64encode(self.raw or b"").decode("ascii")
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A part of a request that was not taken: ``text`` is one line, with no secret in it.
+
+    ``index`` is its place among the parts, from 0; ``item`` the part itself, for networks that send
+    it back.
+    """
+
+    index: int
+    text: str
+    item: Any = None
+
+
+class Decoded(NamedTuple):
+    """What a decoder made of a request."""
+
+    observations: Sequence[Observation]
+    problems: Sequence[Problem] = ()

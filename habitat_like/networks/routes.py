@@ -1,0 +1,97 @@
+"""Routes: which network a path belongs to. No I/O."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from habitat_like.http.actions import Action
+from habitat_like.http.response import Refused
+from habitat_like.networks.runner import Runner
+from habitat_like.networks.ways import Way
+
+_SLASHES = re.compile(r"//+")
+
+
+class Router(NamedTuple):
+    """All routes of all networks that are on. Immutable.
+
+    ``by_first`` has them by the first part of the path, ``glued`` those behind which a query may
+    follow without a question mark: then the first part of a path is not theirs alone.
+    """
+
+    exact: dict[tuple[str, str], Action]
+    ways: tuple[tuple[Way, Action], ...]
+    by_first: dict[str, tuple[tuple[Way, Action], ...]]
+    glued: tuple[tuple[Way, Action], ...]
+
+    def find(self, method: str, path: str) -> Action | None:
+        """The action of a request, None where no network has this path.
+
+        Raises Refused (405) where one has, but not with this ``method``.
+        """
+        action = self.exact.get((method, path))
+        if action is not None:
+            return action
+        if "//" in path:
+            path = _SLASHES.sub("/", path)
+        first = path.removeprefix("/").partition("/")[0]
+        allowed: list[str] = []
+        for way, action in self.by_first.get(first, self.glued):
+            if way.matches(path):
+                if method in way.methods:
+                    return action
+                allowed += way.methods
+        if not allowed:
+            return None
+        allow = ", ".join(dict.fromkeys(allowed))
+        raise Refused(405, f"this path takes {allow}, not {method[:32]!r}", {"Allow": allow})
+
+    @property
+    def paths(self) -> list[str]:
+        """A line for each: methods and path."""
+        return [f"{' '.join(way.methods)} {way.route.pattern}" for way, _ in self.ways]
+
+
+def make_router(runners: Iterable[Runner]) -> Router:
+    """The routes of ``runners``; the more exact of two comes first. Raises ValueError."""
+    exact: dict[tuple[str, str], Action] = {}
+    ways = []
+    for runner in runners:
+        for route in runner.network.routes:
+            way = Way(runner.network, route)
+            action = _action(runner, way)
+            ways.append((way, action))
+            if not way.is_exact:
+                continue
+            for method in way.methods:
+                for path in {route.pattern, route.pattern.rstrip("/") or "/"}:
+                    other = exact.setdefault((method, path), action)
+                    if other.name != action.name:
+                        text = f"{other.name} and {action.name} have the same path {path}"
+                        raise ValueError(text)
+    ways.sort(key=_order)
+    by_first: dict[str, tuple[tuple[Way, Action], ...]] = {}
+    for way, action in ways:
+        by_first[way.first] = (*by_first.get(way.first, ()), (way, action))
+    glued = tuple(entry for entry in ways if entry[0].route.glued)
+    return Router(exact, tuple(ways), by_first, glued)
+
+
+def _order(entry: tuple[Way, Action]) -> tuple[bool, bool, int]:
+    way = entry[0]
+    return way.route.pattern.endswith("*"), way.has_variables, -len(way.base)
+
+
+def _action(runner: Runner, way: Way) -> Action:
+    return Action(
+        runner.network.name,
+        functools.partial(runner.run, way),
+        way.methods,
+        way.route.lane,
+        subpaths=True,
+        answers=runner,
+        upload=way.probe is None,
+    )

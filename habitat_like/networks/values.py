@@ -1,0 +1,276 @@
+"""The values in other networks' uploads: numbers as text, what stands for none. No I/O.
+
+Stations write numbers as they like: as text, with a decimal comma, with a unit behind them. What
+is a number becomes one; what means "no reading" is left out, and its name kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from habitat_like.networks.observation import Position, Scalar
+
+#: Observations in one request; what is beyond is a problem.
+MAX_ITEMS = 2500
+#: Values of one observation, and how deep they may be nested; a mark says that there were more.
+MAX_VALUES = 2000
+MAX_DEPTH = 12
+#: Characters of a value's name; longer ones are cut.
+MAX_NAME = 128
+#: The mark of a position that can't be right.
+POSITION = "position"
+
+#: Characters of a number; a longer text is no reading.
+SHORT = 40
+#: Beyond it an integer is an infinity to whoever reads numbers as doubles.
+_LARGE = 2**64
+_NO_READING = -9999
+_HUGE = float("inf")
+_MISSING = {
+    *("nan", "-nan", "+nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"),
+    *("ovf", "-ovf", "", "-", "--", "---", "----", "--.-", "---.-", "n/a", "na", "null"),
+}
+_LONGEST_MISSING = max(map(len, _MISSING))
+_NUMBER = re.compile(
+    r"\s*([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,4})?)"
+    r"(?:\s*(?:dBm|dB|%|°\s?[CF]?|hPa|mbar|kPa|Pa|mV|ppm|ppb|km/h|m/s|mph|[kM]?Hz|µg/m³|ug/m3"
+    r"|W/m²|W/m2|lx|lux|cpm|CPM|µSv/h|uSv/h|inHg|in|mm)|\s+(?:V|C|F|m|km|s|ms|h))?\s*",
+    re.ASCII,
+)
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
+
+
+def scalar(value: object) -> Scalar | None:
+    """``value`` as a number, text or bool; None where it stands for no reading.
+
+    Text that is a number all over becomes one; NaN, infinities, -9999 and placeholders are None.
+    """
+    kind = type(value)
+    if kind is str:
+        return reading(value)  # type: ignore[arg-type]
+    if kind is float:
+        # An infinity less itself is no number either.
+        return None if value == _NO_READING or value - value != 0 else value  # type: ignore
+    if kind is int:
+        if value == _NO_READING:
+            return None
+        return value if -_LARGE < value < _LARGE else scalar(_as_float(value))  # type: ignore
+    if kind is bool:
+        return value  # type: ignore[return-value]
+    return None
+
+
+def number(value: object) -> float | int | None:
+    """``value`` as a number if it is one, in whatever form; else None."""
+    found = scalar(value)
+    return None if isinstance(found, str | bool) else found
+
+
+def text(value: object) -> str:
+    """``value`` as text without blanks around it, for names and identities; "" if it is neither."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value) if -_LARGE < value < _LARGE else ""
+    return ""
+
+
+#: Names of what is never archived, whatever sends it; of nested names the last part counts.
+SECRETS = {
+    *("password", "passwd", "pwd", "passkey", "siteauthenticationkey", "api_key", "apikey"),
+    *("secret", "token", "access_token", "auth_token", "authorization", "jwt", "encryptionkey"),
+    *("uplink_token", "session_key_id", "app_key", "appkey", "nwk_key", "nwkkey", "app_s_key"),
+    *("appskey", "nwk_s_key", "nwkskey", "downlink_url", "correlation_ids"),
+}
+
+
+#: Bytes that are kept of a body that can't be read.
+MAX_RAW = 4096
+_SECRET = re.compile(
+    rb"(?:(?<=[^A-Za-z_])|^)((?:%b)[\"']?\s*[:=]\s*)(?:\"(?:[^\"\\]|\\.)*+\"?|[^&,;}\s]*+)"
+    % "|".join(sorted(map(re.escape, SECRETS), key=len, reverse=True)).encode(),
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class Readings:
+    """What one observation says: ``values`` by name, the names that are ``missing``, ``marks``.
+
+    Collects at most MAX_VALUES names. Used by one thread.
+    """
+
+    __slots__ = ("_missing", "marks", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, Scalar] = {}
+        self.marks: list[str] = []
+        self._missing: dict[str, None] = {}
+
+    @property
+    def missing(self) -> list[str]:
+        """The names that came without a reading."""
+        return list(self._missing)
+
+    def add(self, key: str, value: object) -> None:
+        """Take a value of any kind: objects and lists are taken apart, ``outer.inner``, ``list.0``.
+
+        What has the name of a secret is dropped.
+        """
+        if key.lower() in SECRETS:
+            return
+        if isinstance(value, dict | list):
+            self._add_tree(key, value, 1)
+        else:
+            self._add_scalar(key, value)
+
+    def add_all(self, pairs: Mapping[str, object], leave: Iterable[str] = ()) -> None:
+        """Take all ``pairs`` but those whose names are in ``leave``."""
+        for key, value in pairs.items():
+            if key not in leave:
+                self.add(key, value)
+
+    def add_text(self, key: str, value: object) -> None:
+        """Take a value that is text even where it looks like a number: an identity, a version."""
+        found = text(value)
+        if found:
+            self.values[key] = found
+
+    def mark(self, reason: str) -> None:
+        """Note once why the message can't be right."""
+        if reason not in self.marks:
+            self.marks.append(reason)
+
+    def position(
+        self, latitude: object, longitude: object, altitude: object = None
+    ) -> Position | None:
+        """The place, None with a mark where these numbers can't be one."""
+        found = place(latitude, longitude, altitude)
+        if found is None:
+            self.mark(POSITION)
+        return found
+
+    def _add_scalar(self, key: str, value: object) -> None:
+        if len(self.values) + len(self._missing) >= MAX_VALUES:
+            self.mark(f"more than {MAX_VALUES} values")
+            return
+        if len(key) > MAX_NAME:
+            key = key[:MAX_NAME]
+        found = scalar(value)
+        if found is not None:
+            self.values[key] = found
+            self._missing.pop(key, None)
+        elif key not in self.values:
+            self._missing[key] = None
+
+    def _add_tree(self, key: str, tree: dict[str, Any] | list[Any], depth: int) -> None:
+        if depth > MAX_DEPTH or len(key) > MAX_NAME:
+            self.mark("nested too deeply")
+            return
+        for inner, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            if len(self.values) + len(self._missing) >= MAX_VALUES:
+                self.mark(f"more than {MAX_VALUES} values")
+                return
+            if isinstance(inner, str) and inner.lower() in SECRETS:
+                continue
+            path = f"{key}.{inner}" if key else str(inner)
+            if isinstance(value, dict | list):
+                self._add_tree(path, value, depth + 1)
+            else:
+                self._add_scalar(path, value)
+
+
+def place(latitude: object, longitude: object, altitude: object = None) -> Position | None:
+    """The place that these numbers are; None for 0/0, out of range, or no numbers."""
+    north, east = number(latitude), number(longitude)
+    if north is None or east is None:
+        return None
+    if not (-90 <= north <= 90 and -180 <= east <= 180) or (north == 0 and east == 0):
+        return None
+    return Position(float(north), float(east), height(altitude))
+
+
+def height(value: object) -> float | None:
+    """Metres above the sea, None where there are none: between the sea's ground and space."""
+    found = number(value)
+    return None if found is None or not -12000 <= found <= 1e8 else float(found)
+
+
+def unread(body: bytes) -> bytes:
+    """What is kept of a body that can't be read: its beginning, without what may be a secret."""
+    return _SECRET.sub(rb"\1...", body[:MAX_RAW])
+
+
+def unhex(digits: str) -> bytes | None:
+    """The bytes that hexadecimal digits spell; None where they are none or one is missing."""
+    return bytes.fromhex(digits) if _HEX.fullmatch(digits) else None
+
+
+def unbase64(letters: str) -> bytes | None:
+    """The bytes that base64 spells, padded or not, either alphabet; None where it is none."""
+    letters = letters.strip().replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return binascii.a2b_base64(letters + "=" * (-len(letters) % 4), strict_mode=True)
+    except ValueError:
+        return None
+
+
+def to_base64(data: bytes) -> str:
+    """``data`` as base64, which is how JSON carries bytes."""
+    return base64.b64encode(data).decode()
+
+
+def reading(value: str) -> Scalar | None:
+    """``scalar`` of a text."""
+    return short_reading(value) if len(value) <= SHORT else value.strip() or None
+
+
+@functools.lru_cache(maxsize=8192)
+def short_reading(value: str) -> Scalar | None:
+    """``scalar`` of a text of up to SHORT characters: the same ones come again and again."""
+    if value[:1].isalpha():
+        return _word(value)
+    # float() reads nearly all numbers that stations send, in a tenth of the pattern's time.
+    try:
+        found = float(value)
+    except ValueError:
+        return _odd_text(value)
+    if not -_HUGE < found < _HUGE or found == _NO_READING:  # not a number, too
+        return None
+    if "_" in value or not value.isascii():  # Python's own notation
+        return value.strip()
+    return found if "." in value else _whole(value.strip(), found)
+
+
+def _word(value: str) -> str | None:
+    value = value.strip()
+    return None if len(value) <= _LONGEST_MISSING and value.lower() in _MISSING else value
+
+
+def _odd_text(value: str) -> Scalar | None:
+    match = _NUMBER.fullmatch(value)
+    if match is None:
+        return _word(value)
+    digits = match[1].replace(",", ".")
+    found = float(digits)
+    if not -_HUGE < found < _HUGE or found == _NO_READING:
+        return None
+    return _whole(digits, found)
+
+
+def _whole(digits: str, found: float) -> float | int:
+    sign = digits[:1]
+    if (digits[1:] if sign in ("-", "+") else digits).isdigit() and -_LARGE < found < _LARGE:
+        return int(digits)
+    return found
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")

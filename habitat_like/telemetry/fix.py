@@ -1,0 +1,54 @@
+"""A fix: what one packet of a payload says. No I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Value = int | float | str
+
+
+class Position(msgspec.Struct, omit_defaults=True):
+    """Degrees, degrees, metres."""
+
+    latitude: float
+    longitude: float
+    altitude: float | None = None
+
+
+class Fix(msgspec.Struct):
+    """What a packet says.
+
+    ``time`` is the time of day, in seconds, None where the packet has none; ``position`` is None
+    where the payload knows none, or says itself that it can't be right.
+    """
+
+    protocol: str
+    payload: str
+    sequence: int | None = None
+    time: int | None = None
+    position: Position | None = None
+    values: dict[str, Value] = {}
+
+
+class ParseError(ValueError):
+    """A packet that can't be understood.
+
+    ``kind`` is a word or two by which such packets are counted; the text says what is wrong.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+def is_somewhere(latitude: float, longitude: float) -> bool:
+    """Whether a receiver knows where it is: 0/0 is what it says without a fix."""
+    return (latitude, longitude) != (0.0, 0.0)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as plain data, without what is None."""
+    tree = msgspec.to_builtins(value)
+    return {name: item for name, item in tree.items() if item is not None}

@@ -1,0 +1,1 @@
+"""Other networks' own clients, from the package index, against a gateway behind nginx."""

@@ -1,0 +1,18 @@
+"""Install the clients, each in its own environment; tests skip what can't be installed."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.clients.environments import CLIENTS
+
+
+def main() -> None:
+    """Install all of them."""
+    for client in CLIENTS.values():
+        problem = client.install()
+        sys.stdout.write(f"{client.name}: {problem or 'installed'}\n")
+
+
+if __name__ == "__main__":
+    main()
