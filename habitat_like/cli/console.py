@@ -14,7 +14,7 @@ from habitat_like.console import users
 @click.group(epilog="Example: habitat console passwd alice")
 @options.config_option
 def command(config_path: str | None) -> None:
-    """Say who may use the console in the browser."""
+    """Manage the users of the console in the browser."""
 
 
 @command.command(
@@ -26,19 +26,19 @@ def command(config_path: str | None) -> None:
     ),
 )
 @options.config_option
-@click.option("--remove", is_flag=True, help="Take the user out of the file.")
+@click.option("--remove", is_flag=True, help="Remove the user from the file.")
 @click.argument("name", metavar="NAME")
 def passwd(config_path: str | None, remove: bool, name: str) -> int:
-    """Set a user's password in console.password_file, which is made if it is missing.
+    """Set a user's password in console.password_file, and create the file if it is missing.
 
-    Asks for the password, or takes it from a line of standard input. It is in force at once, and
-    ends every session of the console. Run it as the gateway's user, who must be able to read the
-    file.
+    Asks for the password on a terminal, and otherwise reads it from standard input. The change
+    takes effect at once, and ends every session of the console. Run it as the gateway's user, who
+    must be able to read the file.
     """
     named = options.load_config(config_path).console.password_file
     if named is None:
         raise options.ConfigurationFailure(
-            "console.password_file is not set; set it, such as to /etc/habitat/console-users"
+            "console.password_file is not set; set it, for example to /etc/habitat/console-users"
         )
     try:
         users.check_name(name)

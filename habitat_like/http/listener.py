@@ -119,7 +119,7 @@ def _bind(path: Path, mode: int, group: str | None) -> socket.socket:
             gid = grp.getgrnam(group).gr_gid
         except KeyError:
             raise ConfigError(
-                f"gateway.socket_group: there is no group {group!r}; make it with groupadd"
+                f"gateway.socket_group: there is no group {group!r}; create it with groupadd"
             ) from None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

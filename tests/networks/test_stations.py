@@ -310,7 +310,7 @@ def test_add_refuses_what_can_not_be(habitat: HabitatFactory) -> None:
     gateway.write_config()
     before = path.read_text()
     fails(gateway.cli(*add), 2, "either --identity or --identity-hash")
-    fails(gateway.cli(*add, "--identity", "ONE"), 2, "has a station with this identity already")
+    fails(gateway.cli(*add, "--identity", "ONE"), 2, "already has a station with this identity")
     fails(gateway.cli(*add, "--identity", "x", "--latitude", "5"), 2, "latitude and longitude")
     fails(gateway.cli(*add[:3], "airor", *add[4:], "--identity", "x"), 2, "did you mean 'airrohr'")
     fails(gateway.cli(*add[:3], "hisparc", *add[4:], "--identity", "x"), 2, "of its own")
