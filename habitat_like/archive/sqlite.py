@@ -504,7 +504,7 @@ class SqliteArchive:
 
     def _nothing_yet(self) -> ArchiveUnavailable:
         return ArchiveUnavailable(
-            f"no archive at {self._path} yet: it is made when 'habitat serve' starts"
+            f"no archive at {self._path} yet: it is created when 'habitat serve' starts"
         )
 
     def _is_suspicious(self, text: str) -> bool:

@@ -321,7 +321,7 @@ def test_wrong_usage(
     refused(2, "--resume needs the FILE", "--resume")
     refused(2, "--resume needs the FILE", "--resume", "/dev/null")
     refused(2, "is a directory", str(tmp_path))
-    refused(2, "'soon' is no time", "--since", "soon", "x")
+    refused(2, "'soon' is not a time", "--since", "soon", "x")
     refused(2, "--since is later", "--since", "now", "--until", "yesterday")
     refused(1, "No such file or directory", str(tmp_path / "no" / "x.csv"))
     assert run("export", "/dev/null").returncode == 0

@@ -188,7 +188,7 @@ def test_status_without_a_gateway(run: Run, tmp_path: Path) -> None:
         (b"Status: 200 OK\r\nContent-Length: x\r\n\r\n{}", "see its log"),
         (b"Status: 200 OK\r\n\r\n[1]", "is not a status"),
         (b'Status: 200 OK\r\n\r\n{"state": 5}', "is not a status"),
-        (b"Status: 200 OK\r\n\r\n{", "no JSON object"),
+        (b"Status: 200 OK\r\n\r\n{", "not a JSON object"),
         (b"Status: 503 No\r\n\r\nshutting\x1b down", "503: shutting\\x1b down"),
         (None, "did not answer within 0.3 s"),
     ],

@@ -46,7 +46,7 @@ def test_a_password_file_that_can_not_be_used_is_told_at_the_start(
     path.write_text("alice:secret\n")
     gateway = habitat({"console": {"password_file": str(path)}}, start=False).start(ready=False)
     assert gateway.wait() == 2
-    assert f"console.password_file: {path} line 1: no hash behind the name" in gateway.log
+    assert f"console.password_file: {path} line 1: no hash after the name" in gateway.log
     assert "Traceback" not in gateway.log
 
 

@@ -301,14 +301,14 @@ def test_maintenance_is_begun_seen_and_ended(person: Person, front: Nginx) -> No
     follow(person, "Settings")
     page.get_by_label("What stations are told").fill("back at noon")
     page.get_by_role("button", name="Begin maintenance").click()
-    expect(page.get_by_role("status")).to_contain_text("no upload is taken")
+    expect(page.get_by_role("status")).to_contain_text("uploads are refused")
     refused = upload(front, TELEM, "M0ZDR", now - 2)
     assert (refused.status, "back at noon" in refused.text) == (503, True)
     follow(person, "Overview")
     expect(page.locator("main")).to_contain_text("back at noon")
     follow(person, "Settings")
     page.get_by_role("button", name="End maintenance").click()
-    expect(page.get_by_role("status")).to_contain_text("Maintenance is over")
+    expect(page.get_by_role("status")).to_contain_text("Maintenance is off")
     assert upload(front, TELEM, "M0ZDR", now - 2).status == 200
 
 

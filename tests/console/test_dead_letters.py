@@ -117,7 +117,7 @@ def test_those_chosen_are_tried_again(visitor: Visitor) -> None:
     numbers = add(visitor, 3)
     reply = visitor.choose(f"{PAGE}/retry", "id", str(numbers[0]), str(numbers[2]))
     assert (reply.status, reply.headers["location"]) == (303, PAGE)
-    assert "2 dead letters will be tried again" in visitor.page(PAGE)
+    assert "2 dead letters will be retried" in visitor.page(PAGE)
     assert f'"numbers":"{numbers[0]}, {numbers[2]}"' in visitor.gateway.log
     # The embedded archive takes them now.
     eventually(lambda: left(visitor) == [numbers[1]])
@@ -161,7 +161,7 @@ def test_nothing_is_changed_without_a_choice_or_the_forms_token(visitor: Visitor
     numbers = add(visitor, 2)
     for action in ("retry", "drop"):
         assert visitor.post(f"{PAGE}/{action}").status == 303
-        assert "Choose one dead letter or more" in visitor.page(PAGE)
+        assert "Select at least one dead letter" in visitor.page(PAGE)
         reply = visitor.post(f"{PAGE}/{action}", token="wrong", all="yes", confirmed="yes")
         assert reply.status == 400
         assert visitor.get(f"{PAGE}/{action}").status == 405

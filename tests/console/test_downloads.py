@@ -115,7 +115,7 @@ def test_what_can_not_be_downloaded_is_told(visitor: Visitor) -> None:
     for query, said in (
         ("", "format: must be one of csv, ndjson, json"),
         ("?format=xls", "format: must be one of"),
-        ("?format=csv&since=soonish", "since: &#39;soonish&#39; is no time"),
+        ("?format=csv&since=soonish", "since: &#39;soonish&#39; is not a time"),
     ):
         reply = visitor.get(f"/console/messages/download{query}")
         assert (reply.status, said in reply.text) == (400, True), reply.text

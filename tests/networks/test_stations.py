@@ -94,7 +94,7 @@ def test_values_are_text_whatever_they_look_like() -> None:
         ("- {network: w, identity: i, callsign: C, latitude: 91, longitude: 0}", "latitude"),
         ("- {network: w, identity: i, callsign: C, latitude: 5}", "latitude and longitude"),
         ("- {network: w, identity: i, callsign: C, secret: scrypt$1}", "hash is broken"),
-        ("- {network: w, network: x, identity: i, callsign: C}", "stands twice"),
+        ("- {network: w, network: x, identity: i, callsign: C}", "appears twice"),
         ("- [", "line 1"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_link_in_the_place_of_the_socket_is_refused(habitat: HabitatFactory) -
     gateway.socket_path.symlink_to(other)
     gateway.start(ready=False)
     assert gateway.wait() == 1
-    assert "this is no socket" in gateway.log
+    assert "this is not a socket" in gateway.log
     assert (other.read_text(), mode(other)) == ("keep me", "0o600")
 
 
@@ -142,7 +142,7 @@ def test_check_warns_of_a_configuration_that_everybody_can_change(
 ) -> None:
     Path(config_file).chmod(0o666)
     (warning,) = findings(run("check"), "warning")
-    assert "what it names is run as code" in warning
+    assert "it names code that is run" in warning
     assert f"chmod o-w {config_file}" in warning
     Path(config_file).chmod(0o644)
     tmp_path.chmod(0o1777)  # as /tmp
