@@ -140,10 +140,10 @@ def _text(day: Day, gateway: str) -> Iterator[str]:
     if latency.p50 is not None and latency.p99 is not None:
         yield f"  answered within {_ms(latency.p50)} (median), {_ms(latency.p99)} (99 %)"
     yield from _table(
-        f"Dead letters: {sum(one.messages for one in day.dead_letters)}, {day.waiting} in all",
+        f"Dead letters: {sum(one.messages for one in day.dead_letters)}, {day.waiting} in total",
         [(str(one.messages), one.reason[:REASON]) for one in day.dead_letters],
     )
-    yield from _table("The machine", machine(day))
+    yield from _table("Machine", machine(day))
 
 
 def _html(day: Day, gateway: str) -> str:

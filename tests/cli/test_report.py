@@ -83,7 +83,7 @@ def test_today_is_told_as_far_as_it_went(run: Run) -> None:
     done = run("report", "--day", "today")
     assert "so far: until " in done.stdout
     assert "! No messages arrived." in done.stdout
-    assert "Dead letters: 1, 1 in all\n  1  forbidden" in done.stdout
+    assert "Dead letters: 1, 1 in total\n  1  forbidden" in done.stdout
 
 
 class Page(html.parser.HTMLParser):

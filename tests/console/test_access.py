@@ -78,7 +78,7 @@ def test_passwd_makes_a_file_for_its_owner_alone(habitat: HabitatFactory, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code", "why"),
     [
-        (["a:b"], "x\n", 2, "'a:b' is no user name"),
+        (["a:b"], "x\n", 2, "'a:b' is not a user name"),
         (["alice"], "\n", 2, "The password is empty"),
         (["--remove", "bob"], "", 1, "there is no user 'bob' in"),
     ],

@@ -70,7 +70,7 @@ def left(visitor: Visitor) -> list[int]:
 
 
 def test_without_dead_letters_the_page_says_so(visitor: Visitor) -> None:
-    assert "There are none" in visitor.page(PAGE)
+    assert "There are no dead letters" in visitor.page(PAGE)
     assert visitor.json(f"{PAGE}.json")["dead_letters"] == []
     assert visitor.get(f"{PAGE}/export").body == b""
 
@@ -107,7 +107,7 @@ def test_each_has_a_page_with_its_document(visitor: Visitor) -> None:
     assert ARCHIVE_SINK in page
     assert visitor.json(f"{PAGE}/{broken}.json")["document"] is None
     page = visitor.page(f"{PAGE}/{broken}")
-    assert "no JSON object" in page
+    assert "not a JSON object" in page
     assert "&lt;b&gt;" in page
     assert "There is no dead letter" in visitor.get(f"{PAGE}/999999.json").json()["error"]
     assert visitor.get(f"{PAGE}/{'9' * 19}").status == 404

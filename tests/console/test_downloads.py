@@ -126,7 +126,7 @@ def test_two_at_a_time_and_the_place_of_one_that_is_left_is_free_again(visitor: 
     reply = visitor.get("/console/messages/download?format=csv")
     assert reply.status == 503
     assert int(reply.headers["retry-after"]) > 0
-    assert "2 downloads are running already" in reply.text
+    assert "2 downloads are already running" in reply.text
     assert visitor.get("/console/messages").status == 200  # pages have threads of their own
     one.leave()
     small = "/console/messages/download?callsign=few/1&format=csv"

@@ -112,7 +112,7 @@ def test_the_overview_tells_that_data_flows(visitor: Visitor) -> None:
     assert page["requests_today"]["400"] == 1
     assert {disk["place"] for disk in page["disks"]} == {"archive and journal"}
     html = visitor.page("/console/overview")
-    for figure in ("serving", "nothing waits", "works", "in the last 10 minutes", f"{MANY + 3}"):
+    for figure in ("serving", "nothing waiting", "works", "in the last 10 minutes", f"{MANY + 3}"):
         assert figure in html
     assert 'data-refresh="10"' in html
 
@@ -252,7 +252,7 @@ def test_a_station_has_its_page_while_the_archive_is_down(stricken: Habitat) -> 
     assert page["station"]["messages"] == 1
     assert page["messages"] == []
     assert "CouchDB" in page["archive_problem"]
-    assert "The archive can't be asked" in visitor.page("/console/station?callsign=ST1")
+    assert "The archive can't be read" in visitor.page("/console/station?callsign=ST1")
     reply = visitor.get("/console/station?callsign=NOBODY")
     assert reply.status == 404
     assert "the archive can&#39;t be read" in reply.text

@@ -232,7 +232,7 @@ def test_without_the_archive_the_form_is_still_there() -> None:
         for path in ("messages", "packets"):
             reply = visitor.get(f"/console/{path}")
             assert reply.status == 503
-            assert "The archive can't be asked now: CouchDB at" in reply.text
+            assert "The archive can't be read now: CouchDB at" in reply.text
             assert 'name="since"' in reply.text
         assert visitor.get("/console/messages/x").status == 503
         assert visitor.get("/console/messages/download?format=csv").status == 503

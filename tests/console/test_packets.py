@@ -182,7 +182,7 @@ def test_the_list_can_begin_at_any_time(visitor: Visitor) -> None:
     reply = visitor.get("/console/packets?since=soonish")
     assert (reply.status, "is not a time" in reply.text) == (400, True)
     assert visitor.get("/console/packets?after=x").status == 400
-    assert "No packet was heard in this time" in visitor.page("/console/packets?until=10")
+    assert "No packets heard in this time" in visitor.page("/console/packets?until=10")
     page_text = visitor.page("/console/packets")
     assert "$$HAB,119" in page_text
     assert "Older" in page_text

@@ -60,7 +60,7 @@ def test_the_configuration_in_force_is_shown_without_passwords(gateway: Habitat)
 def test_maintenance_is_begun_and_ended(gateway: Habitat, visitor: Visitor) -> None:
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     page = switch(visitor, "maintenance", on="1", message="back at noon")
-    assert "Stations are answered 503: “back at noon”" in page
+    assert "Stations get 503: “back at noon”" in page
     assert "back at noon" in unavailable(gateway.scgi("POST", "/message", body(2)))
     assert visitor.json("/console/settings.json")["switches"]["maintenance"]["status"] == 503
     assert "Maintenance is off" in switch(visitor, "maintenance", on="0")
