@@ -54,7 +54,7 @@ def program(name: str) -> str:
     """The path of a program. Raises BenchError where it is missing."""
     path = find(name)
     if path is None:
-        raise BenchError(f"missing: {name}; `make bench` installs it (or: tools/install-debian)")
+        raise BenchError(f"missing: {name}; `make bench` installs it")
     return path
 
 

@@ -248,7 +248,7 @@ def _needs_package(*names: str) -> Callable[[], str | None]:
 
 
 def _needs_uwsgi() -> str | None:
-    return None if find("uwsgi") else "uwsgi (tools/install-debian uwsgi-core uwsgi-plugin-python3)"
+    return None if find("uwsgi") else "uwsgi (apt-get install uwsgi-core uwsgi-plugin-python3)"
 
 
 def _peers() -> Iterator[System]:

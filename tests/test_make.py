@@ -327,7 +327,7 @@ def test_make_run_serves_keeps_what_is_edited_and_can_be_moved(
     first = runs[-1]
     first.upload(1)
     eventually(lambda: first.archived() == [1])
-    assert "log_level" in first.habitat("ctl", "stats", "--json")
+    assert "off" in first.habitat("ctl", "slow-log", "off")
 
     runs.append(Run(place))
     host, port = first.address()

@@ -57,12 +57,17 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chromium": (("chromium",), ("chromium",)),
     "openssl": (("openssl",), ("openssl",)),
     "strace": (("strace",), ("strace",)),
+    "qemu": (
+        ("qemu-system-x86_64", "qemu-img", "mmdebstrap"),
+        ("qemu-system-x86", "qemu-utils", "mmdebstrap"),
+    ),
 }
 SKIPPED = "the tests that need it are skipped"
 CAMPAIGN = Target(".dev", "[dev]", ("nginx", "node", "gcc", "couchdb"))
 TARGETS = {
     "run": Target(".run", "", ("nginx",)),
     "venv": Target(".dev", "[dev]"),
+    "machine": Target(".dev", "[dev]", ("qemu",)),
     "test": Target(
         ".dev",
         "[dev]",

@@ -49,9 +49,10 @@ class Second:
                 found = self._ids[begin : begin + count]
             if found or self._is_last:
                 return found
+            # Also behind a piece that was not full: more may have come meanwhile.
             piece = self._read(self._passed, IDS)
             self._passed += len(piece)
-            self._is_last = len(piece) < IDS
+            self._is_last = not piece
             self._ids = sorted(piece)
 
 

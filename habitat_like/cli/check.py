@@ -195,8 +195,10 @@ def check_console(config: Config) -> Iterator[Finding]:
         return
     try:
         found = users.read(Path(path))
-    except ConfigError as error:
-        yield Finding(CONFIG_ERROR, "console.password_file", str(error))
+    except (ConfigError, OSError) as error:
+        reason = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        text = f"{reason.removeprefix('console.password_file: ')}; stations are served all the same"
+        yield Finding(ERROR, "console.password_file", text)
         return
     yield Finding(OK, "console.password_file", f"{len(found)} users in {path}")
     if hint := rights.readable(path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from habitat_like.cli import options
+from habitat_like.cli import options, rights
 from habitat_like.cli.text import printable
 from habitat_like.console import users
 
@@ -22,7 +22,7 @@ def command(config_path: str | None) -> None:
     cls=options.Command,
     epilog=(
         "Examples: habitat console passwd alice\n"
-        "          sudo -u habitat habitat console passwd --remove alice"
+        "          runuser -u habitat -- habitat console passwd --remove alice"
     ),
 )
 @options.config_option
@@ -32,13 +32,16 @@ def passwd(config_path: str | None, remove: bool, name: str) -> int:
     """Set a user's password in console.password_file, and create the file if it is missing.
 
     Asks for the password on a terminal, and otherwise reads it from standard input. The change
-    takes effect at once, and ends every session of the console. Run it as the gateway's user, who
-    must be able to read the file.
+    takes effect at once, and ends every session of the console. Run it as the gateway's user, or
+    as root: then a file that the gateway can't read is given to the gateway's user.
     """
-    named = options.load_config(config_path).console.password_file
+    config = options.load_config(config_path)
+    named = config.console.password_file
     if named is None:
+        likely = Path(config.journal.path).absolute().with_name("console-users")
         raise options.ConfigurationFailure(
-            "console.password_file is not set; set it, for example to /etc/habitat/console-users"
+            f"console.password_file is not set; set it, such as to {likely}, where the gateway's"
+            " user may write"
         )
     try:
         users.check_name(name)
@@ -46,7 +49,7 @@ def passwd(config_path: str | None, remove: bool, name: str) -> int:
         raise click.UsageError(str(error)) from None
     password = None if remove else options.ask_password()
     try:
-        known = users.write(Path(named), name, password)
+        known = users.write(Path(named), name, password, rights.gateway_owner(config))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise click.ClickException(f"{named}: {reason}") from None

@@ -16,7 +16,7 @@ from habitat_like import times
 from habitat_like.archive import open_archive
 from habitat_like.archive.base import Archive, ArchiveError, Query
 from habitat_like.archive.csv_form import csv_blocks, csv_header
-from habitat_like.cli import options, output
+from habitat_like.cli import options, output, rights
 from habitat_like.cli.progress import Counted, on_terminal, with_progress
 from habitat_like.cli.resume import Place, find_place
 from habitat_like.cli.target import PartFile, is_stream, whole_file
@@ -93,7 +93,8 @@ def command(
 
     FILE appears when it is complete and on disk. Until then it is FILE.part, which stays if the
     export is interrupted, even by kill -9 or a full disk: --resume continues after its last
-    complete row. A FILE whose name ends in .gz is compressed. A backup needs --suspicious.
+    complete row. A FILE whose name ends in .gz is compressed. If root writes it, the gateway's
+    group can read it. A backup needs --suspicious.
     """
     config = options.load_config(config_path)
     given = {
@@ -118,7 +119,8 @@ def command(
                 f"{file} is already complete; leave out --resume to write it again", err=True
             )
         else:
-            _write(archive, given, path, resume=resume)
+            owner = rights.gateway_owner(config)
+            _write(archive, given, path, resume=resume, group=owner[1] if owner else -1)
 
 
 def _plan(archive: Archive, given: dict[str, Any], file: str, begun: float | None = None) -> Plan:
@@ -151,9 +153,11 @@ def _print(archive: Archive, plan: Plan, file: str) -> None:
         out.writelines(pieces)
 
 
-def _write(archive: Archive, given: dict[str, Any], path: Path, *, resume: bool) -> None:
-    """Write to the file ``path``."""
-    with PartFile(path, packed=path.suffix == ".gz") as part:
+def _write(
+    archive: Archive, given: dict[str, Any], path: Path, *, resume: bool, group: int
+) -> None:
+    """Write to the file ``path``, which ``group`` may read (-1: the user's own)."""
+    with PartFile(path, packed=path.suffix == ".gz", group=group) as part:
         # An empty one has nothing to keep, and its notes may not have been written to their end.
         if resume and part.size():
             plan = _resumed_plan(archive, given, part)

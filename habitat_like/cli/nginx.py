@@ -56,8 +56,9 @@ location / {
     # A station that hangs up does not stop its message from being stored.
     scgi_ignore_client_abort on;
 
-    # When the gateway accepts no connections: too many are waiting, or it is down.
-    error_page 502 = @habitat_unavailable;
+    # When the gateway accepts no connections (it is down, or too many are waiting), or does not
+    # answer in time. Stations send a message again later unless it got a 200.
+    error_page 502 504 = @habitat_unavailable;
 
     # Only for operators and monitoring on this machine; everything else is inherited from above.
     location ~ ^/+(status|metrics|healthz|readyz)(/|$$) {
@@ -66,12 +67,23 @@ location / {
         deny  all;
         scgi_pass $socket;
     }
+
+    # Passwords for the console travel only over HTTPS, or on this machine. If you protect them
+    # in another way, remove the line with "return".
+    location ~ ^/+console(/|$$) {
+        default_type text/plain;
+        set $$habitat_console "$$scheme $$remote_addr";
+        if ($$habitat_console !~ "^(https |http (127[.]|::1$$|::ffff:127[.]|unix:))") {
+            return 403 "the console is served only over HTTPS, or to this machine\\n";
+        }
+        scgi_pass $socket;
+    }
 $inside}
 location @habitat_unavailable {
     # The same response as the gateway gives when it can't store a message.
     default_type text/plain;
     add_header Retry-After $retry_after always;
-    return 503 "the gateway can't be reached; try again later\n";
+    return 503 "the gateway can't be reached; try again later\\n";
 }
 $beside""")
 #: In place of handing everything to the gateway, on port 80.

@@ -1,4 +1,4 @@
-"""Files and directories that are open to more users than is good for them."""
+"""Who may read and write files: not everybody, but the gateway what root makes for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from habitat_like.config import Config
 
 #: The numbers of users who are people, not services (login.defs(5)).
 PEOPLE = range(1000, 60_000)
@@ -63,6 +65,23 @@ def _name(look_up: Callable[[int], Sequence[Any]], number: int) -> str:
         return str(look_up(number)[0])
     except KeyError:
         return str(number)
+
+
+def gateway_owner(config: Config) -> tuple[int, int] | None:
+    """The gateway's user and group, for root to give files to: whose the journal is.
+
+    None for everybody else, who can give nothing away, and where the journal has no directory yet.
+    """
+    if os.geteuid() != 0:
+        return None
+    journal = Path(config.journal.path)
+    for path in (journal, journal.absolute().parent):
+        try:
+            state = path.stat()
+        except OSError:
+            continue
+        return state.st_uid, state.st_gid
+    return None
 
 
 def _mode(path: str | Path) -> int:

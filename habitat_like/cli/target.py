@@ -59,16 +59,18 @@ class PartFile:
     same file is refused (click.ClickException). Left, it puts down what it has collected.
     ``packed`` writes gzip, in members of about ``BLOCK`` bytes that each hold whole pieces, so
     that a file that was cut can be continued behind its last whole member
-    (https://www.rfc-editor.org/rfc/rfc1952#section-2.2). Raises OSError.
+    (https://www.rfc-editor.org/rfc/rfc1952#section-2.2). ``group`` is the number of the group that
+    may read the file, by default the user's own. Raises OSError.
     """
 
-    def __init__(self, path: Path, *, packed: bool = False) -> None:
+    def __init__(self, path: Path, *, packed: bool = False, group: int = -1) -> None:
         """Remember the name; no I/O."""
         self.path = path
         self.part = path.with_name(f"{path.name}.part")
         self.notes = path.with_name(f"{path.name}.part.json")
         self._directory = Directory(path.parent)
         self._packed = packed
+        self._group = group
         self._pieces: list[bytes] = []
         self._collected = 0
         self._fd = -1
@@ -127,6 +129,8 @@ class PartFile:
     def finish(self) -> None:
         """Bring all of it to the disk and give it its name."""
         self._put_down()
+        if self._packed and not self.size():
+            os.write(self._fd, gzip.compress(b"", mtime=0))  # nothing at all is no gzip file
         os.fsync(self._fd)
         self._directory.rename(self.part.name, self.path.name)
         self._directory.remove(self.notes.name)
@@ -150,6 +154,8 @@ class PartFile:
                 # Before we had the lock, another one may have finished and renamed the file.
                 present = self._directory.status(self.part.name)
                 if present is not None and os.path.samestat(os.fstat(fd), present):
+                    if self._group >= 0:
+                        os.fchown(fd, -1, self._group)
                     return fd
             except BlockingIOError:
                 os.close(fd)

@@ -85,15 +85,22 @@ PAGES = (
 
 
 def mount(program: Process) -> Mount:
-    """The console over a ``program``, ready to be mounted. Raises UsersError."""
+    """The console over a ``program``, ready to be mounted.
+
+    A password file that can't be used is told in the log, and by every page until it can.
+    """
     app = create_app(program)
+    try:
+        _ = app.extensions["gatekeeper"].secret
+    except UsersError as error:
+        log.error("the console answers 503", extra={"why": str(error)})
     count = program.gateway.metrics.count_mounted
     interrupt = app.extensions["archives"].interrupt
     return Mount("console", app, THREADS, program.config.gateway.timeout, count, interrupt)
 
 
 def create_app(program: Process) -> Flask:
-    """The application over a running ``program``. Raises UsersError."""
+    """The application over a running ``program``."""
     config = program.config.console
     app = Flask("habitat_like.console")
     app.config.update(
@@ -107,7 +114,6 @@ def create_app(program: Process) -> Flask:
         WTF_CSRF_TIME_LIMIT=None,  # a token lasts as long as its session
     )
     keeper = sessions.Gatekeeper(config)
-    _ = keeper.secret  # a password file that can't be used is told at start
     app.session_interface = sessions.CookieSessions(keeper)
     app.extensions["gatekeeper"] = keeper
     app.extensions["program"] = program

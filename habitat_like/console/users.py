@@ -37,7 +37,7 @@ class Users:
         self._verifier = passwords.Verifier()
         # Guards the four below.
         self._lock = threading.Lock()
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, int, int, int] | None = None
         self._hashes: dict[str, str] = {}
         self._secret = b""
         # For each cost that one of the hashes has, a hash that no password has.
@@ -82,7 +82,8 @@ class Users:
         with self._lock:
             try:
                 state = self._path.stat()
-                seen = (state.st_mtime_ns, state.st_size, state.st_ino)
+                # Also what makes a file readable that was not.
+                seen = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
                 if seen != self._seen:
                     data = read_file(self._path, LARGEST)
                     self._hashes = _parse(data, self._path)

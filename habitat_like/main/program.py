@@ -269,9 +269,15 @@ class Program(Parts):
             )
 
     def _mount_console(self) -> None:
-        from habitat_like.console import app  # noqa: PLC0415 (slow, and off by default)
+        """Serve the console; stations are served without one all the same."""
+        try:
+            from habitat_like.console import app  # noqa: PLC0415 (slow, and off by default)
 
-        self.gateway.mount(app.mount(self))
+            console = app.mount(self)
+        except Exception as error:
+            logger.error("there is no console", extra={"why": str(error)}, exc_info=error)
+            return
+        self.gateway.mount(console)
 
     def _start_control(self) -> None:
         """Listen on the control socket; stations are served without one all the same."""

@@ -57,7 +57,7 @@ class OsmAnd(Network):
             latitude, _, longitude = fields["location"].partition(",")
         readings = Readings()
         readings.add_all(fields, _ELSEWHERE)
-        position = readings.position(latitude, longitude, fields.get("altitude"))
+        position = readings.position(latitude, longitude, fields.get("altitude"), is_needed=True)
         if "altitude" in fields and number(fields["altitude"]) is None:
             readings.add("altitude", None)
         return Decoded([_observation(uploader, readings, position, fields.get("timestamp"))])
@@ -142,7 +142,7 @@ def _decode_json(request: Request) -> Decoded:
                 unknown = key in _UNKNOWN_AT_MINUS_ONE and number(value) == -1
                 readings.add(f"coords.{key}", None if unknown else value)
         position = readings.position(
-            coords.get("latitude"), coords.get("longitude"), coords.get("altitude")
+            coords.get("latitude"), coords.get("longitude"), coords.get("altitude"), is_needed=True
         )
         device = uploader or text(one.get("device_id"))
         found.append(_observation(device, readings, position, one.get("timestamp")))

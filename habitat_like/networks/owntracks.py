@@ -73,7 +73,9 @@ def _observe(item: dict[str, Any], request: Request) -> Observation:
         readings.add("tst", sent)
     position = None
     if is_location or "lat" in item:
-        position = readings.position(item.get("lat"), item.get("lon"), item.get("alt"))
+        position = readings.position(
+            item.get("lat"), item.get("lon"), item.get("alt"), is_needed=True
+        )
     raw = None
     if kind == "encrypted" and isinstance(item.get("data"), str):
         raw = unbase64(item["data"]) or item["data"].encode("utf-8", "replace")

@@ -149,7 +149,7 @@ def _telemetry(kind: str, item: dict[str, Any], request: Request) -> Observation
         readings.mark("datetime")
     else:
         _compare(readings, kind, observed, received, request.now)
-    position = readings.position(item["lat"], item["lon"], item["alt"])
+    position = readings.position(item["lat"], item["lon"], item["alt"], is_needed=True)
     if sonde:
         _check_sonde(readings, item["alt"])
     if readings.values.get("dev"):

@@ -146,12 +146,25 @@ class Readings:
             self.marks.append(reason)
 
     def position(
-        self, latitude: object, longitude: object, altitude: object = None
+        self,
+        latitude: object,
+        longitude: object,
+        altitude: object = None,
+        *,
+        is_needed: bool = False,
     ) -> Position | None:
-        """The place, None with a mark where these numbers can't be one."""
+        """The place, None with a mark where these numbers can't be one.
+
+        A receiver without a fix says 0/0 or -200/-200, or nothing: then the position is missing,
+        and what was measured is as good as ever. Where ``is_needed``, a message without a place
+        says nothing, and has the mark all the same.
+        """
         found = place(latitude, longitude, altitude)
         if found is None:
-            self.mark(POSITION)
+            if is_needed or not _is_no_fix(number(latitude), number(longitude)):
+                self.mark(POSITION)
+            else:
+                self._missing[POSITION] = None
         return found
 
     def _add_scalar(self, key: str, value: object) -> None:
@@ -192,6 +205,13 @@ def place(latitude: object, longitude: object, altitude: object = None) -> Posit
     if not (-90 <= north <= 90 and -180 <= east <= 180) or (north == 0 and east == 0):
         return None
     return Position(float(north), float(east), height(altitude))
+
+
+def _is_no_fix(latitude: float | None, longitude: float | None) -> bool:
+    """Whether a receiver says so that it does not know where it is."""
+    return (latitude, longitude) in ((None, None), (0, 0)) or (
+        latitude is not None and abs(latitude) == 200
+    )
 
 
 def height(value: object) -> float | None:

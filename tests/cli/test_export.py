@@ -124,6 +124,45 @@ def test_a_part_of_the_archive(run: Run, archive: Archive, tmp_path: Path) -> No
     assert [one["data"]["number"] for one in lines(path)] == [6, 12, 18, 24]
 
 
+@pytest.mark.parametrize("name", ["none.ndjson.gz", "none.csv.gz", "none.ndjson"])
+def test_an_export_of_nothing_is_a_whole_file(
+    run: Run, embedded_archive: Archive, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    done(run("export", str(path)), f"wrote 0 messages to {path}")
+    content = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
+    assert path.read_bytes() if name.endswith(".gz") else not content
+    assert content.count(b"\n") == (1 if ".csv" in name else 0)  # the header
+    if ".csv" not in name:
+        back = run("import", str(path))
+        assert (back.returncode, back.stdout) == (0, "0 documents read and archived\n")
+    # What a power cut left behind the end of the work, and before the file had its name.
+    path.rename(path.with_name(f"{name}.part"))
+    notes = b'{"archive":"%s","form":"%s","callsign":null,"type":null,"suspicious":false,' % (
+        embedded_archive.name.encode(),
+        b"csv" if ".csv" in name else b"ndjson",
+    )
+    notes += b'"since":0,"until":10000000000,"begun":0}'
+    path.with_name(f"{name}.part.json").write_bytes(notes)
+    store(embedded_archive, [document(1)])
+    said = run("export", "--resume", str(path))
+    assert said.returncode == 0, said.stderr
+    content = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
+    assert content.count(b"\n") == (2 if ".csv" in name else 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_exports_can_be_read_by_the_gateways_group(
+    run: Run, archive: Archive, tmp_path: Path
+) -> None:
+    os.chown(tmp_path / "var", 12345, 12346)
+    for name in ("out.ndjson", "out.csv.gz"):
+        path = tmp_path / name
+        assert run("export", str(path)).returncode == 0
+        state = path.stat()
+        assert (state.st_uid, state.st_gid, state.st_mode & 0o777) == (0, 12346, 0o640)
+
+
 def test_a_file_that_is_there_is_replaced_when_the_new_one_is_whole(
     run: Run, archive: Archive, tmp_path: Path
 ) -> None:

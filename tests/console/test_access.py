@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.conftest import HabitatFactory
 from tests.support.console import PASSWORD, USER, Visitor, basic, make_users, with_console
 from tests.support.gateway import Habitat
+from tests.support.messages import GOOD
 from tests.support.reply import one_line
 from tests.support.wait import eventually
 
@@ -39,15 +41,82 @@ def test_without_users_there_is_no_console(habitat: HabitatFactory) -> None:
     assert "console.password_file" in one_line(reply)
 
 
-def test_a_password_file_that_can_not_be_used_is_told_at_the_start(
+def _missing(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _below_a_file(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.touch()
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+#: Ways in which a password file can't be used, and what is said of it.
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (_missing, "No such file"),
+    "a directory": (_directory, "Is a directory"),
+    "a pipe": (_pipe, "not a regular file"),
+    "endless": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+    "too large": (lambda path: path.write_bytes(b"#" * 2_000_000), "more than 1048576 bytes"),
+    "empty": (lambda path: path.write_text(""), "it has no users"),
+    "no hash": (lambda path: path.write_text("alice:secret\n"), "line 1: no hash after the name"),
+    "not text": (lambda path: path.write_bytes(b"\xff\xfe"), "not UTF-8 text"),
+    "below a file": (_below_a_file, "Not a directory"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_password_file_that_can_not_be_used_stops_no_upload(
+    habitat: HabitatFactory, tmp_path: Path, how: str
+) -> None:
+    spoil, why = BROKEN[how]
+    path = tmp_path / "below" / "users"
+    path.parent.mkdir()
+    spoil(path)
+    gateway = habitat({"console": {"password_file": str(path)}})
+    assert gateway.scgi("POST", "/message", GOOD).status == 200
+    (told,) = [line for line in gateway.log.splitlines() if "the console answers 503" in line]
+    assert f"console.password_file: {path}" in told
+    assert why in told
+    reply = gateway.scgi("GET", "/console/overview")
+    assert reply.status == 503
+    assert why in one_line(reply)
+    assert "Traceback" not in gateway.log
+    checked = gateway.cli("check")
+    assert checked.returncode == 1
+    assert f"error        console.password_file: {path}" in checked.stdout
+
+
+def test_a_password_file_that_is_repaired_needs_no_restart(
     habitat: HabitatFactory, tmp_path: Path
 ) -> None:
     path = tmp_path / "users"
-    path.write_text("alice:secret\n")
-    gateway = habitat({"console": {"password_file": str(path)}}, start=False).start(ready=False)
-    assert gateway.wait() == 2
-    assert f"console.password_file: {path} line 1: no hash after the name" in gateway.log
-    assert "Traceback" not in gateway.log
+    gateway = habitat({"console": {"password_file": str(path)}})
+    assert gateway.scgi("GET", "/console/login").status == 503
+    assert gateway.cli("console", "passwd", "alice", stdin="one\n").returncode == 0
+    assert gateway.scgi("GET", "/console/login").status == 200
+
+
+def test_a_console_that_does_not_start_stops_no_upload(
+    habitat: HabitatFactory, tmp_path: Path
+) -> None:
+    gateway = habitat(start=False)
+    gateway.config["console"] = {"password_file": make_users(tmp_path / "users")}
+    # Something in the console's own code is broken: a module that it needs can't be imported.
+    (gateway.directory / "pygal.py").write_text("raise RuntimeError('broken by an upgrade')\n")
+    gateway.environ["PYTHONPATH"] = str(gateway.directory)
+    gateway.start()
+    assert gateway.scgi("POST", "/message", GOOD).status == 200
+    assert "there is no console" in gateway.log
+    assert "broken by an upgrade" in gateway.log
+    assert gateway.scgi("GET", "/console/").status == 404
 
 
 def test_check_looks_at_the_password_file(gateway: Habitat) -> None:
@@ -93,9 +162,36 @@ def test_passwd_says_what_is_wrong(
 
 
 def test_passwd_needs_to_know_the_file(habitat: HabitatFactory) -> None:
-    done = habitat(start=False).cli("console", "passwd", "alice", stdin="x\n")
+    gateway = habitat(start=False)
+    done = gateway.cli("console", "passwd", "alice", stdin="x\n")
     assert done.returncode == 2
     assert "console.password_file is not set" in done.stderr
+    # Where the gateway's user may write.
+    assert f"such as to {gateway.directory / 'console-users'}, " in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("before", [None, "root's own", "the group's", "the gateway's"])
+def test_what_root_writes_can_be_read_by_the_gateway(
+    habitat: HabitatFactory, tmp_path: Path, before: str | None
+) -> None:
+    users = tmp_path / "users"
+    gateway = habitat({"console": {"password_file": str(users)}}, start=False)
+    journal = tmp_path / "state" / "journal.sqlite"
+    journal.parent.mkdir()
+    os.chown(journal.parent, 12345, 12346)
+    gateway.config["journal"]["path"] = str(journal)
+    if before is not None:
+        users.write_text("# ours\n")
+        users.chmod(0o640 if before == "the group's" else 0o600)
+        owner = {"the group's": (0, 12346), "the gateway's": (12345, 0)}.get(before, (0, 0))
+        os.chown(users, *owner)
+    assert gateway.cli("console", "passwd", "alice", stdin="one\n").returncode == 0
+    state = users.stat()
+    if before == "the group's":
+        assert (state.st_uid, state.st_gid, state.st_mode & 0o777) == (0, 12346, 0o640)
+    else:
+        assert (state.st_uid, state.st_mode & 0o777) == (12345, 0o600)
 
 
 # -- signing in and out

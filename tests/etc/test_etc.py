@@ -157,6 +157,60 @@ def test_systemd_units_fit_the_configuration() -> None:
     assert service["ProtectSystem"] == "strict"
 
 
+@pytest.mark.parametrize("name", ["habitat", "habitat@"])
+def test_the_socket_stays_in_reach_of_nginx(name: str) -> None:
+    # RuntimeDirectory= gives a directory that is not the user's to the user, with all in it.
+    socket, service = unit(f"{name}.socket"), unit(f"{name}.service")
+    made = socket["ExecStartPre"].split()
+    assert made[0] == "/usr/bin/install"
+    options = dict(zip(made[2:-1:2], made[3:-1:2], strict=True))
+    assert options == {"-o": service["User"], "-g": service["Group"], "-m": "755"}
+    assert made[-1] == f"/run/{service['RuntimeDirectory']}"
+    assert Path(socket["ListenStream"]).parent == Path(made[-1])
+
+
+@pytest.mark.parametrize(("name", "own"), [("habitat", ""), ("habitat@", "@%i")])
+def test_a_wrong_configuration_closes_the_socket(name: str, own: str) -> None:
+    service = unit(f"{name}.service")
+    command = service["ExecStopPost"]
+    assert command.startswith("+/bin/sh -c '")  # as root
+    assert f'[ "$$EXIT_STATUS" = {USAGE} ]' in command
+    assert f"systemctl --no-block stop habitat{own}.socket;" in command
+    assert service["RestartPreventExitStatus"] == str(USAGE)
+    assert f"habitat{own}.socket" in settings(f"{name}.service", "Requires")
+
+
+@pytest.mark.parametrize(("name", "config"), [("habitat", "config"), ("habitat@", "%i")])
+def test_a_reload_needs_the_gateway_alone_and_tells_what_came_of_it(name: str, config: str) -> None:
+    program = unit(f"{name}.service")["ExecStart"].split()[0]
+    wanted = f"{program} ctl reload --config /etc/habitat/{config}.yml"
+    assert settings(f"{name}.service", "ExecReload") == [wanted]
+
+
+@pytest.mark.parametrize("name", ["habitat", "habitat@"])
+def test_the_service_starts_when_the_time_is_known(name: str) -> None:
+    after = " ".join(settings(f"{name}.service", "After")).split()
+    assert {"time-set.target", "time-sync.target"} <= set(after)
+
+
+def test_several_gateways_may_write_an_archive_that_they_share() -> None:
+    assert unit("habitat@.service")["StateDirectory"].split() == ["habitat", "habitat/%i"]
+    assert unit("habitat@.service")["WorkingDirectory"] == "/var/lib/habitat/%i"
+
+
+def test_logrotate_finds_the_logs_of_all_gateways() -> None:
+    places = (ETC / "logrotate.d" / "habitat").read_text()
+    for name in ("habitat.service", "habitat@.service"):
+        directory = unit(name)["LogsDirectory"].replace("%i", "*")
+        assert f"/var/log/{directory}/*.log" in places
+
+
+def test_the_site_answers_to_every_name() -> None:
+    names = re.search(r"server_name (.*);", (ETC / "nginx" / "habitat.conf").read_text())
+    assert names
+    assert "~." in names[1].split()
+
+
 @pytest.mark.parametrize("kind", ["service", "socket"])
 def test_the_units_of_several_gateways_differ_in_the_instance_alone(kind: str) -> None:
     one, many = unit(f"habitat.{kind}"), unit(f"habitat@.{kind}")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import re
+import ssl
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import HabitatFactory, NginxFactory
+from tests.support.console import make_users
 from tests.support.messages import GOOD, TELEM
+from tests.support.net import free_port
 from tests.support.site import Site
 
 
@@ -85,3 +91,42 @@ def test_the_operators_pages_are_closed_to_the_outside(
         assert front.request("GET", f"/{page}").status == 200
     assert front.request("GET", "/", headers=outside).status == 200
     assert front.request("POST", "/message", GOOD, outside).status == 200
+
+
+def test_the_console_is_served_over_https_or_to_the_machine_itself(
+    habitat: HabitatFactory, nginx: NginxFactory, tmp_path: Path
+) -> None:
+    certificate, key, port = tmp_path / "certificate", tmp_path / "key", free_port()
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    command += ["-subj", "/CN=test", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    front = nginx(
+        habitat({"console": {"password_file": make_users(tmp_path / "users")}}),
+        in_server=f"""
+            set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;
+            listen 127.0.0.1:{port} ssl;
+            ssl_certificate {certificate}; ssl_certificate_key {key};
+        """,
+    )
+    inside = ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1")
+    outside = ("203.0.113.7", "10.0.0.1", "2001:db8::1", "::ffff:10.0.0.1", "1.127.0.1", "::1:1")
+    paths = ("/console", "/console/", "//console/login", "/%63onsole/login", "/x/../console/login")
+    for path in (*paths, "/console/login?next=/", "/console/static/console.css"):
+        for address in outside:
+            for method in ("GET", "HEAD", "POST"):
+                reply = front.request(method, path, headers={"X-Real-IP": address})
+                assert reply.status == 403, (method, path, address)
+                assert reply.headers["content-type"] == "text/plain", (method, path, address)
+        for address in inside:
+            reply = front.request("GET", path, headers={"X-Real-IP": address})
+            assert reply.status in (200, 401), (path, address)
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.check_hostname = False
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
+    connection.request("GET", "/console/login", headers={"X-Real-IP": "203.0.113.7"})
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert b"name=" in answer.read()
+    connection.close()
+    # All else is served over HTTP as ever, also what only looks like it.
+    assert front.request("GET", "/consoles", headers={"X-Real-IP": "203.0.113.7"}).status == 404

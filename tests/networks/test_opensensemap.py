@@ -136,6 +136,9 @@ def test_places_by_names_and_places_that_are_none() -> None:
     assert found["data"]["position"] == {"latitude": 51.98, "longitude": 5.11}
     (found,) = post([{"sensor": ONE, "value": 1, "location": [0, 0]}])
     assert "position" not in found["data"]
+    assert found["data"]["missing"] == ["position"]
+    assert "suspicious" not in found
+    (found,) = post([{"sensor": ONE, "value": 1, "location": [5, 91]}])
     assert found["suspicious"] == "position"
 
 

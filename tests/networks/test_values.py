@@ -149,11 +149,23 @@ def test_too_many_and_too_deep_is_left_out_with_a_mark() -> None:
 
 @pytest.mark.parametrize(
     ("latitude", "longitude"),
-    [(0, 0), ("0.0", "0"), (-200, -200), (91, 5), (51, 181), (None, None), ("x", 5), (math.nan, 1)],
+    [(91, 5), (51, 181), ("x", 5), (math.nan, 1)],
 )
 def test_no_place_is_a_mark(latitude: object, longitude: object) -> None:
     readings = values.Readings()
     assert readings.position(latitude, longitude, 5) is None
+    assert readings.marks == ["position"]
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude"), [(0, 0), ("0.0", "0"), (-200, -200), (None, None)]
+)
+def test_no_fix_is_a_mark_only_where_a_place_is_needed(latitude: object, longitude: object) -> None:
+    readings = values.Readings()
+    assert readings.position(latitude, longitude, 5) is None
+    assert (readings.marks, readings.missing) == ([], ["position"])
+    readings = values.Readings()
+    assert readings.position(latitude, longitude, 5, is_needed=True) is None
     assert readings.marks == ["position"]
 
 
