@@ -68,17 +68,7 @@ location / {
         scgi_pass $socket;
     }
 
-    # Passwords for the console travel only over HTTPS, or on this machine. If you protect them
-    # in another way, remove the line with "return".
-    location ~ ^/+console(/|$$) {
-        default_type text/plain;
-        set $$habitat_console "$$scheme $$remote_addr";
-        if ($$habitat_console !~ "^(https |http (127[.]|::1$$|::ffff:127[.]|unix:))") {
-            return 403 "the console is served only over HTTPS, or to this machine\\n";
-        }
-        scgi_pass $socket;
-    }
-$inside}
+$console$inside}
 location @habitat_unavailable {
     # The same response as the gateway gives when it can't store a message.
     default_type text/plain;
@@ -86,8 +76,19 @@ location @habitat_unavailable {
     return 503 "the gateway can't be reached; try again later\\n";
 }
 $beside""")
-#: Where the console's location begins.
-CONSOLE = "    # A password goes to the console"
+#: The console's location; on port 80 beside HTTPS it is one of those that are redirected.
+CONSOLE = Template(r"""
+    # Passwords for the console travel only over HTTPS, or on this machine. If you protect them
+    # in another way, remove the line with "return".
+    location ~ ^/+console(/|$$) {
+        default_type text/plain;
+        set $$habitat_console "$$scheme $$remote_addr";
+        if ($$habitat_console !~ "^(https |http (127[.]|::1$$|::ffff:127[.]|unix:))") {
+            return 403 "the console is served only over HTTPS, or to this machine\n";
+        }
+        scgi_pass $socket;
+    }
+""")
 #: In place of handing everything to the gateway, on port 80.
 REDIRECT = "return 301 https://$host$request_uri;"
 
@@ -130,6 +131,7 @@ def location_block(config: Config, *, redirect: bool = False, everything: bool =
         socket=socket,
         inside=web_server.inside(networks, socket, all_of_them=redirect),
         beside=web_server.beside(networks),
+        console="" if redirect else CONSOLE.substitute(socket=socket),
         relative=relative,
         max_body=gateway.max_body,
         client_max_body_size=gateway.max_body + BODY_MARGIN,
@@ -142,10 +144,6 @@ def location_block(config: Config, *, redirect: bool = False, everything: bool =
     )
     if redirect:
         text = text.replace(f"scgi_pass {socket};", REDIRECT, 1)
-        # The console is one of the others here.
-        begin = text.index(CONSOLE)
-        end = text.index("\n    }\n", begin) + len("\n    }\n")
-        text = text[:begin].rstrip() + "\n" + text[end:]
     return text
 
 

@@ -126,5 +126,5 @@ def _route(runners: Iterable[Runner]) -> Router:
 
 
 def _types(classes: Iterable[type[Network]]) -> dict[str, str]:
-    reason = "is made of uploads over the network {}; stations may not send it"
+    reason = "is made from uploads of the network {}; stations may not send it"
     return {name: reason.format(one.name) for one in classes for name in one.types}

@@ -150,7 +150,7 @@ def test_example_of_a_network(habitat: HabitatFactory, nginx: NginxFactory) -> N
     }
     assert gateway.status()["networks"]["rain"]["observations"] == {"SENSOR": 1}
     assert gateway.scgi("GET", "/rain?id=garden-1&mm=wet").status == 400
-    assert "networks.rain.Rain: takes uploads to /rain" in gateway.cli("check").stdout
+    assert "networks.rain.Rain: accepts uploads to /rain" in gateway.cli("check").stdout
     gateway.config["networks"]["rain.Rain"]["units"] = "inch"
     gateway.write_config()
     done = gateway.cli("check")

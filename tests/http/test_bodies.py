@@ -114,9 +114,9 @@ def note(application, ip, args):
 @pytest.mark.parametrize(
     ("batch", "text"),
     [
-        (b"[" + b"1," * 400_000 + b"1]", "body: not objects alone"),
+        (b"[" + b"1," * 400_000 + b"1]", "body: not all objects"),
         (b"[" + b"{}," * 300_000 + b"{}]", "body: 300001 parts are too many"),
-        (b"[" + b"{}," * 300_000 + b"1]", "body: not objects alone"),
+        (b"[" + b"{}," * 300_000 + b"1]", "body: not all objects"),
         (b"1\n" * 400_000, "parts are too many"),
         (b"{}\n" * 300_000, "parts are too many"),
     ],

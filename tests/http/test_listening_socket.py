@@ -107,7 +107,7 @@ def test_what_is_no_socket_is_refused_and_left_alone(habitat: HabitatFactory) ->
         gateway = habitat(start=False)
         make(gateway.socket_path)
         before = gateway.socket_path.lstat()
-        assert "no socket" in refusal(gateway)
+        assert "not a socket" in refusal(gateway)
         after = gateway.socket_path.lstat()
         assert (before.st_ino, before.st_mode, before.st_size) == (
             after.st_ino,

@@ -177,7 +177,7 @@ def test_a_start_that_fails_leaves_nothing_behind(
     (directory / "s").write_text("no socket")
     before = held()
     for _ in range(20):
-        with pytest.raises(Exception, match="no socket"):
+        with pytest.raises(Exception, match="not a socket"):
             application.start()
     assert application.shutdown() == []
     assert held() == before

@@ -125,7 +125,7 @@ def test_types_of_networks_are_refused_from_stations(habitat: HabitatFactory) ->
         )
         reply = gateway.scgi("POST", "/message", body)
         assert reply.status == 400
-        assert reply.text.startswith(f"type: {name} is made of uploads over ")
+        assert reply.text.startswith(f"type: {name} is made from uploads of ")
     # Stations' own types can also come in by a network.
     body = (
         '{"callsign": "X", "type": "LISTENER_INFO", "time_created": 1, "time_uploaded": 1,'

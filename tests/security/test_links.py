@@ -135,7 +135,7 @@ def test_passwd_says_what_is_in_the_place_of_the_file(
     make.get(second, lambda _: os.mkfifo(path))(precious)
     gateway = habitat({"console": {"password_file": str(path)}}, start=False)
     done = gateway.cli("console", "passwd", "alice", stdin="new\n")
-    why = {"link": "it is a link", "hard link": "a second name", "pipe": "not a regular file"}[
+    why = {"link": "it is a link", "hard link": "another name", "pipe": "not a regular file"}[
         second
     ]
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
@@ -253,7 +253,7 @@ def test_the_lock_is_not_written_through_a_second_name(
     os.link(precious, lock)
     gateway.start(ready=False)
     assert gateway.wait() == 1
-    assert "journal.sqlite.lock: it has a second name" in gateway.log
+    assert "journal.sqlite.lock: it has another name" in gateway.log
     assert precious.read_text() == SECRET
 
 

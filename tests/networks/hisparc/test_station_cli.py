@@ -149,7 +149,7 @@ def test_habitat_check_looks_at_the_list(network: Network) -> None:
     done = network.gateway.cli("check")
     assert f"hisparc.station_list: 2 stations in {network.list}" in done.stdout
     assert "gateway.actions: message, messages\n" in done.stdout
-    assert "networks.hisparc: takes uploads to /upload" in done.stdout
+    assert "networks.hisparc: accepts uploads to /upload" in done.stdout
     assert "secret" not in done.stdout
     network.list.write_text("501\n")
     done = network.gateway.cli("check")
