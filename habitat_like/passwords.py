@@ -131,7 +131,7 @@ def _parse(stored: str) -> _Hash:
         raise ValueError("the password's hash is not valid base64") from None
     memory = 128 * cost * block
     if cost < 2 or cost & (cost - 1) or not 0 < memory <= MAX_MEMORY or not 1 <= parallel <= 4:
-        raise ValueError("the password's hash asks for a cost that is out of range")
+        raise ValueError("the password's hash has a cost that is out of range")
     if not 16 <= len(digest) <= 64:
         raise ValueError("the password's hash has a digest of a wrong length")
     return _Hash(cost, block, parallel, salt, digest)

@@ -81,7 +81,7 @@ def parse_length(text: str) -> float:
         return float(word)
     if _AGO.fullmatch(word) and not word.endswith("ago"):
         return sum(float(number) * UNITS[unit] for number, unit in _PART.findall(word))
-    raise ValueError(f"{text!r} is no length of time; write 90s, 15m, 2h, 7d, 2w or 1h30m")
+    raise ValueError(f"{text!r} is not a length of time; write 90s, 15m, 2h, 7d, 2w or 1h30m")
 
 
 def show(seconds: object) -> str:
@@ -161,7 +161,7 @@ def _iso(text: str) -> float:
     try:
         moment = datetime.datetime.fromisoformat(text.strip().upper())
     except ValueError:
-        raise ValueError(f"{text!r} is no time; write {FORMS}") from None
+        raise ValueError(f"{text!r} is not a time; write {FORMS}") from None
     try:
         return moment.timestamp()
     except (OverflowError, ValueError, OSError):

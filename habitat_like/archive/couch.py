@@ -308,7 +308,7 @@ class CouchArchive:
         documents: list[Document] = found.docs
         if not all("_id" in one and "time_created" in one for one in documents):
             raise self._link.unavailable(
-                "answered a query with what are no archived documents: check archive.uri"
+                "answered a query with something other than archived documents: check archive.uri"
             )
         return documents
 

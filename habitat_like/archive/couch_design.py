@@ -66,8 +66,8 @@ def make_database(link: CouchLink) -> None:
             return
         if refused.status in (401, 403):
             raise link.unavailable(
-                f"has no database {link.database!r}, and user {link.user!r} may not make it"
-                f" ({refused.status}): have an admin run curl -X PUT -u ADMIN"
+                f"has no database {link.database!r}, and user {link.user!r} may not create it "
+                f"({refused.status}): have an admin run curl -X PUT -u ADMIN"
                 f" {link.base}/{link.database}"
             ) from None
         raise link.explain(refused) from None
@@ -90,7 +90,7 @@ def sync(link: CouchLink, wanted: Collection[str] = ()) -> list[str]:
     if not missing:
         return []
     return [
-        f"CouchDB at {link.base} lets user {link.user!r} write no design documents in"
+        f"CouchDB at {link.base} does not let user {link.user!r} write design documents in"
         f" {link.database!r}, and it lacks {', '.join(missing)}: messages are archived, but queries"
         f" can fail until an admin runs {admin_command(link)}"
     ]

@@ -126,7 +126,7 @@ class CouchLink:
         status = refused.status
         if status == 401:
             if self.user is None:
-                return self.unavailable(f"wants a password (401): {_HOW_TO_LOG_IN}")
+                return self.unavailable(f"requires a password (401): {_HOW_TO_LOG_IN}")
             return self.unavailable(
                 f"refused the password of {who} (401): check archive.uri and archive.password_file"
             )
@@ -138,7 +138,7 @@ class CouchLink:
         if status == 404:
             return self.unavailable(
                 f"has no database {self.database!r} (404, {said}):"
-                " 'habitat serve' makes it, or check archive.uri"
+                " 'habitat serve' creates it, or check archive.uri"
             )
         if 300 <= status < 400:
             return self.unavailable(f"redirects elsewhere ({status}): put that into archive.uri")
@@ -187,7 +187,7 @@ class CouchLink:
             text = one_line(f"{type(error).__name__}: {error}")
             what = f"sent a broken or cut-off answer ({text})"
         else:
-            what = f"sent what can't be understood ({one_line(f'{type(error).__name__}: {error}')})"
+            what = f"sent something unexpected ({one_line(f'{type(error).__name__}: {error}')})"
         return f"CouchDB at {self.base} {what}"
 
 

@@ -51,7 +51,7 @@ def fault(link: CouchLink, refusals: Sequence[RefusedDocument], taken: int) -> s
     words = {refused.error for _, refused in refusals}
     if words <= {"forbidden", "unauthorized"} and not _judges_documents(link):
         who = f"user {link.user!r}" if link.user else "a request without user"
-        return f"lets {who} write nothing to {link.database!r} ({said}): ask its admin"
+        return f"does not let {who} write to {link.database!r} ({said}): ask its admin"
     if any(refused.status == 413 and len(entry.body) <= ORDINARY for entry, refused in refusals):
         return (
             f"takes no document of {ORDINARY} bytes (413, {said}): raise max_document_size and"

@@ -59,7 +59,7 @@ def parse(config: ArchiveConfig) -> CouchUri:
     database = unquote(parts.path).strip("/")
     if not re.fullmatch(r"[a-z][a-z0-9_$()+/-]*", database):
         raise _wrong(
-            f"{database!r} is no CouchDB database name (a-z first, then a-z 0-9 _ $ ( ) + - /)"
+            f"{database!r} is not a CouchDB database name (a-z first, then a-z 0-9 _ $ ( ) + - /)"
         )
     if not parts.hostname:
         raise _wrong(f"{mask(uri)!r} names no host")

@@ -44,7 +44,7 @@ def archive_class(uri: str) -> ArchiveClass:
         raise ConfigError(str(error), "archive.uri") from None
     lacking = [name for name in _NEEDED if not callable(getattr(made, name, None))]
     if lacking:
-        raise ConfigError(f"{path} is no archive class: it has no {lacking[0]}", "archive.uri")
+        raise ConfigError(f"{path} is not an archive class: it has no {lacking[0]}", "archive.uri")
     return cast("ArchiveClass", made)
 
 

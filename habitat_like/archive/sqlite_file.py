@@ -378,7 +378,7 @@ class SqliteFile:
 
     def _nothing_yet(self) -> ArchiveUnavailable:
         return ArchiveUnavailable(
-            f"no archive at {self.path} yet: it is made when 'habitat serve' starts"
+            f"no archive at {self.path} yet: it is created when 'habitat serve' starts"
         )
 
     def _connect(self, mode: str) -> sqlite3.Connection:

@@ -17,21 +17,21 @@ from habitat_like.cli.text import printable
 #: Each command with its line in ``habitat --help``; the module of that name defines ``command``,
 #: with an underscore behind it where the name is a keyword of Python's.
 COMMANDS = {
-    "check": "Check the configuration, the directories, the socket and the archive.",
-    "console": "Say who may use the console in the browser.",
-    "ctl": "Steer the running gateway: maintenance, logs, reload, drain.",
-    "export": "Write archived messages to a file, resumably.",
-    "import": "Bring exported messages into the archive.",
-    "journal": "List, show, retry, export and drop what waits in the journal.",
-    "nginx": "Print the nginx location block that fits the configuration.",
+    "check": "Check the configuration, directories, socket and archive.",
+    "console": "Manage the users of the console in the browser.",
+    "ctl": "Control the running gateway: maintenance, logs, reload, drain.",
+    "export": "Write archived messages to a file.",
+    "import": "Import exported messages into the archive.",
+    "journal": "Show the backlog; list, retry, export and drop dead letters.",
+    "nginx": "Print the nginx location block for the configuration.",
     "payloads": "Check payload configurations, and try sentences on them.",
     "query": "Print archived messages.",
-    "report": "Print what happened on a day, for a mail.",
+    "report": "Print a summary of a day, for mail.",
     "serve": "Run the gateway in the foreground.",
-    "station": "Say who is who among the stations of networks: identities, callsigns, secrets.",
-    "stations": "List every station that was heard, show one, name the silent ones.",
-    "status": "Ask the running gateway how it is.",
-    "tail": "Print the newest archived messages and follow the archive.",
+    "station": "Manage stations of other networks: identities, callsigns, secrets.",
+    "stations": "List the stations that were heard, or the silent ones.",
+    "status": "Show the state of the running gateway.",
+    "tail": "Print the newest archived messages, and new ones as they come.",
 }
 INTERRUPTED = 130
 

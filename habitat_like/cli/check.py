@@ -53,10 +53,10 @@ class Finding(NamedTuple):
 def command(config_path: str | None) -> int:
     """Check everything that the gateway needs.
 
-    Prints the configuration as it takes effect, secrets masked, then a line for each check. Makes
-    nothing but what the archive's database lacks. Run it as the gateway's user. The exit code is 0
-    if all is usable, 1 if something is not as it must be now (an archive that is down, which a
-    gateway lives with), 2 if the configuration can't be used.
+    Prints the effective configuration, with secrets masked, then one line per check. Creates
+    nothing but what is missing in the archive's database. Run it as the gateway's user. The exit
+    code is 0 if all is well, 1 if something is wrong that a gateway can run with (such as an
+    archive that is down), 2 if the configuration can't be used.
     """
     config = options.load_config(config_path)
     chosen = options.chosen_path(config_path)
@@ -98,7 +98,7 @@ def check_environment(config: Config) -> Iterator[Finding]:
     if config.archive.password_file is not None:
         path = Path(config.archive.password_file)
         if not path.is_file():
-            hint = f"there is no file {path}; make it, or take the key out"
+            hint = f"there is no file {path}; create it, or remove the key"
             yield Finding(CONFIG_ERROR, "archive.password_file", hint)
         elif open_to_all := rights.readable(path):
             yield Finding(WARNING, "archive.password_file", open_to_all)
@@ -109,8 +109,8 @@ def check_clock(config: Config) -> Iterator[Finding]:
     now = time.time()
     if not times.is_set(now):
         text = (
-            f"it shows {times.show(int(now))}, which is past; set it (timedatectl): until then"
-            " messages are archived with their stations' times, as suspicious"
+            f"it shows {times.show(int(now))}, which is in the past; set it (timedatectl): until "
+            "then messages are archived as suspicious, with their stations' times"
         )
         yield Finding(ERROR, "clock", text)
 
@@ -150,12 +150,12 @@ def check_networks(config: Config) -> Iterator[Finding]:
             yield Finding(CONFIG_ERROR, error.key or subject, error.reason)
             continue
         paths = ", ".join(dict.fromkeys(route.pattern for route in network.routes))
-        yield Finding(OK, subject, f"takes uploads to {paths}")
+        yield Finding(OK, subject, f"accepts uploads to {paths}")
         for mark, of, text in found:
             if mark != "secret":
                 yield Finding(mark, of, text)
             elif hint := rights.readable(text):
-                yield Finding(WARNING, of, f"it has passwords in clear, and {hint}")
+                yield Finding(WARNING, of, f"it has plain-text passwords, and {hint}")
 
 
 def check_stations(config: Config) -> Iterator[Finding]:
@@ -185,7 +185,7 @@ def check_source(source: Path | None) -> Iterator[Finding]:
     above = {*source.absolute().parents, *source.resolve().parents} - beside
     for path in sorted(beside | above, key=lambda path: (-len(path.parts), path)):
         if hint := rights.changeable(path, is_above=path in above):
-            yield Finding(WARNING, "configuration", f"what it names is run as code, and {hint}")
+            yield Finding(WARNING, "configuration", f"it names code that is run, and {hint}")
 
 
 def check_console(config: Config) -> Iterator[Finding]:
@@ -223,7 +223,7 @@ def check_directories(config: Config) -> Iterator[Finding]:
             yield Finding(WARNING, subject, hint)
         # The socket has a key that says who may connect.
         if subject != "gateway.socket" and (hint := rights.readable(path)):
-            yield Finding(WARNING, subject, f"stations' addresses are in it, and {hint}")
+            yield Finding(WARNING, subject, f"it has stations' addresses, and {hint}")
 
 
 def check_socket(config: Config) -> Iterator[Finding]:
@@ -235,7 +235,7 @@ def check_socket(config: Config) -> Iterator[Finding]:
         try:
             grp.getgrnam(group)
         except KeyError:
-            hint = f"there is no group {group!r} on this machine; make it with groupadd"
+            hint = f"there is no group {group!r} on this machine; create it with groupadd"
             yield Finding(CONFIG_ERROR, "gateway.socket_group", hint)
 
 
@@ -243,7 +243,7 @@ def check_journal(config: Config) -> Iterator[Finding]:
     """Whether the journal can be read, by this version; a running gateway may have it open."""
     path = config.journal.path
     if not Path(path).exists():
-        yield Finding(OK, "journal", f"{path} doesn't exist yet, the gateway makes it")
+        yield Finding(OK, "journal", f"{path} doesn't exist yet; the gateway creates it")
         return
     try:
         with contextlib.closing(open_file(path)):
@@ -252,9 +252,9 @@ def check_journal(config: Config) -> Iterator[Finding]:
         yield Finding(ERROR, "journal", str(error))
         return
     if os.access(path, os.W_OK):
-        yield Finding(OK, "journal", f"{path} is readable and of a known format")
+        yield Finding(OK, "journal", f"{path} is readable, and its format is known")
     else:
-        yield Finding(ERROR, "journal", f"{path} is not writable for {_user()}")
+        yield Finding(ERROR, "journal", f"{path} is not writable by {_user()}")
 
 
 def check_archive(config: Config) -> Iterator[Finding]:
@@ -263,7 +263,7 @@ def check_archive(config: Config) -> Iterator[Finding]:
         file = archive_class(config.archive.uri).file(config.archive)
         if file is not None and not file.exists():
             # Made here it would belong to whoever runs this, root for one.
-            text = f"{file} doesn't exist yet, the gateway makes it"
+            text = f"{file} doesn't exist yet; the gateway creates it"
             yield Finding(OK, "archive", text)
             return
         with contextlib.closing(open_archive(config.archive)) as archive:
@@ -272,11 +272,9 @@ def check_archive(config: Config) -> Iterator[Finding]:
             yield Finding(OK, "archive", f"{archive.name} can be used")
     except ConfigError:
         # Told already by check_environment.
-        yield Finding(CONFIG_ERROR, "archive", "not tried, as it is not configured right")
+        yield Finding(CONFIG_ERROR, "archive", "not tested, because its configuration is wrong")
     except ArchiveError as error:
-        text = (
-            f"{error}; a gateway serves stations all the same, their messages wait in the journal"
-        )
+        text = f"{error}; the gateway still serves stations, and their messages wait in the journal"
         yield Finding(ERROR, "archive", text)
 
 
@@ -305,12 +303,12 @@ def _socket_state(path: str) -> tuple[str, str, str]:
     try:
         kind = Path(path).lstat().st_mode
         if not stat.S_ISSOCK(kind):
-            return ERROR, "socket", f"{path} is no socket; remove it or change gateway.socket"
+            return ERROR, "socket", f"{path} is not a socket; remove it or change gateway.socket"
         if is_live(path):
             return OK, "socket", f"{path}: a gateway is running"
     except FileNotFoundError:
         return OK, "socket", f"{path} is free"
-    return OK, "socket", f"{path} is left over from a crash and will be taken over"
+    return OK, "socket", f"{path} is left over from a crash and will be replaced"
 
 
 def _directory(subject: str, directory: Path) -> Finding:
@@ -319,10 +317,10 @@ def _directory(subject: str, directory: Path) -> Finding:
         return Finding(ERROR, subject, f"{there} is not a directory; remove it or change {subject}")
     if not os.access(there, os.W_OK | os.X_OK):
         hint = "check as the gateway's user, or change its owner"
-        return Finding(ERROR, subject, f"directory {there} is not writable for {_user()}; {hint}")
+        return Finding(ERROR, subject, f"directory {there} is not writable by {_user()}; {hint}")
     if there != directory:
         return Finding(
-            OK, subject, f"directory {directory} doesn't exist yet, the gateway makes it"
+            OK, subject, f"directory {directory} doesn't exist yet; the gateway creates it"
         )
     return Finding(OK, subject, f"directory {directory} is writable")
 

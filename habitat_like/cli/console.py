@@ -14,7 +14,7 @@ from habitat_like.console import users
 @click.group(epilog="Example: habitat console passwd alice")
 @options.config_option
 def command(config_path: str | None) -> None:
-    """Say who may use the console in the browser."""
+    """Manage the users of the console in the browser."""
 
 
 @command.command(
@@ -26,14 +26,14 @@ def command(config_path: str | None) -> None:
     ),
 )
 @options.config_option
-@click.option("--remove", is_flag=True, help="Take the user out of the file.")
+@click.option("--remove", is_flag=True, help="Remove the user from the file.")
 @click.argument("name", metavar="NAME")
 def passwd(config_path: str | None, remove: bool, name: str) -> int:
-    """Set a user's password in console.password_file, which is made if it is missing.
+    """Set a user's password in console.password_file, and create the file if it is missing.
 
-    Asks for the password, or takes it from a line of standard input. It is in force at once, and
-    ends every session of the console. Run it as the gateway's user, or as root: a file that the
-    gateway could not read becomes its own.
+    Asks for the password on a terminal, and otherwise reads it from standard input. The change
+    takes effect at once, and ends every session of the console. Run it as the gateway's user, or
+    as root: then a file that the gateway can't read is given to the gateway's user.
     """
     config = options.load_config(config_path)
     named = config.console.password_file

@@ -23,10 +23,10 @@ ON_OFF = click.Choice(["on", OFF])
 @click.group(name="ctl", epilog="Example: habitat ctl maintenance on --message 'back at noon'")
 @options.config_option
 def command(config_path: str | None) -> None:
-    """Steer the running gateway over its control socket.
+    """Control the running gateway over its control socket.
 
-    The log tells who switched what. What is switched lasts until the gateway's next start, except
-    for maintenance, which lasts until it is switched off.
+    The log shows who changed what. Changes last until the gateway's next start, except for
+    maintenance, which lasts until it is switched off.
     """
 
 
@@ -39,20 +39,20 @@ command.command_class = options.Command
 @click.option(
     "--message",
     metavar="TEXT",
-    help="What stations are told. A redirect: '307 https://other.example/message'.",
+    help="The response to stations. To redirect them: '307 https://other.example/message'.",
 )
 def maintenance(config_path: str | None, switch: str, message: str | None) -> None:
-    """Take no uploads, or take them again.
+    """Refuse uploads, or accept them again.
 
-    Stations are told 503 with Retry-After, or are sent elsewhere. It lasts over restarts, until it
-    is switched off: it is the file 'maintenance' beside the journal.
+    Stations get a 503 with Retry-After, or a redirect. Maintenance survives restarts until it is
+    switched off: it is the file 'maintenance' next to the journal.
     """
     if message is not None and switch == OFF:
-        raise click.UsageError("--message goes with 'on' alone")
+        raise click.UsageError("--message works only with 'on'")
     answer = _ask(config_path, command="maintenance", on=switch == "on", message=message or "")
     now = answer["steering"]["maintenance"]
     if now is None:
-        click.echo("no maintenance: uploads are taken")
+        click.echo("no maintenance: uploads are accepted")
     else:
         where = f" {now['location']}" if now["location"] else ""
         click.echo(printable(f"maintenance: uploads get {now['status']}{where}: {now['message']}"))
@@ -62,7 +62,7 @@ def maintenance(config_path: str | None, switch: str, message: str | None) -> No
 @options.config_option
 @click.argument("level", type=click.Choice(LOG_LEVELS), metavar="LEVEL")
 def log_level(config_path: str | None, level: str) -> None:
-    """Set the log's level (debug, info, warning, error) until the next reload or start."""
+    """Set the log level (debug, info, warning, error) until the next reload or start."""
     answer = _ask(config_path, command="log-level", level=level)
     click.echo(f"log level: {answer['steering']['log_level']}")
 
@@ -81,7 +81,7 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str) -> float 
 @options.config_option
 @click.argument("seconds", metavar="SECONDS|off", callback=_threshold)
 def slow_log(config_path: str | None, seconds: float | None) -> None:
-    """Log each request that takes so many seconds or longer, or none."""
+    """Log each request that takes at least SECONDS, or none."""
     answer = _ask(config_path, command="slow-log", seconds=seconds)
     now = answer["steering"]["slow_log"]
     click.echo("slow log: off" if now is None else f"slow log: requests of {now:g} s or longer")
@@ -91,7 +91,7 @@ def slow_log(config_path: str | None, seconds: float | None) -> None:
 @options.config_option
 @click.argument("switch", type=ON_OFF, metavar="on|off")
 def archive_log(config_path: str | None, switch: str) -> None:
-    """Log each batch that goes to the archive, with its size and time, or none."""
+    """Log each batch sent to the archive, with its size and time, or none."""
     answer = _ask(config_path, command="archive-log", on=switch == "on")
     click.echo(f"archive log: {'on' if answer['steering']['archive_log'] else OFF}")
 
@@ -99,7 +99,7 @@ def archive_log(config_path: str | None, switch: str) -> None:
 @command.command("reload", epilog="Example: habitat ctl reload")
 @options.config_option
 def reload(config_path: str | None) -> int:
-    """Read the configuration again, and say what came of it.
+    """Reload the configuration, and print what changed.
 
     The exit code is 1 if the configuration was refused, or a sink could not be changed.
     """
@@ -122,13 +122,13 @@ def reload(config_path: str | None) -> int:
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(0, 100_000_000),
-    help="End after so many seconds all the same. [default: wait for as long as it takes]",
+    help="Stop after this many seconds in any case. [default: wait as long as it takes]",
 )
 def drain(config_path: str | None, timeout: float | None) -> None:
-    """Take no more uploads, wait until the archive has all messages, end the gateway.
+    """Refuse uploads, wait until the archive has all messages, then stop the gateway.
 
-    With exit code 1, also the gateway's, if some are left when the time is up; they stay in the
-    journal for the next start. Ctrl-C ends the waiting here, and not the drain.
+    If some are left when the time is up, they stay in the journal for the next start, and this
+    command and the gateway exit with code 1. Ctrl-C ends this command, not the drain.
     """
     left = 0
     with _counter() as show:
@@ -139,9 +139,9 @@ def drain(config_path: str | None, timeout: float | None) -> None:
                 left = answer["left"]
     if left:
         raise click.ClickException(
-            f"the gateway has ended; {left} messages are left in the journal for its next start"
+            f"the gateway has stopped; {left} messages are left in the journal for its next start"
         )
-    click.echo("drained: the archive has all messages, and the gateway has ended")
+    click.echo("drained: the archive has all messages, and the gateway has stopped")
 
 
 @contextlib.contextmanager

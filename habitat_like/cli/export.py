@@ -67,14 +67,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     "form",
     type=click.Choice(["ndjson", "csv"]),
     help=(
-        "ndjson: one whole document a line, which 'habitat import' brings back; csv: with a header"
+        "ndjson: one whole document per line, which 'habitat import' reads; csv: with a header"
         " and data as JSON. [default: csv if FILE ends in .csv or .csv.gz, else ndjson]"
     ),
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with an export to FILE that was cut short; do nothing if FILE is whole.",
+    help="Continue an interrupted export to FILE; do nothing if FILE is complete.",
 )
 @click.argument("file", metavar="[FILE|-]", default="-")
 def command(
@@ -89,12 +89,12 @@ def command(
     resume: bool,
     file: str,
 ) -> None:
-    """Write archived messages to FILE, or to standard output, the oldest first.
+    """Write archived messages to FILE, or to standard output, oldest first.
 
-    FILE is there when it is whole and on disk. Until then it is FILE.part, which stays when the
-    export is cut short, be it by kill -9 or a full disk: --resume goes on behind its last whole
-    row. A FILE that ends in .gz is compressed; what root writes can be read by the gateway's group
-    too. A backup needs --suspicious.
+    FILE appears when it is complete and on disk. Until then it is FILE.part, which stays if the
+    export is interrupted, even by kill -9 or a full disk: --resume continues after its last
+    complete row. A FILE whose name ends in .gz is compressed. If root writes it, the gateway's
+    group can read it. A backup needs --suspicious.
     """
     config = options.load_config(config_path)
     given = {
@@ -107,7 +107,7 @@ def command(
     }
     stream = is_stream(file)
     if resume and stream:
-        raise click.UsageError("--resume needs the FILE of an export that was cut short")
+        raise click.UsageError("--resume needs the FILE of an interrupted export")
     path = Path(file)
     if path.is_dir():
         raise click.UsageError(f"{file} is a directory; name a file in it")
@@ -115,7 +115,9 @@ def command(
         if stream:
             _print(archive, _plan(archive, given, file), file)
         elif resume and path.exists() and not PartFile(path).part.exists():
-            click.echo(f"{file} is whole already; leave out --resume to write it anew", err=True)
+            click.echo(
+                f"{file} is already complete; leave out --resume to write it again", err=True
+            )
         else:
             owner = rights.gateway_owner(config)
             _write(archive, given, path, resume=resume, group=owner[1] if owner else -1)
@@ -186,8 +188,8 @@ def _resumed_plan(archive: Archive, given: dict[str, Any], part: PartFile) -> Pl
         plan = msgspec.json.decode(part.read_notes(), type=Plan)
     except (OSError, msgspec.DecodeError):
         raise click.ClickException(
-            f"{part.notes}, which says what {part.part} is an export of, can't be read: leave out"
-            " --resume to begin anew"
+            f"{part.notes}, which says what {part.part} exports, can't be read: leave out "
+            "--resume to start over"
         ) from None
     wanted = _plan(archive, given, str(part.path), plan.begun)
     for name in ("archive", *given):
@@ -197,8 +199,8 @@ def _resumed_plan(archive: Archive, given: dict[str, Any], part: PartFile) -> Pl
             what = {"form": "--format", "archive": "archive.uri"}.get(name, f"--{name}")
             kept, new = (getattr(one, name) for one in (plan, wanted))
             raise click.ClickException(
-                f"{part.part} was begun with another {what} ({kept}, not {new}): give the same, or"
-                " leave out --resume to begin anew"
+                f"{part.part} was started with another {what} ({kept}, not {new}): give the same, "
+                "or leave out --resume to start over"
             )
     return plan
 
@@ -264,7 +266,7 @@ def _header(plan: Plan) -> bytes:
 
 
 def _how_to_go_on(part: PartFile, pieces: _Pieces) -> str:
-    return f"about {pieces.count} messages are in {part.part}: go on with --resume"
+    return f"about {pieces.count} messages are in {part.part}: continue with --resume"
 
 
 class _Time(msgspec.Struct):

@@ -33,9 +33,7 @@ BATCH_BYTES = 4 * 1024 * 1024
     ),
 )
 @options.config_option
-@click.option(
-    "--keep-going", is_flag=True, help="Leave out lines that are no documents, and go on."
-)
+@click.option("--keep-going", is_flag=True, help="Skip lines that are not documents.")
 @click.argument(
     "files",
     metavar="FILE|-...",
@@ -44,12 +42,12 @@ BATCH_BYTES = 4 * 1024 * 1024
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
 )
 def command(*, config_path: str | None, keep_going: bool, files: tuple[str, ...]) -> int:
-    """Bring documents into the archive: NDJSON as 'habitat export' writes it, also compressed.
+    """Import documents into the archive: NDJSON as 'habitat export' writes it, compressed or not.
 
-    A document whose id is archived already is left as it is, so that a second import does no harm.
-    While the archive is away, the import waits for it. A line that is no document ends it, unless
-    told to keep going; what was before that line is archived. What the archive refuses is printed
-    with its id and the reason, and makes the exit code 1.
+    A document whose id is already archived is left unchanged, so a second import does no harm.
+    If the archive goes down, the import waits for it. A line that is not a document ends the
+    import, unless --keep-going is given; everything before that line is archived. If the archive
+    refuses a document, its id and the reason are printed, and the exit code is 1.
     """
     config = options.load_config(config_path)
     with contextlib.closing(open_archive(config.archive)) as archive:
@@ -148,7 +146,7 @@ class _Import:
         if self._refused:
             text += f", {self._refused} refused"
         if self._bad:
-            text += f", {self._bad} lines left out"
+            text += f", {self._bad} lines skipped"
         return text
 
 
@@ -186,7 +184,7 @@ def to_document(line: bytes) -> bytes:
     special = [key for key in fields if key[:1] == "_" and key not in ("_id", "_rev")]
     if special:
         # CouchDB would take _deleted for an order, and the whole batch for faulty otherwise.
-        raise ValueError(f"it has the key {special[0]!r}, which CouchDB keeps for itself")
+        raise ValueError(f"it has the key {special[0]!r}, which CouchDB reserves")
     if "_rev" not in fields:
         return line
     del fields["_rev"]

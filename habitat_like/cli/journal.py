@@ -33,7 +33,7 @@ NUMBER = click.IntRange(1, MAX_ID)
 )
 @options.config_option
 def command(config_path: str | None) -> None:
-    """List, show, retry, export and drop what waits in the journal.
+    """Show the backlog; list, retry, export and drop dead letters.
 
     A dead letter is a message that a sink, such as the archive's, refused for good.
     """
@@ -53,7 +53,7 @@ command.command_class = options.Command
     help="At most N dead letters, the newest. [default: 20]",
 )
 def ls(config_path: str | None, as_json: bool, limit: int) -> None:
-    """Show the backlog and the cursor of each sink, and the dead letters."""
+    """Show the backlog, the cursor of each sink, and the dead letters."""
     config = options.load_config(config_path)
     with _inspect(config) as journal:
         facts = _facts(journal, config, limit)
@@ -78,7 +78,7 @@ def show(config_path: str | None, number: int) -> None:
         ("message", letter.seq),
         ("refused", times.show(letter.time)),
         ("reason", letter.reason),
-        ("retry", "asked for" if letter.retry else "not asked for"),
+        ("retry", "requested" if letter.retry else "not requested"),
     ):
         click.echo(f"{name + ':':13}{printable(str(value))}")
     click.echo(output.pretty(letter.document))
@@ -89,7 +89,7 @@ def show(config_path: str | None, number: int) -> None:
 @click.argument("numbers", metavar="[ID]...", type=NUMBER, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Retry all dead letters.")
 def retry(config_path: str | None, numbers: tuple[int, ...], every: bool) -> None:
-    """Have dead letters tried again by the sink that refused them."""
+    """Let the sink that refused them try dead letters again."""
     _check_choice(numbers, every)
     with _inspect(options.load_config(config_path)) as journal:
         letters = journal.dead_letters
@@ -97,8 +97,8 @@ def retry(config_path: str | None, numbers: tuple[int, ...], every: bool) -> Non
         marked = letters.retry(None if every else dict.fromkeys(numbers))
     if marked:
         click.echo(
-            f"marked {_letters(marked)} for another try: a running gateway takes it up within"
-            " seconds, else the next one does when it starts"
+            f"marked {_letters(marked)} for a retry: a running gateway retries within seconds, "
+            "otherwise the next one does when it starts"
         )
     elif every:
         click.echo("there are no dead letters")
@@ -112,7 +112,7 @@ def retry(config_path: str | None, numbers: tuple[int, ...], every: bool) -> Non
 @click.option("--backlog", "what", flag_value="backlog", help="Messages not yet archived.")
 @click.argument("file", metavar="[FILE|-]", default="-")
 def export(config_path: str | None, what: str, file: str) -> None:
-    """Write documents to FILE, or to standard output, one JSON document a line."""
+    """Write documents to FILE, or to standard output, one JSON document per line."""
     config = options.load_config(config_path)
     with _inspect(config) as journal:
         if what == "backlog":
@@ -139,13 +139,14 @@ def export(config_path: str | None, what: str, file: str) -> None:
 @click.argument("numbers", metavar="[ID]...", type=NUMBER, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Drop all dead letters.")
 @click.option("--sink", metavar="NAME", help="Forget this sink, which is no longer configured.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 def drop(
     config_path: str | None, numbers: tuple[int, ...], every: bool, sink: str | None, yes: bool
 ) -> None:
-    """Delete dead letters for good, or the place of a sink that is no longer configured.
+    """Delete dead letters for good, or forget a sink that is no longer configured.
 
-    Such a place keeps the journal from being pruned. Export first what may still be wanted.
+    The cursor of such a sink keeps the journal from being pruned. Export first what you may still
+    need.
     """
     config = options.load_config(config_path)
     if sink is not None:
@@ -252,13 +253,13 @@ def _documents(letters: DeadLetters, numbers: list[int]) -> Iterator[bytes]:
 def _drop_sink(config: Config, sink: str, yes: bool) -> None:
     if sink in config.sink_names:
         raise options.ConfigurationFailure(
-            f"the sink {sink} is configured; take it out of 'sinks' and reload the gateway first"
+            f"the sink {sink} is configured; remove it from 'sinks' and reload the gateway first"
         )
     with _inspect(config) as journal:
         behind = journal.behind(sink)
         if behind is None:
             raise click.ClickException(
-                f"no sink {sink!r} has a place in the journal; see 'habitat journal ls'"
+                f"no sink {sink!r} has a cursor in the journal; see 'habitat journal ls'"
             )
         unseen = f"{behind} {plural(behind, 'message')}"
         _confirm(f"Forget the sink {sink}, which has not seen {unseen}?", yes)
@@ -270,7 +271,7 @@ def _confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("--yes is needed where nobody can be asked")
+        raise click.UsageError("--yes is needed without a terminal")
     if not click.confirm(printable(question), err=True):
         raise click.ClickException("nothing was dropped")
 

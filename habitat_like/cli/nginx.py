@@ -20,12 +20,12 @@ BODY_MARGIN = 65536
 TIME_MARGIN = 5
 
 BLOCK = Template("""\
-# For inside a server { } block; made by 'habitat nginx'. Check it with 'nginx -t'.
+# Goes inside a server { } block; made by 'habitat nginx'. Check it with 'nginx -t'.
 location / {
     # The gateway's socket (gateway.socket)$relative.
     scgi_pass $socket;
 
-    # What the gateway is told; nginx adds CONTENT_LENGTH and the client's header fields itself.
+    # The request; nginx adds CONTENT_LENGTH and the client's header fields itself.
     scgi_param SCGI            1;
     scgi_param REQUEST_METHOD  $$request_method;
     scgi_param REQUEST_URI     $$request_uri;
@@ -37,7 +37,7 @@ location / {
     scgi_param SERVER_PORT     $$server_port;
     scgi_param REQUEST_SCHEME  $$scheme;
     scgi_param HTTPS           $$https if_not_empty;
-    # The station's address, archived with its messages. Behind another proxy, set it right with
+    # The station's address, archived with its messages. Behind another proxy, restore it with
     # set_real_ip_from and real_ip_header.
     scgi_param REMOTE_ADDR     $$remote_addr;
     scgi_param REMOTE_PORT     $$remote_port;
@@ -49,18 +49,18 @@ location / {
     scgi_request_buffering on;
 
     # gateway.timeout ($timeout s), and gateway.shutdown_timeout ($shutdown_timeout s) for requests
-    # that wait in the socket during a restart, and some room.
+    # that wait in the socket during a restart, plus a margin.
     scgi_connect_timeout $connect_timeout;
     scgi_send_timeout    $send_timeout;
     scgi_read_timeout    $read_timeout;
-    # A station that hangs up doesn't stop its message from being taken.
+    # A station that hangs up does not stop its message from being stored.
     scgi_ignore_client_abort on;
 
-    # Where the gateway takes no connection, as it is down or as many wait as may, or has not
-    # answered in time. Stations send again later what got no 200.
+    # When the gateway accepts no connections (it is down, or too many are waiting), or does not
+    # answer in time. Stations send a message again later unless it got a 200.
     error_page 502 504 = @habitat_unavailable;
 
-    # For operators and monitoring on this machine alone; all else is inherited from above.
+    # Only for operators and monitoring on this machine; everything else is inherited from above.
     location ~ ^/+(status|metrics|healthz|readyz)(/|$$) {
         allow 127.0.0.1;
         allow ::1;
@@ -68,19 +68,19 @@ location / {
         scgi_pass $socket;
     }
 
-    # A password goes to the console over HTTPS alone, or stays on this machine. Where that is
-    # ensured in another way, take out the line with "return".
+    # Passwords for the console travel only over HTTPS, or on this machine. If you protect them
+    # in another way, remove the line with "return".
     location ~ ^/+console(/|$$) {
         default_type text/plain;
         set $$habitat_console "$$scheme $$remote_addr";
         if ($$habitat_console !~ "^(https |http (127[.]|::1$$|::ffff:127[.]|unix:))") {
-            return 403 "the console is served over HTTPS alone, or to this machine\\n";
+            return 403 "the console is served only over HTTPS, or to this machine\\n";
         }
         scgi_pass $socket;
     }
 $inside}
 location @habitat_unavailable {
-    # As the gateway itself says that it can't take a message now.
+    # The same response as the gateway gives when it can't store a message.
     default_type text/plain;
     add_header Retry-After $retry_after always;
     return 503 "the gateway can't be reached; try again later\\n";
@@ -100,13 +100,13 @@ REDIRECT = "return 301 https://$host$request_uri;"
 @click.option(
     "--redirect",
     is_flag=True,
-    help="For port 80 beside HTTPS: takes what clients without TLS send, and redirects the others.",
+    help="For port 80 next to HTTPS: accept uploads of clients without TLS, redirect the rest.",
 )
-@click.option("--all", "everything", is_flag=True, help="Also for the networks that are off.")
+@click.option("--all", "everything", is_flag=True, help="Include the networks that are off.")
 def command(config_path: str | None, redirect: bool, everything: bool) -> None:
-    """Print the nginx location block that fits the configuration and its networks.
+    """Print the nginx location block for the configuration and its networks.
 
-    It belongs inside a server { } block, for example with nginx's include.
+    Put it inside a server { } block, for example with nginx's include.
     """
     config = options.load_config(config_path)
     click.echo(location_block(config, redirect=redirect, everything=everything), nl=False)

@@ -101,7 +101,7 @@ def callsign_option(function: Function) -> Function:
         "--callsign",
         metavar="CALLSIGN",
         callback=_callsign,
-        help="Only messages of this station (upper and lower case are the same).",
+        help="Only messages of this station (case doesn't matter).",
     )(function)
 
 
@@ -121,7 +121,7 @@ def suspicious_option(function: Function) -> Function:
     return click.option(
         "--suspicious",
         is_flag=True,
-        help="Also messages marked as suspicious: their date can't be right.",
+        help="Include suspicious messages, whose date can't be right.",
     )(function)
 
 

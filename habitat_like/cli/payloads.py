@@ -54,12 +54,12 @@ def ls(config_path: str | None) -> None:
 
 @command.command("try", epilog="Example: habitat payloads try '$$hab,1,12:00:00,51.5,-0.1,90*2A6D'")
 @options.config_option
-@click.option("--payloads", "file", metavar="FILE", help="Take the configurations in this file.")
+@click.option("--payloads", "file", metavar="FILE", help="Use the configurations in this file.")
 @click.argument("sentence")
 def try_(config_path: str | None, file: str | None, sentence: str) -> int:
-    """Tell what a SENTENCE says, field by field, or why it can't be understood.
+    """Decode a SENTENCE field by field, or print why it can't be decoded.
 
-    Packets of Horus Binary are given in hex. The exit code is 1 where nothing can be understood.
+    Write Horus Binary packets in hex. The exit code is 1 if nothing can be decoded.
     """
     if file is not None:
         known = configuration.load(file), NO_NAMES

@@ -49,7 +49,7 @@ TABLE_LIMIT = 100
     type=click.Choice(["table", "json", "ndjson", "csv"]),
     default="table",
     help=(
-        "table: for people, with local times; json: one array; ndjson: one document a line;"
+        "table: for people, with local times; json: one array; ndjson: one document per line;"
         " csv: with a header and data as JSON. [default: table]"
     ),
 )
@@ -65,9 +65,9 @@ def command(
     order: Literal["asc", "desc"],
     form: str,
 ) -> None:
-    """Print archived messages, by default the newest first.
+    """Print archived messages, by default newest first.
 
-    They come as they are read, so that any number of them needs no memory.
+    They are printed while they are read, so any number of them needs little memory.
     """
     since, until = options.check_times(since, until)
     cut = TABLE_LIMIT if limit is None and form == "table" and sys.stdout.isatty() else None

@@ -39,10 +39,10 @@ def read_day(ctx: click.Context, param: click.Parameter, value: str) -> int:
         day = datetime.date.fromisoformat(word)
         begin = datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()
     except ValueError:
-        text = f"{value!r} is no day; write yesterday, today or a date such as 2026-11-21"
+        text = f"{value!r} is not a day; write yesterday, today or a date such as 2026-11-21"
         raise click.BadParameter(text, ctx, param) from None
     if begin > today:
-        raise click.BadParameter(f"{value} is yet to come", ctx, param)
+        raise click.BadParameter(f"{value} is in the future", ctx, param)
     return int(begin)
 
 
@@ -68,12 +68,12 @@ def read_day(ctx: click.Context, param: click.Parameter, value: str) -> int:
     "form",
     type=click.Choice(["text", "html"]),
     default="text",
-    help="text, or html: one page that needs nothing else. [default: text]",
+    help="text, or html: a self-contained page. [default: text]",
 )
 def command(config_path: str | None, begin: int, form: str) -> None:
-    """Print what happened on a day: messages, stations, errors, dead letters, room.
+    """Print a summary of a day: messages, stations, errors, dead letters, disk space.
 
-    Days are those of UTC. Works on the journal's file, whether a gateway runs or not.
+    Days are UTC days. Works on the journal's file, whether or not a gateway is running.
     """
     config = options.load_config(config_path)
     path = config.journal.path
@@ -91,9 +91,9 @@ def concerns(day: Day) -> list[str]:
     """What an operator should look at, one sentence each; the worst first."""
     found = []
     if not day.messages:
-        found.append("No message came in.")
+        found.append("No messages arrived.")
     elif day.is_over and day.messages * 2 < day.before:
-        found.append(f"Only {day.messages} messages came in, after {day.before} the day before.")
+        found.append(f"Only {day.messages} messages arrived, after {day.before} the day before.")
     if failed := sum(one.requests for one in day.errors if one.status >= 500):
         found.append(f"Requests that could not be served (status 5xx): {failed}.")
     wrong = [*troubles.disks(day.disks), *troubles.dead_letters(day.waiting)]
@@ -141,10 +141,10 @@ def _text(day: Day, gateway: str) -> Iterator[str]:
     if latency.p50 is not None and latency.p99 is not None:
         yield f"  answered within {_ms(latency.p50)} (median), {_ms(latency.p99)} (99 %)"
     yield from _table(
-        f"Dead letters: {sum(one.messages for one in day.dead_letters)}, {day.waiting} in all",
+        f"Dead letters: {sum(one.messages for one in day.dead_letters)}, {day.waiting} in total",
         [(str(one.messages), one.reason[:REASON]) for one in day.dead_letters],
     )
-    yield from _table("The machine", machine(day))
+    yield from _table("Machine", machine(day))
 
 
 def _html(day: Day, gateway: str) -> str:

@@ -34,7 +34,7 @@ def writable(path: str | Path) -> str | None:
     if not _mode(path) & stat.S_IWOTH:
         return None
     if Path(path).is_dir():
-        return f"everybody can make files in directory {path}; choose another one"
+        return f"everybody can create files in directory {path}; choose another one"
     return f"everybody can write to {path}; chmod o-w {path}"
 
 

@@ -76,14 +76,14 @@ class Source:
                 number += 1
                 if len(text) == LONGEST:
                     raise click.ClickException(
-                        f"{name} line {number}: longer than {LONGEST} bytes: this is no NDJSON"
+                        f"{name} line {number}: longer than {LONGEST} bytes: this is not NDJSON"
                     )
                 if text := text.removeprefix(codecs.BOM_UTF8).strip():
                     yield Line(name, number, text)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             reason = "ends too early" if isinstance(error, EOFError) else str(error)
             raise click.ClickException(
-                f"{name}: the compressed file is damaged behind line {number}: {reason}"
+                f"{name}: the compressed file is damaged after line {number}: {reason}"
             ) from None
 
 

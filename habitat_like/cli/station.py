@@ -25,17 +25,17 @@ RELOAD = "in force after 'habitat ctl reload'"
 @click.group(epilog="Example: habitat station ls")
 @options.config_option
 def command(config_path: str | None) -> None:
-    """Say who is who among the stations of networks: identities, callsigns, secrets."""
+    """Manage stations of other networks: identities, callsigns, secrets."""
 
 
 @command.command("ls", cls=options.Command, epilog="Example: habitat station ls")
 @options.config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def ls(config_path: str | None, as_json: bool) -> None:
-    """Show the stations that are listed, identities and secrets left out.
+    """List the stations in the file, without identities and secrets.
 
-    Of a network with a list of its own also what the running gateway knows of each. Its counts are
-    those of this day (UTC), and begin at 0 when the gateway starts.
+    For a network with its own list, also what the running gateway knows about each station. The
+    counts are for today (UTC), and start from 0 with the gateway.
     """
     config = options.load_config(config_path)
     listed = _own_lists(config)
@@ -53,7 +53,7 @@ def ls(config_path: str | None, as_json: bool) -> None:
         for name, (own, settings) in listed.items():
             if name not in facts.networks:
                 raise click.ClickException(
-                    f"the running gateway takes no uploads of {name}; reload it"
+                    f"the running gateway accepts no uploads of {name}; reload it"
                 )
             tables.append(own.show(settings, facts.networks[name].own))
         note = f"today (UTC), and since the gateway's start {times.show(int(facts.started))}"
@@ -78,18 +78,21 @@ def ls(config_path: str | None, as_json: bool) -> None:
 )
 @options.config_option
 @click.option("--network", required=True, help="The station's network, such as weather.")
-@click.option("--identity", help="What the station calls itself; - asks for it, or reads it.")
-@click.option("--identity-hash", help="Its keyed hash in place of it, 12 digits or more.")
+@click.option(
+    "--identity",
+    help="The name by which the station identifies itself; - to ask for it or read it from stdin.",
+)
+@click.option("--identity-hash", help="The keyed hash of its identity instead, 12 digits or more.")
 @click.option("--callsign", required=True, help="Its callsign here.")
-@click.option("--secret", help="What it must send along; - asks for it, or reads it.")
+@click.option("--secret", help="The secret it must send; - to ask for it or read it from stdin.")
 @click.option("--name", help="Its name, for people.")
-@click.option("--latitude", type=float, help="Degrees, for stations that don't know it.")
+@click.option("--latitude", type=float, help="Degrees, for stations that don't send it.")
 @click.option("--longitude", type=float, help="Degrees.")
 @click.option("--altitude", type=float, help="Metres.")
 def add(config_path: str | None, **given: Any) -> None:
     """Add a station to the stations file.
 
-    The secret is stored as a hash. The identity of a network whose identities are secrets is stored
+    The secret is stored as a hash. If a network's identities are secret, the identity is stored
     as a keyed hash.
     """
     config = options.load_config(config_path)
@@ -117,7 +120,7 @@ def add(config_path: str | None, **given: Any) -> None:
     except ConfigError as error:
         text = str(error)
         if text.startswith("entry "):
-            text = f"{path} has a station with this identity already; remove that first"
+            text = f"{path} already has a station with this identity; remove that first"
         raise options.ConfigurationFailure(text) from None
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from None
@@ -127,9 +130,9 @@ def add(config_path: str | None, **given: Any) -> None:
 @command.command("rm", cls=options.Command, epilog="Example: habitat station rm BAKERY")
 @options.config_option
 @click.argument("callsign", metavar="CALLSIGN")
-@click.option("--network", help="Only its entries of this network.")
+@click.option("--network", help="Only its entries for this network.")
 def rm(config_path: str | None, callsign: str, network: str | None) -> int:
-    """Remove a station from the stations file. Exit code 1 if it is not in it."""
+    """Remove a station from the stations file. Exit code 1 if it isn't there."""
     path = _file(options.load_config(config_path))
     try:
         count = station_file.remove(path, callsign, network)
@@ -154,8 +157,8 @@ def rm(config_path: str | None, callsign: str, network: str | None) -> int:
 def hash_(config_path: str | None, network: str | None, file: str | None) -> None:
     """Print the hash of a secret, for a list of stations; with --network, of an identity.
 
-    What is hashed is asked for on a terminal, and read from standard input elsewhere. With FILE, a
-    list of a network's own, prints that list with every password hashed that is in clear there.
+    Asks for the secret on a terminal, and otherwise reads it from standard input. With FILE, a
+    network's own list, prints that list with every plain-text password hashed.
     """
     if file is not None:
         for line in _any_list().hashed(file):
@@ -172,9 +175,9 @@ def hash_(config_path: str | None, network: str | None, file: str | None) -> Non
 @command.command("check", cls=options.Command, epilog="Example: habitat station check stations.csv")
 @click.argument("file", metavar="FILE")
 def check(file: str) -> int:
-    """Check a list of stations: a stations file (.yml), or a list of a network's own.
+    """Check a list of stations: a stations file (.yml), or a network's own list.
 
-    Exit code 2 if it can't be used, with a line for each reason.
+    Exit code 2 if it can't be used, with one line per error.
     """
     if file.endswith(YAML):
         entries = stations.read(file)
@@ -223,7 +226,7 @@ def _network(name: str) -> str:
     except ConfigError as error:
         raise click.BadOptionUsage("network", str(error)) from None
     if network.station_list is not None:
-        raise click.BadOptionUsage("network", f"{name} has a list of stations of its own")
+        raise click.BadOptionUsage("network", f"{name} has its own list of stations")
     return network.name
 
 

@@ -33,10 +33,10 @@ _TEXTS = ("callsign", "ip", *_FREE)
 @click.group(epilog="Example: habitat stations silent --for 2h", no_args_is_help=False)
 @options.config_option
 def command(config_path: str | None) -> None:
-    """List every station that was heard, show one, name the silent ones.
+    """List the stations that were heard, or the silent ones.
 
-    Stations of every kind, as the gateway's statistics know them. What HiSPARC stations do, and
-    their list, is shown by 'habitat station'.
+    This shows stations of every network, from the gateway's statistics. 'habitat station' manages
+    the identities and secrets of stations of other networks.
     """
 
 
@@ -84,7 +84,7 @@ def read_length(ctx: click.Context, param: click.Parameter, value: str) -> float
     "form",
     type=click.Choice(["table", "json", "ndjson", "csv"]),
     default="table",
-    help="table: for people, with local times; json: one array; ndjson: one a line. "
+    help="table: for people, with local times; json: one array; ndjson: one per line. "
     "[default: table]",
 )
 def ls(
@@ -97,7 +97,7 @@ def ls(
 ) -> None:
     """List the stations that were heard.
 
-    'today' is since 00:00 UTC; 'clock' is by how many seconds a station's clock is ahead.
+    'today' is since 00:00 UTC; 'clock' is how many seconds a station's clock is ahead.
     """
     is_descending = order == "desc" if order else sort not in _TEXTS
     with _reader(config_path) as reader:
@@ -118,7 +118,7 @@ def ls(
 @click.argument("callsign", metavar="CALLSIGN")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(config_path: str | None, callsign: str, as_json: bool) -> None:
-    """Show what is known of one station.
+    """Show what is known about one station.
 
     Exit code 1 if it was never heard.
     """
@@ -150,18 +150,18 @@ def show(config_path: str | None, callsign: str, as_json: bool) -> None:
     metavar="LENGTH",
     default="2h",
     callback=read_length,
-    help="Silent is who was not heard for so long: 90s, 15m, 2h, 7d. [default: 2h]",
+    help="Silent means not heard for this long: 90s, 15m, 2h, 7d. [default: 2h]",
 )
 @click.option(
     "--known",
     metavar="LENGTH",
     default="7d",
     callback=read_length,
-    help="Only stations that were heard within so long: older ones are gone. [default: 7d]",
+    help="Only stations heard within this time; older ones are gone. [default: 7d]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def silent(config_path: str | None, length: float, known: float, as_json: bool) -> int:
-    """Name the stations that should speak and are silent, one a line, the longest silent first.
+    """List the stations that have fallen silent, one per line, longest silent first.
 
     Exit code 1 if there are any, 0 and no output if there are none.
     """

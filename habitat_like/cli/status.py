@@ -27,9 +27,9 @@ from habitat_like.statistics.status import JournalStatus, NetworkStatus, SinkSta
 @click.option("--json", "as_json", is_flag=True, help="Print each gateway's answer as JSON.")
 @click.argument("configs", metavar="[CONFIG]...", nargs=-1)
 def command(config_path: str | None, as_json: bool, configs: tuple[str, ...]) -> int:
-    """Ask the running gateway over its socket how it is.
+    """Show the state of the running gateway, which is asked over its socket.
 
-    Where several run on one machine, name the configuration of each.
+    If several run on one machine, name the configuration of each.
     """
     failed = False
     for number, path in enumerate(configs or [config_path]):
@@ -73,9 +73,9 @@ def ask(gateway: GatewayConfig) -> tuple[Status, dict[str, Any]]:
         facts = msgspec.json.decode(body, type=dict[str, Any])
         return msgspec.convert(facts, Status), facts
     except msgspec.ValidationError as error:
-        raise click.ClickException(f"the gateway's answer is no status ({error})") from None
+        raise click.ClickException(f"the gateway's answer is not a status ({error})") from None
     except msgspec.DecodeError as error:
-        raise click.ClickException(f"the gateway's answer is no JSON object ({error})") from None
+        raise click.ClickException(f"the gateway's answer is not a JSON object ({error})") from None
 
 
 def _lines(status: Status) -> Iterator[tuple[str, str]]:

@@ -36,15 +36,15 @@ POLL = 1.0
     metavar="N",
     type=click.IntRange(0, 100_000),
     default=20,
-    help="How many of the newest messages to begin with. [default: 20]",
+    help="How many messages to start with. [default: 20]",
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with messages as they are archived.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing messages as they are archived.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["compact", "ndjson"]),
     default="compact",
-    help="compact: a short line each; ndjson: one document a line. [default: compact]",
+    help="compact: one short line each; ndjson: one document per line. [default: compact]",
 )
 def command(
     *,
@@ -56,9 +56,9 @@ def command(
     follow: bool,
     form: Literal["compact", "ndjson"],
 ) -> None:
-    """Print the newest archived messages, the oldest of them first.
+    """Print the newest archived messages, oldest first.
 
-    With -f it goes on with new messages in the order in which they are archived, through outages
+    With -f it keeps printing new messages in the order in which they are archived, through outages
     of the archive, until Ctrl-C.
     """
     config = options.load_config(config_path)

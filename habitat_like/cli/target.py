@@ -160,7 +160,7 @@ class PartFile:
             except BlockingIOError:
                 os.close(fd)
                 raise click.ClickException(
-                    f"{self.part}: another export is writing it; let it end, or name another file"
+                    f"{self.part}: another export is writing it; wait for it, or name another file"
                 ) from None
             except BaseException:
                 os.close(fd)

@@ -129,7 +129,7 @@ def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that stands twice instead of taking the last one."""
+    """YAML's safe loader, which refuses a key that appears twice instead of taking the last one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping; raises yaml.YAMLError for a repeated key."""
@@ -138,7 +138,7 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key!r} appears twice", key_node.start_mark
                 )
             if isinstance(key, str):
                 seen.add(key)
@@ -282,7 +282,7 @@ def _sinks(listed: Any) -> Any:
         path = entry
         if isinstance(entry, dict):
             if len(entry) != 1:
-                raise ConfigError("expected 'package.module.Sink: {settings}', one a line", key)
+                raise ConfigError("expected 'package.module.Sink: {settings}', one per line", key)
             path, settings = next(iter(entry.items()))
         if not isinstance(path, str) or not path:
             raise ConfigError("expected a dotted path such as package.module.Sink", key)

@@ -59,7 +59,7 @@ def _number(wanted: list[str], written: str) -> str:
     said = "; write a number"
     size = _SIZE.fullmatch(written)
     if _SIXTIES.fullmatch(written):
-        said = f"; {written} is no number here: write seconds or bytes as one number"
+        said = f"; {written} is not a number: write seconds or bytes as one number"
     elif re.fullmatch(r"0[0-9]+", written):
         said = f"; write it without the zero in front, as {int(written)}"
     elif re.fullmatch(r"[0-9]{1,3}(?:[ ,'.][0-9]{3})+", written):
@@ -67,10 +67,10 @@ def _number(wanted: list[str], written: str) -> str:
     elif _POWER.fullmatch(written):
         said = f"; write {float(written):.0f}"
     elif "float" not in wanted and size is not None and size[2]:
-        said = f"; a number of bytes has no unit: write {_bytes(size)}"
+        said = f"; bytes have no unit: write {_bytes(size)}"
     elif written:
         with contextlib.suppress(ValueError):
-            said = f"; a length of time is in seconds: write {times.parse_length(written):.15g}"
+            said = f"; times are in seconds: write {times.parse_length(written):.15g}"
     return said
 
 

@@ -199,10 +199,10 @@ def _users_error(error: UsersError) -> Any:
 def _http_error(error: HTTPException) -> Any:
     if isinstance(error, CSRFError):
         return _error(
-            400, "This form is too old, or did not come from here. Go back and try again."
+            400, "This form has expired, or did not come from this console. Go back and try again."
         )
     status = error.code or 500
-    text = {404: "There is no such page.", 405: "That can't be done with this page."}
+    text = {404: "There is no such page.", 405: "This page doesn't accept that."}
     headers = [item for item in error.get_headers() if item[0] == "Allow"]
     return _error(status, text.get(status, error.description or error.name), headers)
 

@@ -75,9 +75,9 @@ def retry() -> Any:
     if chosen is None:
         return _back()
     count = _each(chosen, DeadLetters.retry)
-    log.info("dead letters are to be tried again", extra=_for_log(chosen, count))
+    log.info("dead letters will be retried", extra=_for_log(chosen, count))
     if count:
-        flash(f"{_named(count)} will be tried again within seconds.", "done")
+        flash(f"{_named(count)} will be retried within seconds.", "done")
     else:
         flash("These dead letters are no longer there.", "warning")
     return _back()
@@ -192,7 +192,7 @@ def _chosen() -> list[int] | int | None:
         int(text) for text in request.form.getlist("id") if re.fullmatch("[0-9]{1,18}", text)
     ]
     if not numbers:
-        flash("Choose one dead letter or more first.", "warning")
+        flash("Select at least one dead letter first.", "warning")
     return numbers or None
 
 

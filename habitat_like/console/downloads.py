@@ -119,8 +119,8 @@ class Downloads:
             if self._running >= AT_ONCE:
                 raise PageError(
                     503,
-                    f"{AT_ONCE} downloads are running already, and no more are made at a time."
-                    " Wait until one of them has ended.",
+                    f"{AT_ONCE} downloads are already running, which is the limit. Wait until "
+                    "one of them ends.",
                     RETRY_AFTER,
                 )
             self._running += 1
@@ -160,7 +160,7 @@ class Downloads:
                 self._running -= 1
             if download.state != "whole":
                 download.state = "broken off"
-                download.problem = download.problem or "it was not taken to its end"
+                download.problem = download.problem or "the client stopped reading it"
             _log(download)
 
 

@@ -86,7 +86,7 @@ def read_place(text: str | None) -> Place | None:
         return None
     found = _PLACE.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text[:64]!r} is no place in a list: take the links of the page")
+        raise ValueError(f"{text[:64]!r} is not a position in the list: use the links of the page")
     number = float(found[1])
     return int(number) if number.is_integer() else number, found[2]
 

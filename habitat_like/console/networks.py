@@ -13,12 +13,12 @@ blueprint = Blueprint("networks", __name__)
 
 #: Reasons why nothing of a request was taken, in words.
 REASONS = {
-    "content": "what was sent can't be read",
+    "content": "the upload can't be read",
     "wrong_key": "unknown station, or wrong key",
     "denied": "denied by the access rules",
-    "rate": "too much was sent",
-    "overload": "nothing could be taken at that time",
-    "fault": "a mistake of the program; its log says more",
+    "rate": "over the rate limit",
+    "overload": "the gateway could not store it at that time",
+    "fault": "a bug in the decoder; see the log",
 }
 
 

@@ -96,7 +96,7 @@ def messages_hour() -> Plot:
     """Messages in each minute of the last hour."""
     hour = _last(_minutes(), HOUR)
     return Plot(
-        title="Messages a minute, the last hour",
+        title="Messages per minute, last hour",
         unit="messages a minute",
         step=MINUTE,
         times=hour.times,
@@ -110,7 +110,7 @@ def messages_day() -> Plot:
     return of_series(
         _minutes(),
         STEP,
-        title="Messages a minute, the last day",
+        title="Messages per minute, last day",
         unit="messages a minute",
         per=MINUTE,
     )
@@ -126,7 +126,7 @@ def backlog() -> Plot:
     until = last_minute()
     steps = tuple(range((until - DAY) // STEP * STEP, until, STEP))
     return Plot(
-        title="Backlog, the last day",
+        title="Backlog, last day",
         unit="messages at most",
         step=STEP,
         times=steps,
@@ -143,7 +143,7 @@ def latency() -> Plot:
     steps = tuple(range(until - HOUR, until, MINUTE))
     none = Latency(0, 0, None, None)
     return Plot(
-        title="Time to answer, the last hour",
+        title="Response time, last hour",
         unit="milliseconds",
         step=MINUTE,
         times=steps,

@@ -132,11 +132,11 @@ def _decode(document: Document) -> bytes:
     data = document.get("data")
     text = data.get("string") if isinstance(data, dict) else None
     if not isinstance(text, str):
-        raise ValueError("data.string, which has the packet as base64, is missing or no text")
+        raise ValueError("data.string, which has the packet as base64, is missing or not a string")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"data.string is broken base64: {error}") from None
+        raise ValueError(f"data.string is not valid base64: {error}") from None
 
 
 def _dump_line(offset: int, part: bytes) -> str:

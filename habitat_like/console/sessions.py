@@ -136,7 +136,7 @@ def refuse_odd_host() -> Answer | None:
     """First of all: with a Host that can't be one no page could name another one."""
     if request_ctx.url_adapter is not None:
         return None
-    return Response("the Host of the request is no name of a host\n", 400, mimetype="text/plain")
+    return Response("the request's Host is not a host name\n", 400, mimetype="text/plain")
 
 
 def look_for_users() -> None:
@@ -183,7 +183,10 @@ def login() -> Any:
             log.info("signed in to the console", extra={"user": name, "ip": request.remote_addr})
             return redirect(_safe(request.form.get("next")), 303)
         status = 403
-        flash("Wrong name or password, or too many tries. Wait a minute before the next.", "error")
+        flash(
+            "Wrong name or password, or too many attempts. Wait a minute before you try again.",
+            "error",
+        )
     return render_template("login.html", next=request.values.get("next", ""), name=name), status
 
 
@@ -191,7 +194,7 @@ def login() -> Any:
 def logout() -> Any:
     """Forget who is there."""
     session.clear()
-    flash("You are signed out.", "done")
+    flash("You have signed out.", "done")
     return redirect(url_for("sessions.login"), 303)
 
 

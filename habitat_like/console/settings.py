@@ -45,7 +45,7 @@ def maintenance() -> Any:
     on = request.form.get("on") == "1"
     message = request.form.get("message", "").strip()
     this_steering().set_maintenance(on, message if on else "", by=who())
-    return done("Maintenance begins: no upload is taken." if on else "Maintenance is over.")
+    return done("Maintenance is on: uploads are refused." if on else "Maintenance is off.")
 
 
 @blueprint.post("/settings/log-level")
@@ -53,7 +53,7 @@ def log_level() -> Any:
     """Set the log's level."""
     level = request.form.get("level", "")
     this_steering().set_log_level(level, by=who())
-    return done(f"The log's level is {level}.")
+    return done(f"The log level is {level}.")
 
 
 @blueprint.post("/settings/slow-log")
@@ -63,7 +63,7 @@ def slow_log() -> Any:
     try:
         seconds = float(given) if given else None
     except ValueError:
-        raise SteeringError(f"slow log: {given[:32]!r} is no number of seconds") from None
+        raise SteeringError(f"slow log: {given[:32]!r} is not a number of seconds") from None
     this_steering().set_slow_log(seconds, by=who())
     if seconds is None:
         return done("Slow requests are not logged.")
@@ -85,7 +85,7 @@ def reload() -> Any:
     try:
         outcome = asked.result(RELOAD_TIMEOUT)
     except TimeoutError:
-        return done("The reload takes long; the log will say how it went.")
+        return done("The reload is taking a while; the log will show the result.")
     except CancelledError:
         raise PageError(503, "The gateway is shutting down.") from None
     if outcome.refused is not None:
@@ -93,8 +93,8 @@ def reload() -> Any:
     for problem in outcome.problems:
         flash(problem, "error")
     if outcome.restart:
-        flash(f"These keys wait for a restart: {', '.join(outcome.restart)}.", "warning")
-    return done(f"Reloaded; what changed: {', '.join(outcome.changed) or 'nothing'}.")
+        flash(f"These keys need a restart: {', '.join(outcome.restart)}.", "warning")
+    return done(f"Reloaded; changed: {', '.join(outcome.changed) or 'nothing'}.")
 
 
 @blueprint.errorhandler(SteeringError)

@@ -33,7 +33,7 @@ COLUMNS = {
     "name": "Name",
     "last_heard": "Last heard",
     "messages_today": "Today",
-    "messages": "In all",
+    "messages": "Total",
     "clock_offset": "Clock",
 }
 DESCENDING = frozenset({"last_heard", "messages_today", "messages", "clock_offset"})
@@ -95,7 +95,7 @@ def station() -> dict[str, Any]:
     known = statistics().station(callsign)
     messages, problem = _messages(callsign)
     if known is None and not messages:
-        why = f" (and the archive can't be asked: {problem})" if problem else ""
+        why = f" (and the archive can't be read: {problem})" if problem else ""
         raise PageError(404, f"No station {callsign!r} was heard{why}.")
     return {
         "now": now,
@@ -116,14 +116,14 @@ def station() -> dict[str, Any]:
 @plot(blueprint, "/plots/station-day.svg")
 def station_day() -> Plot:
     """A station's messages in each hour of the last day."""
-    return _station_plot(DAY, HOUR, "Messages an hour, the last day", "messages an hour")
+    return _station_plot(DAY, HOUR, "Messages per hour, last day", "messages an hour")
 
 
 @plot(blueprint, "/plots/station-week.svg")
 def station_week() -> Plot:
     """A station's messages in each two hours of the last week."""
     return _station_plot(
-        7 * DAY, 2 * HOUR, "Messages in two hours, the last week", "messages in two hours"
+        7 * DAY, 2 * HOUR, "Messages per two hours, last week", "messages in two hours"
     )
 
 

@@ -155,7 +155,9 @@ def errors() -> Plot:
 def table(table: str) -> Response:
     """One table as CSV, over the range that the query string names."""
     if table not in TABLES:
-        raise PageError(404, f"There is no table {table!r}; there are {', '.join(sorted(TABLES))}.")
+        raise PageError(
+            404, f"There is no table {table!r}; the tables are {', '.join(sorted(TABLES))}."
+        )
     name, chosen = _range()
     with page_errors():
         head, rows = TABLES[table](chosen)

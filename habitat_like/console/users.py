@@ -116,17 +116,18 @@ def _parse(data: bytes, path: Path) -> dict[str, str]:
         try:
             check_name(name)
             if not passwords.is_hash(stored):
-                raise ValueError("no hash behind the name")
+                raise ValueError("no hash after the name")
             passwords.check(stored)
         except ValueError as error:
             raise UsersError(
                 f"console.password_file: {path} line {number}: {error};"
-                " make it with habitat console passwd"
+                " create it with habitat console passwd"
             ) from None
         found[name] = stored
     if not found:
         raise UsersError(
-            f"console.password_file: {path}: no user in it; make one with habitat console passwd"
+            f"console.password_file: {path}: it has no users; create one with habitat console "
+            "passwd"
         )
     return found
 
@@ -134,7 +135,7 @@ def _parse(data: bytes, path: Path) -> dict[str, str]:
 def check_name(name: str) -> None:
     """Raise ValueError for what can't be a user's name."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name[:64]!r} is no user name (1 to 64 of A-Z a-z 0-9 . _ @ -)")
+        raise ValueError(f"{name[:64]!r} is not a user name (1 to 64 of A-Z a-z 0-9 . _ @ -)")
 
 
 def write(

@@ -34,7 +34,7 @@ def make_file(path: str | os.PathLike[str]) -> None:
         os.close(os.open(path, flags, FILE_MODE))
 
 
-_NO_FILE = "it is no regular file; remove it"
+_NO_FILE = "it is not a regular file; remove it"
 
 #: Links on the way to a file; the kernel has the same limit.
 MAX_LINKS = 40
@@ -151,7 +151,7 @@ class Directory:
         except OSError as error:
             text = error.strerror or str(error)
             if error.errno == errno.ELOOP:
-                text = "it is a link; name the file that it leads to"
+                text = "it is a link; name the file it points to"
             raise OSError(error.errno, text, str(self.path / name)) from None
 
 
@@ -180,7 +180,7 @@ def check_file(fd: int) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, _NO_FILE)
     if status.st_nlink > 1:
-        raise OSError(errno.EMLINK, "it has a second name (a hard link); remove it")
+        raise OSError(errno.EMLINK, "it has another name (a hard link); remove it")
     return status
 
 
@@ -206,7 +206,7 @@ def open_stream(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         status = os.fstat(found)
         if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-            raise OSError(errno.EEXIST, "it is no pipe or device any more", os.fspath(path))
+            raise OSError(errno.EEXIST, "it is no longer a pipe or device", os.fspath(path))
         # The shell's own pipes have no name, and belong to whoever made them.
         itself = Path(f"/proc/self/fd/{found}")
         is_named = not os.fspath(itself.readlink()).startswith("pipe:")
@@ -248,7 +248,7 @@ def _find(path: str | os.PathLike[str]) -> int:
                 if links > MAX_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
                 if is_link and _is_foreign(status):
-                    text = f"{name} is a link of another user; name the place it leads to"
+                    text = f"{name} is a link of another user; name the path it points to"
                     raise OSError(errno.ELOOP, text)
                 target = os.readlink("", dir_fd=found) if is_link else None
             if target is not None:

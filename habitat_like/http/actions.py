@@ -181,7 +181,7 @@ def find_actions(names: Iterable[str]) -> dict[str, Action]:
     """The whitelisted actions by name: built-in names, or dotted paths of functions.
 
     A function at ``package.module.weather`` is the action ``weather``. Raises ValueError with one
-    line for a name that leads to none or stands twice.
+    line for a name that leads to none or appears twice.
     """
     found: dict[str, Action] = {}
     for name in names:
@@ -226,7 +226,7 @@ def _split(body: bytes) -> list[bytes]:
         body = body.replace(b"\n" + _BOM, b"\n").removeprefix(_BOM)
     text = body.strip(_WHITESPACE)
     if not text:
-        raise InvalidMessage("body: empty; expected a JSON array or one JSON object a line")
+        raise InvalidMessage("body: empty; expected a JSON array or one JSON object per line")
     most = max(MANY_MESSAGES, len(body) // SHORTEST_MESSAGE)
     if text[:1] != b"[":
         _check_parts(text.count(b"\n") // 2, most, body)  # every other line may be empty
@@ -240,7 +240,7 @@ def _split(body: bytes) -> list[bytes]:
             # Each item that is no object is refused by itself; a body of little else would cost
             # hundreds of thousands of results.
             if text.count(b",") > MAX_VALUES:
-                reason = f"not objects alone, and too many values (over {MAX_VALUES})"
+                reason = f"not all objects, and too many elements (over {MAX_VALUES})"
                 raise InvalidMessage(f"body: {reason}") from None
         raws = _RAWS.decode(text)
         _check_parts(len(raws), most, body)

@@ -452,7 +452,7 @@ class Gateway:
         os.close(self._wake_fd)
 
 
-_CROWDED = unavailable("too many requests wait already")
+_CROWDED = unavailable("too many requests are waiting")
 _TOO_MUCH = crowded().response()
 _TOO_SLOW = unavailable("the action took too long")
 _STOPPING = unavailable("the gateway is shutting down")

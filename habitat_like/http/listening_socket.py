@@ -104,7 +104,7 @@ def _clear(path: Path, key: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(kind):
-        raise ListenError(f"{key} {path}: this is no socket; choose another path")
+        raise ListenError(f"{key} {path}: this is not a socket; choose another path")
     if is_live(path):
         raise ListenError(
             f"{key} {path}: another instance is listening; stop it, or choose another path"
@@ -119,7 +119,7 @@ def _bind(path: Path, mode: int, group: str | None) -> socket.socket:
             gid = grp.getgrnam(group).gr_gid
         except KeyError:
             raise ConfigError(
-                f"gateway.socket_group: there is no group {group!r}; make it with groupadd"
+                f"gateway.socket_group: there is no group {group!r}; create it with groupadd"
             ) from None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -135,7 +135,8 @@ def _bind(path: Path, mode: int, group: str | None) -> socket.socket:
         sock.close()
         if error.errno == errno.EPERM and group and error.filename != str(path):
             raise ListenError(
-                f"gateway.socket_group: no right to give the socket to {group!r}; run as a member"
+                f"gateway.socket_group: no right to give the socket to {group!r}; run as a member "
+                "of it"
             ) from None
         raise
     return sock

@@ -31,7 +31,7 @@ def routes(site: Site) -> dict[str, Action]:
 
 def no_console(*_: object) -> Response:
     """404, and how to get a console."""
-    text = "the console is off; make a user with 'habitat console passwd', and set"
+    text = "the console is off; create a user with 'habitat console passwd', and set"
     return Response(404, f"{text} console.password_file\n".encode())
 
 
@@ -43,7 +43,7 @@ def index(site: Site) -> Response:
     paths = "" if site.router is None else "".join(f"  {path}\n" for path in site.router.paths)
     networks = f"Networks:\n{paths}" if paths else ""
     text = (
-        f"habitat_like {__version__}: takes messages from field stations into an archive.\n"
+        f"habitat_like {__version__}: takes messages from field stations and archives them.\n"
         f"Actions:\n{names}{networks}"
         "Documentation: docs/http.md in the habitat_like distribution\n"
     )

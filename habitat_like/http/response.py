@@ -124,7 +124,7 @@ def crowded() -> Refused:
     """503: the bodies that are in the gateway leave no room for this one."""
     return Refused(
         503,
-        "too many bytes of requests wait already; try again later",
+        "too many bytes of requests are waiting; try again later",
         {"Retry-After": str(RETRY_AFTER)},
     )
 

@@ -77,7 +77,7 @@ def parse(data: bytes, max_headers: int, max_body: int) -> Request | int:
     if len(data) <= comma:
         return comma + 1
     if data[comma] != _COMMA:
-        raise ScgiError("SCGI: no comma ends the headers' netstring")
+        raise ScgiError("SCGI: the headers' netstring does not end with a comma")
     block = data[start.end(1) + 1 : comma]
     parts = block.split(b"\0")
     pairs = iter(parts)
@@ -170,7 +170,7 @@ def _wait_or_refuse(data: bytes, max_headers: int) -> int:
         # What the first header says is known as soon as it is there, in whatever pieces it comes.
         return len(data) + 1 if len(data) < _LONGEST_START else comma + 1
     if data[comma] != _COMMA:
-        raise ScgiError("SCGI: no comma ends the headers' netstring")
+        raise ScgiError("SCGI: the headers' netstring does not end with a comma")
     parse_headers(data[colon + 1 : comma])
     raise ScgiError("SCGI: CONTENT_LENGTH is not a number")
 
@@ -183,7 +183,7 @@ def parse_headers(block: bytes) -> dict[bytes, bytes]:
     """
     parts = block.split(b"\0")
     if parts.pop() or len(parts) % 2:
-        raise ScgiError("SCGI: headers are not pairs of NUL-terminated name and value")
+        raise ScgiError("SCGI: headers are not pairs of NUL-terminated names and values")
     names = parts[::2]
     if not names or names[0] != b"CONTENT_LENGTH":
         raise ScgiError("SCGI: the first header is not CONTENT_LENGTH")
@@ -204,7 +204,7 @@ def _join_repeated(names: list[bytes], values: list[bytes]) -> dict[bytes, bytes
             headers[name] += b", " + value
         else:
             shown = "".join(c if c.isprintable() else "?" for c in name[:64].decode(ENCODING))
-            raise ScgiError(f"SCGI: the header {shown} stands twice")
+            raise ScgiError(f"SCGI: the header {shown} appears twice")
     return headers
 
 

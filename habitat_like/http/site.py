@@ -60,7 +60,7 @@ class Site:
             return other, path
         if action is None or not known:
             names = ", ".join(f"/{known}" for known in self.actions)
-            raise Refused(404, f"no action at this path; there are: {names}")
+            raise Refused(404, f"no action at this path; the actions are: {names}")
         allow = ", ".join(action.methods)
         raise Refused(405, f"/{name} takes {allow}, not {method[:32]!r}", {"Allow": allow})
 

@@ -64,7 +64,7 @@ class Custody:
             self._locks.append(LockFile(self._path))
         except JournalError as error:
             return f"its lock was deleted ({error})"
-        log.warning("the journal's lock is made anew", extra={"journal": str(self._path)})
+        log.warning("the journal's lock is created again", extra={"journal": str(self._path)})
         return None
 
     def keep(self, source: sqlite3.Connection, between: Callable[[], None]) -> None:
@@ -85,7 +85,9 @@ class Custody:
             if self.lost is not None:
                 self._save(source, lambda: None)
         except JournalError as error:
-            log.critical("what waits in the journal can't be saved", extra={"why": str(error)})
+            log.critical(
+                "messages waiting in the journal can't be saved", extra={"why": str(error)}
+            )
         for lock in self._locks:
             lock.close()
 
@@ -94,4 +96,4 @@ class Custody:
         waiting = self._rescue.save(source, between)
         if waiting and before is None:
             extra = {"file": str(self._rescue.file), "messages": waiting}
-            log.warning("what waits in the journal is saved for the next start", extra=extra)
+            log.warning("messages waiting in the journal are saved for the next start", extra=extra)

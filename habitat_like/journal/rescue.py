@@ -139,10 +139,10 @@ def take_in(path: Path, write: Callable[[list[tuple[str, bytes]]], object]) -> N
                 sync(file.parent)
         except JournalError as error:
             extra = {"file": str(file), "why": str(error)}
-            log.error("messages that were rescued can't be taken in yet", extra=extra)
+            log.error("rescued messages can't be restored yet", extra=extra)
         else:
             log.warning(
-                "messages of a journal that was lost are taken in",
+                "messages of a lost journal are restored",
                 extra={"file": str(file), "messages": count},
             )
 

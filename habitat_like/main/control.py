@@ -153,7 +153,7 @@ class ControlServer:
 def _log_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Of what goes wrong outside of a request, such as an accept without descriptors."""
     why = context.get("exception") or context.get("message")
-    logger.error("the control socket has trouble", extra={"why": str(why)})
+    logger.error("the control socket has a problem", extra={"why": str(why)})
 
 
 class _Client:

@@ -75,7 +75,7 @@ class Housekeeping:
             log.close()
             os._exit(FAILED)
         except JournalError as error:
-            logger.debug("housekeeping put off", extra={"why": str(error)})
+            logger.debug("housekeeping postponed", extra={"why": str(error)})
             return False
 
     def _tell(self, problem: str | None) -> bool:

@@ -242,8 +242,8 @@ class Program(Parts):
         )
         for name in sorted(self.journal.stored_cursors().keys() - set(config.sink_names)):
             logger.warning(
-                "a sink that is no longer configured holds back pruning; configure it, or let it go"
-                " with: habitat journal drop --sink",
+                "a sink that is no longer configured holds back pruning; configure it, or "
+                "forget it with: habitat journal drop --sink",
                 extra={"sink": name},
             )
 

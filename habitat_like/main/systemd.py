@@ -36,6 +36,6 @@ def raise_file_limit(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     if limit < wanted:
         logger.warning(
-            "the limit of open files is lower than gateway.max_connections needs",
+            "the limit on open files is too low for gateway.max_connections",
             extra={"limit": limit, "wanted": wanted},
         )

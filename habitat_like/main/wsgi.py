@@ -149,7 +149,7 @@ class Forwarder:
             data = exchange(self._socket, scgi.encode_request(headers, request.body), patience)
             return Reply(scgi.decode_response(data)[0], data)
         except (OSError, scgi.ScgiError) as error:
-            log.error("no answer of the gateway", extra={"why": str(error)})
+            log.error("no response from the gateway", extra={"why": str(error)})
             return to_reply(unavailable("the gateway does not answer"))
 
 

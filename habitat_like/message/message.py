@@ -172,5 +172,5 @@ def type_of(document: bytes) -> str:
 def check_type_name(name: str) -> None:
     """Raise ValueError unless ``name`` can be a type's name."""
     if not _TYPE_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no type name (A-Z 0-9 _, a letter first)")
+        raise ValueError(f"{name!r} is not a type name (A-Z 0-9 _, a letter first)")
     _checked_names.add(name)

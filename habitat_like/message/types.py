@@ -118,7 +118,7 @@ OBSERVATION_TYPES = (
 
 #: Types that only the server itself makes, with the reason that a station is told.
 SERVER_TYPES = {"TELEM": "is made by the server's own sinks; stations may not send it"}
-_OF_NETWORKS = "is made of uploads over networks; stations may not send it"
+_OF_NETWORKS = "is made from uploads of other networks; stations may not send it"
 
 
 class Registry:
@@ -140,7 +140,7 @@ class Registry:
             check_type_name(definition.name)
             ours = definition.name in taken and definition not in STATION_TYPES
             if definition.name in self._types or ours:
-                raise ValueError(f"the type {definition.name} exists already")
+                raise ValueError(f"the type {definition.name} already exists")
             self._types[definition.name] = definition
             self._reserved.pop(definition.name, None)
         # The envelope that a message is decoded into tells its type.
@@ -259,7 +259,7 @@ def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
 
 
 def refuse_repeated_keys(body: bytes) -> None:
-    """Raise InvalidMessage if a key stands twice in any object of ``body`` (valid JSON).
+    """Raise InvalidMessage if a key appears twice in any object of ``body`` (valid JSON).
 
     It is parsed as a whole, so ``refuse_costly`` must have let it pass.
     """
@@ -277,7 +277,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in pairs:
         if name in tree:
-            raise InvalidMessage(f"{name[:64]!r}: the key stands twice")
+            raise InvalidMessage(f"{name[:64]!r}: the key appears twice")
         tree[name] = value
     return tree
 

@@ -84,7 +84,7 @@ class Server(Intake):
         name = wanted.name
         with self._lock:
             if name in self._sinks:
-                raise SinkError(f"sinks: {name} is loaded already")
+                raise SinkError(f"sinks: {name} is already loaded")
             try:
                 factory, settings = find_sink(wanted, key)
                 sink = factory(self)

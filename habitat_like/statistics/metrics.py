@@ -155,17 +155,23 @@ class Collector:
         yield counter("messages_written", "Messages written, repeats left out.", own.written)
         yield counter("request_timeouts", "Clients that took too long.", own.timeouts)
         yield counter("malformed_requests", "Requests that were not SCGI.", own.malformed)
-        yield counter("log_lost_lines", "Lines that are not in the log.", status.log.lost)
+        yield counter("log_lost_lines", "Log lines that were lost.", status.log.lost)
         yield gauge("connections", "Open connections.", status.connections)
         yield gauge("waiting_bytes", "Bytes of bodies in the gateway.", status.waiting)
-        yield gauge("max_waiting_bytes", "Bytes of bodies at which 503 begins.", status.max_waiting)
-        yield gauge("journal_backlog", "Messages the sinks have not taken.", status.backlog)
-        yield gauge("journal_max_backlog", "Backlog at which 503 begins.", status.max_backlog)
+        yield gauge(
+            "max_waiting_bytes", "Bytes of bodies over which requests get 503.", status.max_waiting
+        )
+        yield gauge(
+            "journal_backlog", "Messages that the slowest sink has not taken.", status.backlog
+        )
+        yield gauge(
+            "journal_max_backlog", "Backlog over which requests get 503.", status.max_backlog
+        )
         yield gauge("journal_bytes", "The journal's size.", status.journal.bytes)
         yield gauge("journal_message_bytes", "Bytes of its messages.", status.journal.message_bytes)
         yield gauge(
             "journal_max_bytes",
-            "Those at which 503 begins, if they wait.",
+            "Limit of these bytes.",
             status.journal.max_bytes,
         )
         for key, text, bytes_ in (
@@ -174,10 +180,10 @@ class Collector:
         ):
             if bytes_ is not None:
                 yield gauge(f"journal_disk_{key}_bytes", text, bytes_)
-        yield gauge("ready", "1 while stations are served.", float(status.state == READY))
+        yield gauge("ready", "1 while uploads are accepted.", float(status.state == READY))
         yield gauge("maintenance", "1 in maintenance.", float(status.maintenance is not None))
         yield gauge("uptime_seconds", "Time since start.", status.uptime)
-        yield gauge("threads", "Threads alive.", len(status.threads))
+        yield gauge("threads", "Running threads.", len(status.threads))
         yield gauge("start_time_seconds", "When it started.", status.started)
         yield from _sink_metrics(status.sinks)
         yield from _network_metrics(status.networks)
@@ -193,17 +199,17 @@ def _network_metrics(networks: Mapping[str, NetworkStatus]) -> Iterator[Metric]:
         "habitat_network_requests", "Requests of networks' stations.", labels=["network"]
     )
     observations = CounterMetricFamily(
-        "habitat_network_observations", "Observations taken.", labels=["network", "type"]
+        "habitat_network_observations", "Observations accepted.", labels=["network", "type"]
     )
     suspicious = CounterMetricFamily(
-        "habitat_network_suspicious", "Those of them that can't be right.", labels=["network"]
+        "habitat_network_suspicious", "Observations that can't be right.", labels=["network"]
     )
     problems = CounterMetricFamily(
-        "habitat_network_problems", "Parts of requests that were not taken.", labels=["network"]
+        "habitat_network_problems", "Parts of requests that were not accepted.", labels=["network"]
     )
     refused = CounterMetricFamily(
         "habitat_network_refused",
-        "Requests of which nothing was taken.",
+        "Requests of which nothing was accepted.",
         labels=["network", "reason"],
     )
     for name, counts in networks.items():
@@ -226,7 +232,7 @@ def _statistics_metrics(statistics: StatisticsStatus) -> Iterator[Metric]:
     yield stations
     yield GaugeMetricFamily(
         "habitat_statistics_behind",
-        "Messages that are not counted yet.",
+        "Messages not counted yet.",
         statistics.behind,
     )
 
@@ -249,7 +255,7 @@ def _sink_metrics(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:
     counters: dict[str, tuple[str, Callable[[SinkStatus], int]]] = {
         "sink_messages": ("Messages taken by the sink.", lambda sink: sink.messages),
         "sink_batches": ("Batches taken by the sink.", lambda sink: sink.batches),
-        "sink_retries": ("Tries that failed.", lambda sink: sink.retries),
+        "sink_retries": ("Failed attempts.", lambda sink: sink.retries),
     }
     for name, (text, value) in gauges.items():
         gauge = GaugeMetricFamily(f"habitat_{name}", text, labels=["sink"])
@@ -263,7 +269,7 @@ def _sink_metrics(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:
             counter.add_metric([own], count(sink))
         yield counter
     kinds = CounterMetricFamily(
-        "habitat_sink_counts", "What a sink counts by itself.", labels=["sink", "kind"]
+        "habitat_sink_counts", "A sink's own counts.", labels=["sink", "kind"]
     )
     for own, sink in sinks.items():
         for kind, number in sink.counts.items():

@@ -1,4 +1,4 @@
-"""Troubles: what is wrong, in words that say what it means and what to do. No I/O."""
+"""Troubles: what is wrong, what it means and what to do, in plain words. No I/O."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from habitat_like.statistics.tables import DAY, HOUR, MINUTE
 from habitat_like.statistics.words import many, sentence, show_days, size
 from habitat_like.times import MAX_TIME
 
-#: Seconds without a message that are nothing special.
+#: Seconds without a message that are normal.
 QUIET = 10 * MINUTE
-#: A silence is unusual from so many times the longest one of the day before.
+#: A silence is unusual from this multiple of the longest one of the day before.
 UNUSUAL = 2
-#: Minutes with messages, and seconds from the first to the last, from which the usual is known.
+#: Minutes with messages, and seconds from first to last, needed to know what is usual.
 LEAST_MINUTES, LEAST_TIME = 10, HOUR
-#: Messages that may wait without a word, and minutes over which a backlog's growth is looked at.
+#: Messages that may wait without a warning, and minutes over which growth is measured.
 SMALL_BACKLOG = 1000
 WINDOW = 30
-#: Messages by which the backlog differs from one batch to the next, which means nothing.
+#: Changes of the backlog below this are noise from one batch to the next.
 NOISE = 100
-#: Days until a disk is full, and the share of it that is free, at which to act soon, and at once.
+#: Days until a disk is full, and its free share: limits for a warning, and for an error.
 SOON_FULL, NEARLY_FULL = 14.0, 3.0
 LITTLE_FREE, NEARLY_NONE_FREE = 0.05, 0.02
-#: Seconds that one answer in a hundred takes, from which on answers are slow.
+#: Responses are slow if one in a hundred takes at least this many seconds.
 SLOW = 1.0
-#: Messages that statistics may lag behind without a word.
+#: Messages that statistics may lag behind without a warning.
 LAG = 20_000
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What troubles are looked for in.
+    """What the troubles are derived from.
 
     ``status`` is what ``/status`` shows; ``minutes`` are the messages of the last day, minute by
     minute, and ``backlog`` its samples; ``ever`` is how many messages were ever counted and
@@ -62,7 +62,7 @@ class Trend(msgspec.Struct, frozen=True):
 
 
 def find(facts: Facts) -> list[Trouble]:
-    """All that is wrong, the worst first."""
+    """Everything that is wrong, worst first."""
     found = [
         *_refusing(facts),
         *_clock(facts),
@@ -98,17 +98,16 @@ def _refusing(facts: Facts) -> Iterator[Trouble]:
     if (maintenance := facts.status.maintenance) is not None:
         lasts = times.show_age(facts.now - (maintenance.since or facts.now))
         where = maintenance.location
-        told = f"sent to {where}" if where else "told to come back later (503)"
+        told = f"are sent to {where}" if where else "get a 503"
         text = (
-            f"Maintenance for {lasts}: stations are {told}, “{maintenance.message}”."
+            f"Maintenance has been on for {lasts}: stations {told}, “{maintenance.message}”."
             " Switch it off in the settings, or with: habitat ctl maintenance off"
         )
         yield Trouble("error", text, "settings.settings")
     elif state != READY:
         yield Trouble(
             "error",
-            f"Stations are told to come back later (503): {state}."
-            " What was answered 200 before is safe.",
+            f"Uploads are refused (503): {state}. Messages that were answered 200 are safe.",
         )
 
 
@@ -117,7 +116,7 @@ def _clock(facts: Facts) -> Iterator[Trouble]:
         yield Trouble(
             "error",
             f"This machine's clock is wrong: it shows {times.show(int(facts.now))}. Messages are"
-            " archived with the stations' own times, as suspicious. Set it (timedatectl).",
+            " archived as suspicious, with the stations' own times. Set the clock (timedatectl).",
         )
 
 
@@ -130,7 +129,8 @@ def _sinks(facts: Facts) -> Iterator[Trouble]:
             f" for {times.show_age(facts.now - sink.problem_since)}" if sink.problem_since else ""
         )
         text = f"{who} can't be used{lasts}: {sentence(sink.problem or '')}"
-        text += f" {many(sink.backlog, 'message')} wait in the journal; nothing is lost."
+        verb = "waits" if sink.backlog == 1 else "wait"
+        text += f" {many(sink.backlog, 'message')} {verb} in the journal; nothing is lost."
         yield Trouble("error", f"{text} {_room(facts)}")
 
 
@@ -138,25 +138,26 @@ def _room(facts: Facts) -> str:
     """How much longer the journal can take what no sink takes."""
     room = max(facts.status.max_backlog - facts.status.backlog, 0)
     if not room:
-        return "There is room for no more."
-    text = f"There is room for {room:,} more"
+        return "The journal is full."
+    text = f"The journal has room for {room:,} more"
     rate = _rate(facts.minutes)
     if rate > 0:
-        text += f", at the present rate for {times.show_age(room / rate * MINUTE)}"
-    return f"{text}; then stations are told to come back later."
+        text += f", enough for {times.show_age(room / rate * MINUTE)} at the present rate"
+    return f"{text}; then uploads are refused (503)."
 
 
 def _backlog(facts: Facts) -> Iterator[Trouble]:
     waiting = facts.status.backlog
     limit = facts.status.max_backlog
     if any(sink.state == "waiting" for sink in facts.status.sinks.values()):
-        return  # told already
+        return  # already reported
     growth = trend(facts.status, facts.backlog)
     if waiting > SMALL_BACKLOG and growth.full_in is not None:
         text = (
-            f"The backlog grows: {waiting:,} messages wait, {growth.per_minute:,.0f} more a minute."
-            f" In {times.show_age(growth.full_in)} it is full, and stations are told to come back"
-            " later. Look at the archive's own load and disk."
+            f"The backlog is growing: {waiting:,} messages wait,"
+            f" {growth.per_minute:,.0f} more a minute."
+            f" It will be full in {times.show_age(growth.full_in)}; then uploads are refused"
+            " (503). Check the archive's load and disk."
         )
         yield Trouble("error" if waiting > 0.8 * limit else "warning", text)
     elif waiting > 0.8 * limit:
@@ -173,15 +174,13 @@ def _silence(facts: Facts) -> Iterator[Trouble]:
         return
     usual = longest_silence(facts.minutes, facts.backlog, facts.last_heard)
     if silent >= DAY:
-        yield Trouble(
-            "warning", f"No message came in for {times.show_age(silent)}.", "stations.stations"
-        )
+        yield Trouble("warning", f"No message for {times.show_age(silent)}.", "stations.stations")
     elif usual is not None and silent >= UNUSUAL * usual:
         yield Trouble(
             "error",
-            f"No message came in for {times.show_age(silent)}; in the day before, there was never"
-            f" more than {times.show_age(max(usual, MINUTE))} without one. Look at the web server"
-            " and at the stations' way to it.",
+            f"No message for {times.show_age(silent)}; the longest pause in the day before was"
+            f" {times.show_age(max(usual, MINUTE))}. Check the web server, and the stations'"
+            " connection to it.",
             "stations.stations",
         )
 
@@ -221,13 +220,11 @@ def disks(outlooks: Sequence[DiskOutlook]) -> Iterator[Trouble]:
             continue
         text = f"The disk of the {disk.place} has {size(disk.free)} left ({share:.0%})"
         if disk.bytes_per_day and days < 1000:
-            text += (
-                f" and fills by {size(disk.bytes_per_day)} a day: it is full in {show_days(days)}"
-            )
+            text += f" and fills up by {size(disk.bytes_per_day)} a day: full in {show_days(days)}"
         if "journal" in disk.place:
-            text += "; then no message can be stored, and stations are told to come back later."
+            text += "; once it is full, uploads are refused (503)."
         else:
-            text += "; then the archive takes nothing more, and messages wait in the journal."
+            text += "; once it is full, messages wait in the journal."
         is_urgent = days < NEARLY_FULL or share < NEARLY_NONE_FREE
         yield Trouble("error" if is_urgent else "warning", text)
 
@@ -246,7 +243,7 @@ def dead_letters(count: int) -> Iterator[Trouble]:
         )
         yield Trouble(
             "warning",
-            f"{many(count, 'message')} {what}: see why, then try again or drop.",
+            f"{many(count, 'message')} {what}: see why, then retry or drop.",
             "dead_letters.dead_letters",
         )
 
@@ -256,8 +253,8 @@ def _slow(facts: Facts) -> Iterator[Trouble]:
     if slow is not None and slow >= SLOW:
         yield Trouble(
             "warning",
-            f"Answers are slow: one in a hundred took over {slow:.1f} s in the last hour. Look at"
-            " the disk of the journal, and at what else runs on this machine.",
+            f"Responses are slow: one in a hundred took over {slow:.1f} s in the last hour. Check"
+            " the journal's disk, and what else runs on this machine.",
         )
 
 
@@ -266,11 +263,11 @@ def _statistics(facts: Facts) -> Iterator[Trouble]:
     if state is None:
         return
     if state.problem:
-        yield Trouble("warning", f"The statistics are old: {sentence(state.problem)}")
+        yield Trouble("warning", f"The statistics are out of date: {sentence(state.problem)}")
     elif state.behind > LAG:
         yield Trouble(
             "warning",
-            f"The statistics are old: {state.behind:,} messages are not counted yet.",
+            f"The statistics are out of date: {state.behind:,} messages are not counted yet.",
         )
 
 
@@ -280,7 +277,7 @@ def _log(facts: Facts) -> Iterator[Trouble]:
         yield Trouble(
             "warning",
             f"The log can't be written: {log.problem}. Lines lost since the start:"
-            f" {log.lost:,}. Look at log.file and its disk, or at what reads standard error.",
+            f" {log.lost:,}. Check log.file and its disk, or what reads standard error.",
         )
 
 

@@ -79,7 +79,9 @@ def _check_address(address: str, status: int) -> None:
             parts = urlsplit(address)
             if parts.scheme in ("http", "https") and parts.hostname:
                 return
-    raise MaintenanceError(f"after {status} comes an address such as https://other.example/message")
+    raise MaintenanceError(
+        f"after {status} there must be an address such as https://other.example/message"
+    )
 
 
 class MaintenanceFile:

@@ -95,7 +95,9 @@ class Steering:
         file can't be written or removed; nothing is changed then.
         """
         if self._file is None:
-            raise SteeringError("maintenance: there is no journal to put the file beside")
+            raise SteeringError(
+                "maintenance: there is no journal whose directory could hold the file"
+            )
         try:
             text = message.encode()
             if len(text) > MAX_FILE:
@@ -133,7 +135,7 @@ class Steering:
     def set_log_level(self, level: str, *, by: str) -> None:
         """Set the log's level, until the next reload or start. Raises SteeringError."""
         if level not in LOG_LEVELS:
-            raise SteeringError(f"log level: {level!r} is none of {', '.join(LOG_LEVELS)}")
+            raise SteeringError(f"log level: {level!r} is not one of {', '.join(LOG_LEVELS)}")
         with self._lock:
             before = self.log_level
             logging.getLogger(ROOT).setLevel(level.upper())

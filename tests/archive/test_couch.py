@@ -37,7 +37,7 @@ FAILURES: list[tuple[Action, str]] = [
     (Answer(500, b"\xff\xfe not text \x1b[31m"), "500"),
     (Answer(500, b'{"error":null,"reason":{"deep":1}}'), "500"),
     (Answer(429), "429"),
-    (Answer(401), "wants a password"),
+    (Answer(401), "requires a password"),
     (Answer(403), "gives a request without user no right to database"),
     (Answer(404), "has no database"),
     (Answer(301, headers={"Location": "http://127.0.0.1:1/"}), "redirects elsewhere"),

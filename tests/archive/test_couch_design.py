@@ -47,7 +47,7 @@ def test_wrong_and_missing_passwords(proxy: Proxy, couch_opener: CouchOpener) ->
         assert "check archive.uri and archive.password_file" in text
         assert SECRET not in text
         assert fails(lambda: archive.store(batch(1))) == text  # noqa: B023 (called at once)
-    assert "wants a password" in fails(couch_opener().prepare)
+    assert "requires a password" in fails(couch_opener().prepare)
 
 
 def test_a_user_who_may_not_make_the_database(
@@ -56,7 +56,7 @@ def test_a_user_who_may_not_make_the_database(
     proxy.rule = lambda method, path, body: Answer(401) if method == "PUT" else None
     text = fails(couch_opener(user="u", password=SECRET).prepare)
     assert (
-        f"user 'u' may not make it (401): have an admin run curl -X PUT -u ADMIN {proxy.url}"
+        f"user 'u' may not create it (401): have an admin run curl -X PUT -u ADMIN {proxy.url}"
         in text
     )
 

@@ -64,6 +64,14 @@ class Site:
     def wait_for_outage(self, says: str, tries: int = TRIES) -> None:
         """Wait until the outage was met again and again, and look at all that shows it."""
         eventually(lambda: self.archive()["state"] == "waiting", "the outage is met")
+        # The log is written by a thread of its own, a moment later.
+        eventually(
+            lambda: (
+                len(self.lines("sink can't go on, messages wait in the journal"))
+                > len(self.lines("sink works again"))
+            ),
+            "the outage is logged",
+        )
         logged, before = self.gateway.log, self.archive()["retries"]
         eventually(lambda: self.archive()["retries"] >= before + tries, f"{tries} tries")
         assert self.gateway.log == logged, "tries are logged, not only the change of state"

@@ -256,7 +256,7 @@ def test_tls_checks_the_certificate(certificate: Path, monkeypatch: pytest.Monke
         assert "self-signed certificate" in text
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         trusted = server.open(scheme="couchdbs", host="localhost")
-        assert "wants a password" in fails(trusted.prepare)
+        assert "requires a password" in fails(trusted.prepare)
         wrong_name = server.open(scheme="couchdbs", host="127.0.0.1")
         assert "certificate" in fails(wrong_name.prepare)
         for archive in (stranger, trusted, wrong_name):

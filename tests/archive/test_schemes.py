@@ -30,11 +30,11 @@ def mistake(uri: str, password_file: str | None = None) -> str:
         ("http://h/db", "neither sqlite:PATH nor couchdb://"),
         ("nothing", "neither sqlite:PATH nor couchdb://"),
         ("couchdb://h:x/db", "archive.uri: "),
-        ("couchdb://h/Db", "no CouchDB database name"),
+        ("couchdb://h/Db", "not a CouchDB database name"),
         ("couchdb:///db", "names no host"),
         ("couchdb://:secret@h/db", "a password but no user"),
         ("no.such.Archive:x", "No module named 'no'"),
-        ("pathlib.Path:x", "pathlib.Path is no archive class: it has no from_config"),
+        ("pathlib.Path:x", "pathlib.Path is not an archive class: it has no from_config"),
     ],
 )
 def test_an_address_that_leads_nowhere_is_one_line(uri: str, says: str) -> None:

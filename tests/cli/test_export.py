@@ -204,7 +204,7 @@ def test_goes_on_after_a_disk_that_was_full(
         assert path.read_bytes() == whole.read_bytes()
     done(
         run("export", "--resume", str(path)),
-        f"{path} is whole already; leave out --resume to write it anew",
+        f"{path} is already complete; leave out --resume to write it again",
     )
     assert not list(tmp_path.glob("*.part*"))
 
@@ -283,7 +283,8 @@ def test_goes_on_after_ctrl_c(proxy: Proxy, couch_opener: CouchOpener, tmp_path:
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert said == (
-        f"habitat export: interrupted; about 500 messages are in {path}.part: go on with --resume\n"
+        f"habitat export: interrupted; about 500 messages are in {path}.part: continue with "
+        "--resume\n"
     )
     with gzip.open(f"{path}.part", "rt") as part:
         assert len(list(part)) == 500
@@ -359,7 +360,7 @@ def test_wrong_usage(
     refused(2, "--resume needs the FILE", "--resume")
     refused(2, "--resume needs the FILE", "--resume", "/dev/null")
     refused(2, "is a directory", str(tmp_path))
-    refused(2, "'soon' is no time", "--since", "soon", "x")
+    refused(2, "'soon' is not a time", "--since", "soon", "x")
     refused(2, "--since is later", "--since", "now", "--until", "yesterday")
     refused(1, "No such file or directory", str(tmp_path / "no" / "x.csv"))
     assert run("export", "/dev/null").returncode == 0

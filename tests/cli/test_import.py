@@ -173,7 +173,7 @@ def test_a_line_that_is_no_document_ends_it_unless_told_to_keep_going(
     assert held(embedded_archive) == good[:2]
     done = run("import", "--keep-going", path)
     assert done.returncode == 1
-    assert done.stdout == "6 documents read and archived, 2 lines left out\n"
+    assert done.stdout == "6 documents read and archived, 2 lines skipped\n"
     assert [line.partition(": not")[0] for line in done.stderr.splitlines()] == [
         f"habitat import: {path} line 4",
         f"habitat import: {path} line 7",
@@ -249,7 +249,7 @@ def test_files_that_are_none(run: Run, embedded_archive: Archive, tmp_path: Path
     fails(run("import", str(tmp_path)), 2, "is a directory")
     packed = gzip.compress((json.dumps(document(1)) + "\n").encode() * 1000)
     (tmp_path / "cut.gz").write_bytes(packed[:-20])
-    fails(run("import", str(tmp_path / "cut.gz")), 1, "is damaged behind line")
+    fails(run("import", str(tmp_path / "cut.gz")), 1, "is damaged after line")
     (tmp_path / "noise").write_bytes(b"\x1f\x8bnothing")
     fails(run("import", str(tmp_path / "noise")), 1, "noise: the compressed file is damaged")
     assert run("import", write(tmp_path / "empty", [])).stdout.startswith("0 documents")

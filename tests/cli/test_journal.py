@@ -127,7 +127,7 @@ def test_show(run: Run, journal: Journal) -> None:
 def test_retry_marks_the_given_ones(run: Run, journal: Journal) -> None:
     done = run("journal", "retry", "2")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "marked 1 dead letter for another try" in done.stdout
+    assert "marked 1 dead letter for a retry" in done.stdout
     with journal.dead_letters() as letters:
         assert [letter.id for letter in letters.due(ARCHIVE_SINK, 10)] == [2]
     assert run("journal", "retry", "--all").stdout.startswith("marked 2 dead letters")

@@ -108,7 +108,7 @@ def test_check_beside_a_running_gateway(run: Run, tmp_path: Path) -> None:
         assert "a gateway is running" in done.stdout
     done = run("check")
     assert done.returncode == 0
-    assert "will be taken over" in done.stdout
+    assert "will be replaced" in done.stdout
 
 
 def test_check_says_what_is_wrong_at_run_time(run: Run, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_check_says_what_is_wrong_at_run_time(run: Run, tmp_path: Path) -> None:
     found = marks(done)
     assert done.returncode == 1
     assert (found["socket"], found["journal"], found["archive"]) == ("error",) * 3
-    assert "serves stations all the same" in done.stdout
+    assert "still serves stations" in done.stdout
     assert found["sinks"] == "ok"
 
 
@@ -186,9 +186,9 @@ def test_status_without_a_gateway(run: Run, tmp_path: Path) -> None:
         (b"\xff\xfe", "see its log"),
         (b"Status: 200 OK\r\nContent-Length: 99\r\n\r\n{}", "cut off"),
         (b"Status: 200 OK\r\nContent-Length: x\r\n\r\n{}", "see its log"),
-        (b"Status: 200 OK\r\n\r\n[1]", "is no status"),
-        (b'Status: 200 OK\r\n\r\n{"state": 5}', "is no status"),
-        (b"Status: 200 OK\r\n\r\n{", "no JSON object"),
+        (b"Status: 200 OK\r\n\r\n[1]", "is not a status"),
+        (b'Status: 200 OK\r\n\r\n{"state": 5}', "is not a status"),
+        (b"Status: 200 OK\r\n\r\n{", "not a JSON object"),
         (b"Status: 503 No\r\n\r\nshutting\x1b down", "503: shutting\\x1b down"),
         (None, "did not answer within 0.3 s"),
     ],

@@ -82,8 +82,8 @@ def test_the_text_tells_what_happened_and_first_what_is_wrong(run: Run) -> None:
 def test_today_is_told_as_far_as_it_went(run: Run) -> None:
     done = run("report", "--day", "today")
     assert "so far: until " in done.stdout
-    assert "! No message came in." in done.stdout
-    assert "Dead letters: 1, 1 in all\n  1  forbidden" in done.stdout
+    assert "! No messages arrived." in done.stdout
+    assert "Dead letters: 1, 1 in total\n  1  forbidden" in done.stdout
 
 
 class Page(html.parser.HTMLParser):
@@ -126,9 +126,9 @@ def test_an_empty_journal_and_wrong_days(site: Site, run: Run) -> None:
     for form in ("text", "html"):
         done = run("report", "--format", form)
         assert (done.returncode, done.stderr) == (0, "")
-        assert "No message came in." in done.stdout
-    fails(run("report", "--day", "2100-01-01"), 2, "is yet to come")
-    fails(run("report", "--day", "someday"), 2, "is no day")
+        assert "No messages arrived." in done.stdout
+    fails(run("report", "--day", "2100-01-01"), 2, "is in the future")
+    fails(run("report", "--day", "someday"), 2, "is not a day")
 
 
 def test_without_a_journal_it_says_what_to_do(run: Run) -> None:

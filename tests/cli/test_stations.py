@@ -96,7 +96,7 @@ def test_silent_names_who_should_speak_with_exit_code_1(site: Site, run: Run) ->
     assert [station["callsign"] for station in json.loads(as_json.stdout)] == ["SILENT"]
     quiet = run("stations", "silent", "--for", "1h30m", "--known", "2h")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
-    fails(run("stations", "silent", "--for", "soon"), 2, "no length of time")
+    fails(run("stations", "silent", "--for", "soon"), 2, "not a length of time")
     fails(run("stations", "silent", "--for", "8d"), 2, "--known must be longer")
 
 

@@ -62,11 +62,11 @@ def _pipe(path: Path) -> None:
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (_missing, "No such file"),
     "a directory": (_directory, "Is a directory"),
-    "a pipe": (_pipe, "no regular file"),
-    "endless": (lambda path: path.symlink_to("/dev/zero"), "no regular file"),
+    "a pipe": (_pipe, "not a regular file"),
+    "endless": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
     "too large": (lambda path: path.write_bytes(b"#" * 2_000_000), "more than 1048576 bytes"),
-    "empty": (lambda path: path.write_text(""), "no user in it"),
-    "no hash": (lambda path: path.write_text("alice:secret\n"), "line 1: no hash behind the name"),
+    "empty": (lambda path: path.write_text(""), "it has no users"),
+    "no hash": (lambda path: path.write_text("alice:secret\n"), "line 1: no hash after the name"),
     "not text": (lambda path: path.write_bytes(b"\xff\xfe"), "not UTF-8 text"),
     "below a file": (_below_a_file, "Not a directory"),
 }
@@ -147,7 +147,7 @@ def test_passwd_makes_a_file_for_its_owner_alone(habitat: HabitatFactory, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code", "why"),
     [
-        (["a:b"], "x\n", 2, "'a:b' is no user name"),
+        (["a:b"], "x\n", 2, "'a:b' is not a user name"),
         (["alice"], "\n", 2, "The password is empty"),
         (["--remove", "bob"], "", 1, "there is no user 'bob' in"),
     ],

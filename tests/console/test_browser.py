@@ -273,10 +273,10 @@ def test_a_dead_letter_is_mended_and_tried_again(
     guard()
     letter.get_by_role("checkbox").check()
     with person.page.expect_navigation():
-        person.page.get_by_role("button", name="Retry chosen").click()
+        person.page.get_by_role("button", name="Retry selected").click()
     eventually(lambda: gateway.status()["dead_letters"] == 0, "it was archived")
     person.page.reload()
-    expect(person.page.locator("main")).to_contain_text("There are none")
+    expect(person.page.locator("main")).to_contain_text("There are no dead letters")
     follow(person, "Messages")
     expect(rows(person).filter(has_text="G0BAD")).to_have_count(1)
 
@@ -284,10 +284,10 @@ def test_a_dead_letter_is_mended_and_tried_again(
 @pytest.mark.usefixtures("guard")
 def test_a_dead_letter_is_dropped_after_a_question(person: Person, gateway: Habitat) -> None:
     refused(person, gateway, "$$dropped").get_by_role("checkbox").check()
-    person.page.get_by_role("button", name="Drop chosen").click()
+    person.page.get_by_role("button", name="Drop selected").click()
     # By its whole name: "Drop" is a button of the page before, too, which may still be there.
     person.page.get_by_role("button", name="Drop for good").click()
-    expect(person.page.locator("main")).to_contain_text("There are none")
+    expect(person.page.locator("main")).to_contain_text("There are no dead letters")
 
 
 # -- maintenance
@@ -299,16 +299,16 @@ def test_maintenance_is_begun_seen_and_ended(person: Person, front: Nginx) -> No
     now = int(time.time())
     assert upload(front, TELEM, "M0ZDR", now - 3).status == 200
     follow(person, "Settings")
-    page.get_by_label("What stations are told").fill("back at noon")
+    page.get_by_label("Message to stations").fill("back at noon")
     page.get_by_role("button", name="Begin maintenance").click()
-    expect(page.get_by_role("status")).to_contain_text("no upload is taken")
+    expect(page.get_by_role("status")).to_contain_text("uploads are refused")
     refused = upload(front, TELEM, "M0ZDR", now - 2)
     assert (refused.status, "back at noon" in refused.text) == (503, True)
     follow(person, "Overview")
     expect(page.locator("main")).to_contain_text("back at noon")
     follow(person, "Settings")
     page.get_by_role("button", name="End maintenance").click()
-    expect(page.get_by_role("status")).to_contain_text("Maintenance is over")
+    expect(page.get_by_role("status")).to_contain_text("Maintenance is off")
     assert upload(front, TELEM, "M0ZDR", now - 2).status == 200
 
 

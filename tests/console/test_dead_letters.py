@@ -70,7 +70,7 @@ def left(visitor: Visitor) -> list[int]:
 
 
 def test_without_dead_letters_the_page_says_so(visitor: Visitor) -> None:
-    assert "There are none" in visitor.page(PAGE)
+    assert "There are no dead letters" in visitor.page(PAGE)
     assert visitor.json(f"{PAGE}.json")["dead_letters"] == []
     assert visitor.get(f"{PAGE}/export").body == b""
 
@@ -107,7 +107,7 @@ def test_each_has_a_page_with_its_document(visitor: Visitor) -> None:
     assert ARCHIVE_SINK in page
     assert visitor.json(f"{PAGE}/{broken}.json")["document"] is None
     page = visitor.page(f"{PAGE}/{broken}")
-    assert "no JSON object" in page
+    assert "not a JSON object" in page
     assert "&lt;b&gt;" in page
     assert "There is no dead letter" in visitor.get(f"{PAGE}/999999.json").json()["error"]
     assert visitor.get(f"{PAGE}/{'9' * 19}").status == 404
@@ -117,7 +117,7 @@ def test_those_chosen_are_tried_again(visitor: Visitor) -> None:
     numbers = add(visitor, 3)
     reply = visitor.choose(f"{PAGE}/retry", "id", str(numbers[0]), str(numbers[2]))
     assert (reply.status, reply.headers["location"]) == (303, PAGE)
-    assert "2 dead letters will be tried again" in visitor.page(PAGE)
+    assert "2 dead letters will be retried" in visitor.page(PAGE)
     assert f'"numbers":"{numbers[0]}, {numbers[2]}"' in visitor.gateway.log
     # The embedded archive takes them now.
     eventually(lambda: left(visitor) == [numbers[1]])
@@ -161,7 +161,7 @@ def test_nothing_is_changed_without_a_choice_or_the_forms_token(visitor: Visitor
     numbers = add(visitor, 2)
     for action in ("retry", "drop"):
         assert visitor.post(f"{PAGE}/{action}").status == 303
-        assert "Choose one dead letter or more" in visitor.page(PAGE)
+        assert "Select at least one dead letter" in visitor.page(PAGE)
         reply = visitor.post(f"{PAGE}/{action}", token="wrong", all="yes", confirmed="yes")
         assert reply.status == 400
         assert visitor.get(f"{PAGE}/{action}").status == 405

@@ -112,7 +112,7 @@ def test_the_overview_tells_that_data_flows(visitor: Visitor) -> None:
     assert page["requests_today"]["400"] == 1
     assert {disk["place"] for disk in page["disks"]} == {"archive and journal"}
     html = visitor.page("/console/overview")
-    for figure in ("serving", "nothing waits", "works", "in the last 10 minutes", f"{MANY + 3}"):
+    for figure in ("serving", "nothing waiting", "works", "in the last 10 minutes", f"{MANY + 3}"):
         assert figure in html
     assert 'data-refresh="10"' in html
 
@@ -121,7 +121,7 @@ def test_the_overview_tells_first_what_is_wrong(stricken: Habitat) -> None:
     visitor = signed_in(stricken)
     page = visitor.json("/console/overview.json")
     told = [one["text"] for one in page["troubles"] if one["level"] == "error"]
-    assert "Stations are told to come back later (503): the backlog is full (journal." in told[0]
+    assert "Uploads are refused (503): the backlog is full" in told[0]
     assert told[1].startswith("The archive can't be used for ")
     assert "3 messages wait in the journal; nothing is lost." in told[1]
     html = visitor.page("/console/overview")
@@ -135,8 +135,8 @@ def test_maintenance_stands_first(visitor: Visitor) -> None:
         page = visitor.json("/console/overview.json")
         assert page["maintenance"]["message"] == "back at noon"
         first = page["troubles"][0]
-        assert first["text"].startswith("Maintenance for ")
-        assert "told to come back later (503), “back at noon”" in first["text"]
+        assert first["text"].startswith("Maintenance has been on for ")
+        assert "stations get a 503, “back at noon”" in first["text"]
         assert first["page"] == "/console/settings"
     finally:
         visitor.post("/console/settings/maintenance", on="0")
@@ -211,7 +211,7 @@ def test_the_list_of_stations_is_a_table_for_all(visitor: Visitor) -> None:
         ("sort=ip", "sort: one of callsign"),
         ("order=up", "order: one of desc, asc"),
         ("show=loud", "show: one of all, heard, silent"),
-        ("silent_after=soon", "is no length of time; write 90s"),
+        ("silent_after=soon", "is not a length of time; write 90s"),
         ("after=x", "after: take the address"),
         ("after=%5B%7B%7D,1%5D", "after: take the address"),
         ("after=%5B1e999,%22A%22%5D", "after: take the address"),
@@ -252,10 +252,10 @@ def test_a_station_has_its_page_while_the_archive_is_down(stricken: Habitat) -> 
     assert page["station"]["messages"] == 1
     assert page["messages"] == []
     assert "CouchDB" in page["archive_problem"]
-    assert "The archive can't be asked" in visitor.page("/console/station?callsign=ST1")
+    assert "The archive can't be read" in visitor.page("/console/station?callsign=ST1")
     reply = visitor.get("/console/station?callsign=NOBODY")
     assert reply.status == 404
-    assert "the archive can&#39;t be asked" in reply.text
+    assert "the archive can&#39;t be read" in reply.text
 
 
 # -- statistics

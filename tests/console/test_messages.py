@@ -146,10 +146,10 @@ def test_the_filter_stays_in_every_address_of_the_page(visitor: Visitor) -> None
 @pytest.mark.parametrize(
     ("field", "text", "said"),
     [
-        ("since", "soonish", "is no time"),
+        ("since", "soonish", "is not a time"),
         ("until", "99999999999999", "milliseconds"),
         ("callsign", "a b", "1 to 64 characters"),
-        ("type", "<x>", "is no type name"),
+        ("type", "<x>", "is not a type name"),
         ("order", "up", "newest first"),
     ],
 )
@@ -170,7 +170,7 @@ def test_times_the_wrong_way_round_and_places_that_are_none(visitor: Visitor) ->
     reply = visitor.get("/console/messages.json?since=20&until=10")
     assert "before the other time" in reply.json()["problems"]["until"]
     reply = visitor.get("/console/messages.json?after=nowhere")
-    assert (reply.status, "no place in a list" in reply.json()["error"]) == (400, True)
+    assert (reply.status, "not a position in the list" in reply.json()["error"]) == (400, True)
 
 
 def test_a_message_has_a_page_with_all_its_fields(visitor: Visitor) -> None:
@@ -194,8 +194,8 @@ def test_a_suspicious_message_says_why(visitor: Visitor) -> None:
 
 def test_payloads_that_are_no_text(visitor: Visitor) -> None:
     data = visitor.json("/console/messages/0000000001-broken.json")
-    assert "broken base64" in data["payload"]["problem"]
-    assert "broken base64" in visitor.page("/console/messages/0000000001-broken")
+    assert "not valid base64" in data["payload"]["problem"]
+    assert "not valid base64" in visitor.page("/console/messages/0000000001-broken")
     data = visitor.json("/console/messages/0000000002-bytes.json")
     assert data["payload"]["text"] is None
     assert data["payload"]["hex"][0].startswith("0000  ff 00 01 02 03")
@@ -232,7 +232,7 @@ def test_without_the_archive_the_form_is_still_there() -> None:
         for path in ("messages", "packets"):
             reply = visitor.get(f"/console/{path}")
             assert reply.status == 503
-            assert "The archive can't be asked now: CouchDB at" in reply.text
+            assert "The archive can't be read now: CouchDB at" in reply.text
             assert 'name="since"' in reply.text
         assert visitor.get("/console/messages/x").status == 503
         assert visitor.get("/console/messages/download?format=csv").status == 503

@@ -44,7 +44,7 @@ def test_what_came_in_and_the_last_problem(gateway: Habitat, visitor: Visitor) -
     assert [one["reason"] for one in weather["refused"]] == ["content"]
     assert osmand["last_observation"] is None
     text = visitor.page("/console/networks")
-    assert "WEATHER of" in text
+    assert "WEATHER from" in text
     assert "whose is it?" in text
     assert "0123456789ABCDEF" not in text
 

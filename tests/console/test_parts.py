@@ -85,7 +85,7 @@ def test_a_gateway_that_is_well_has_no_troubles() -> None:
 def test_stations_that_are_not_served_come_first() -> None:
     found = find({"state": "the backlog is full", "dead_letters": 1})
     assert [level for level, _ in found] == ["error", "warning"]
-    assert "come back later (503): the backlog is full." in found[0][1]
+    assert "Uploads are refused (503): the backlog is full." in found[0][1]
 
 
 def test_maintenance_is_told_with_its_message_and_since_when() -> None:
@@ -96,7 +96,7 @@ def test_maintenance_is_told_with_its_message_and_since_when() -> None:
         "location": None,
     }
     ((_, text),) = find({"state": "maintenance: back at noon", "maintenance": maintenance})
-    assert "Maintenance for 2h: stations are told to come back later (503), “back at noon”." in text
+    assert "Maintenance has been on for 2h: stations get a 503, “back at noon”." in text
     ((_, text),) = find(
         {"state": "maintenance", "maintenance": {**maintenance, "location": "https://b.example/"}}
     )
@@ -109,9 +109,9 @@ def test_an_archive_that_is_down_tells_since_when_and_how_long_the_journal_lasts
     assert level == "error"
     assert text.startswith("The archive can't be used for 1h: CouchDB: refused. 300 messages wait")
     # 5 messages a minute come in.
-    assert "room for 999,700 more, at the present rate for 138d 20h;" in text
+    assert "room for 999,700 more, enough for 138d 20h at the present rate;" in text
     full = {"sinks": {ARCHIVE_SINK: down}, "backlog": 1_000_000, "max_backlog": 1_000_000}
-    assert find(full)[0][1].endswith("There is room for no more.")
+    assert find(full)[0][1].endswith("The journal is full.")
     ((_, text),) = find({"sinks": {"own.Sink": down}})
     assert text.startswith("The sink own.Sink can't be used")
 
@@ -123,7 +123,7 @@ def test_an_archive_that_is_down_tells_since_when_and_how_long_the_journal_lasts
         ([5000] * 30, 5000, []),
         ([9000 - 100 * at for at in range(31)], 6000, []),
         ([1000 * at for at in range(31)], 30_000, ["warning: 30,000 messages wait, 1,000 more"]),
-        ([30_000 * at for at in range(31)], 900_000, ["error: In 3m 20s it is full"]),
+        ([30_000 * at for at in range(31)], 900_000, ["error: It will be full in 3m 20s"]),
         ([900_000] * 31, 900_000, ["error: nearly full"]),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_silence_that_is_not_usual_is_told() -> None:
     quarter: dict[str, Any] = {"last_heard": NOW - 15 * MINUTE}
     ((level, text),) = find(minutes=series([5] * 1425 + [0] * 15), **quarter)
     assert level == "error"
-    assert text.startswith("No message came in for 15m; in the day before, there was never more")
+    assert text.startswith("No message for 15m; the longest pause in the day before was")
     # Where one comes every ten minutes, fifteen without are nothing special.
     sparse = series(([1] + [0] * 9) * 142 + [1] + [0] * 19)
     assert find(minutes=sparse, **quarter) == []
@@ -160,7 +160,7 @@ def test_a_silence_that_is_not_usual_is_told() -> None:
     assert find({"started": NOW - 60}, minutes=series([5] * 1425 + [0] * 15), **quarter) == []
     assert find(minutes=series([0] * 1400 + [5] * 25 + [0] * 15), **quarter) == []
     ((level, text),) = find(minutes=series([0] * 1440), last_heard=NOW - 30 * HOUR)
-    assert (level, text) == ("warning", "No message came in for 1d 6h.")
+    assert (level, text) == ("warning", "No message for 1d 6h.")
 
 
 def test_minutes_in_which_the_gateway_did_not_run_are_no_silence() -> None:
@@ -176,8 +176,12 @@ def test_minutes_in_which_the_gateway_did_not_run_are_no_silence() -> None:
     [
         (DiskOutlook(NOW, "journal", 50 * GB, 99 * GB, 10.0 * GB, 5.0), "warning", "in 5.0 days"),
         (DiskOutlook(NOW, "journal", 20 * GB, 99 * GB, 10.0 * GB, 2.0), "error", "20.0 GB left"),
-        (DiskOutlook(NOW, "archive", GB, 99 * GB, None, None), "error", "takes nothing more"),
-        (DiskOutlook(NOW, "archive and journal", GB, 25 * GB, -1.0, None), "warning", "no message"),
+        (
+            DiskOutlook(NOW, "archive", GB, 99 * GB, None, None),
+            "error",
+            "messages wait in the journal",
+        ),
+        (DiskOutlook(NOW, "archive and journal", GB, 25 * GB, -1.0, None), "warning", "refused"),
     ],
 )
 def test_a_disk_that_fills_is_told_with_what_happens_then(
@@ -197,7 +201,7 @@ def test_dead_letters_slow_answers_and_old_figures_are_told() -> None:
     assert {level for level, _ in found} == {"warning"}
     assert "2 messages were refused for good" in texts
     assert "one in a hundred took over 2.5 s" in texts
-    assert "The statistics are old: disk full." in texts
+    assert "The statistics are out of date: disk full." in texts
     ((_, text),) = find({"statistics": {"problem": None, "behind": 1_000_000}})
     assert "1,000,000 messages are not counted yet" in text
 

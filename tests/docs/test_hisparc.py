@@ -12,7 +12,7 @@ TYPES = "CIC CFG ERR CMP SIN SAT WTR WER WCG LIT LER LCG LST LNS"
 
 
 def test_the_types_of_events_are_the_datastores() -> None:
-    (paragraph,) = re.findall(r"The types of events .*?taken as well", TEXT, re.DOTALL)
+    (paragraph,) = re.findall(r"The types of events .*?accepted too", TEXT, re.DOTALL)
     assert set(re.findall(r"\b[A-Z]{3}\b", paragraph)) == set(TYPES.split())
 
 

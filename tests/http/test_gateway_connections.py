@@ -163,7 +163,7 @@ def test_who_would_wait_too_long_for_a_slow_action_is_told_503_at_once(
     send(held, scgi.encode("POST", f"/wait?{gateway.directory / 'later'}"))
     replies = [answer(connection) for connection in held]
     assert {reply.status for reply in replies} == {503}
-    at_once = [reply for reply in replies if "too many requests wait" in reply.text]
+    at_once = [reply for reply in replies if "too many requests are waiting" in reply.text]
     assert len(at_once) >= 30
 
 

@@ -94,7 +94,7 @@ def netstring(block: bytes) -> bytes:
         (b"-5:", "netstring's length"),
         (b"012:", "netstring's length"),
         (b"12345678901234567:", "too many digits"),
-        (b"3:abcd", "no comma"),
+        (b"3:abcd", "end with a comma"),
         (netstring(b""), "CONTENT_LENGTH"),
         (netstring(b"CONTENT_LENGTH\x000"), "pairs"),
         (netstring(b"CONTENT_LENGTH\0"), "pairs"),
@@ -107,11 +107,11 @@ def netstring(block: bytes) -> bytes:
         (netstring(b"CONTENT_LENGTH\x000\0SCGI\x001\0\0v\0"), "no name"),
         (
             netstring(b"CONTENT_LENGTH\x000\0SCGI\x001\0CONTENT_LENGTH\x009\0"),
-            "CONTENT_LENGTH stands twice",
+            "CONTENT_LENGTH appears twice",
         ),
         (
             netstring(b"CONTENT_LENGTH\x000\0SCGI\x001\0\x1b[2J\0a\0\x1b[2J\0b\0"),
-            r"the header \?\[2J stands twice",
+            r"the header \?\[2J appears twice",
         ),
     ],
 )

@@ -376,7 +376,7 @@ def test_a_stop_does_not_wait_for_clients_that_ask_for_nothing(habitat: HabitatF
         assert "steering" in json.loads(answered.recv(10_000))
         assert gateway.stop() == 0
         assert (idle.recv(1), answered.recv(1)) == (b"", b"")
-    assert logged(gateway, "the control socket has trouble") == []
+    assert logged(gateway, "the control socket has a problem") == []
 
 
 def test_too_many_clients_are_turned_away(gateway: Habitat) -> None:

@@ -227,7 +227,7 @@ def test_what_is_no_clean_json_is_refused(body: bytes) -> None:
     ],
 )
 def test_a_key_that_stands_twice_is_refused(place: str, twice: str) -> None:
-    assert "stands twice" in refusal(json.dumps(TELEM).replace(place, twice).encode())
+    assert "appears twice" in refusal(json.dumps(TELEM).replace(place, twice).encode())
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -305,7 +305,7 @@ def test_an_operators_own_type() -> None:
     twice = json.dumps({**tree, "data": {"celsius": 1}}).replace(
         '{"celsius"', '{"celsius":2,"celsius"'
     )
-    with pytest.raises(InvalidMessage, match="stands twice"):
+    with pytest.raises(InvalidMessage, match="appears twice"):
         registry.parse(twice.encode(), None, NOW)
 
 
@@ -325,7 +325,7 @@ def test_a_type_that_leads_nowhere_is_told(name: str, path: str, says: str) -> N
 
 @pytest.mark.parametrize("name", ["weather", "TELEM", "RECEIVED_TELEM", "A-B", ""])
 def test_a_type_can_not_take_any_name(name: str) -> None:
-    with pytest.raises(ValueError, match=r"exists already|no type name"):
+    with pytest.raises(ValueError, match=r"already exists|not a type name"):
         Registry([MessageType(name, Weather)])
 
 
@@ -334,7 +334,7 @@ def test_a_sinks_message_keeps_its_times() -> None:
     tree = document(message)
     assert (tree["time_created"], tree["time_uploaded"]) == (100, 200)
     assert tree["callsign"] == "M0ZDR"
-    with pytest.raises(ValueError, match="no type name"):
+    with pytest.raises(ValueError, match="not a type name"):
         Message(Listener("M0ZDR"), 'TELEM","x":"', 1, 2, {})
 
 

@@ -407,7 +407,7 @@ def test_a_sink_that_can_not_be_loaded_is_told(make: ServerFactory, path: str, s
 
 def test_a_sink_is_loaded_once(make: ServerFactory) -> None:
     server = make(Collecting)
-    with pytest.raises(SinkError, match="loaded already"):
+    with pytest.raises(SinkError, match="already loaded"):
         server.load(path_of(Collecting))
     with pytest.raises(SinkError, match="not loaded"):
         server.unload(path_of(Second))

@@ -94,7 +94,7 @@ def test_values_are_text_whatever_they_look_like() -> None:
         ("- {network: w, identity: i, callsign: C, latitude: 91, longitude: 0}", "latitude"),
         ("- {network: w, identity: i, callsign: C, latitude: 5}", "latitude and longitude"),
         ("- {network: w, identity: i, callsign: C, secret: scrypt$1}", "hash is broken"),
-        ("- {network: w, network: x, identity: i, callsign: C}", "stands twice"),
+        ("- {network: w, network: x, identity: i, callsign: C}", "appears twice"),
         ("- [", "line 1"),
     ],
 )
@@ -310,10 +310,10 @@ def test_add_refuses_what_can_not_be(habitat: HabitatFactory) -> None:
     gateway.write_config()
     before = path.read_text()
     fails(gateway.cli(*add), 2, "either --identity or --identity-hash")
-    fails(gateway.cli(*add, "--identity", "ONE"), 2, "has a station with this identity already")
+    fails(gateway.cli(*add, "--identity", "ONE"), 2, "already has a station with this identity")
     fails(gateway.cli(*add, "--identity", "x", "--latitude", "5"), 2, "latitude and longitude")
     fails(gateway.cli(*add[:3], "airor", *add[4:], "--identity", "x"), 2, "did you mean 'airrohr'")
-    fails(gateway.cli(*add[:3], "hisparc", *add[4:], "--identity", "x"), 2, "of its own")
+    fails(gateway.cli(*add[:3], "hisparc", *add[4:], "--identity", "x"), 2, "its own list")
     fails(gateway.cli(*add[:5], "A B", "--identity", "x"), 2, "callsign")
     assert path.read_text() == before
 
@@ -325,7 +325,7 @@ def test_habitat_check_looks_at_the_file(habitat: HabitatFactory) -> None:
     done = gateway.cli("check")
     assert f"stations: 1 stations in {path}" in done.stdout
     assert "networks that are off have entries: airrohr" in done.stdout
-    assert "networks.weather: takes uploads to /weatherstation/*" in done.stdout
+    assert "networks.weather: accepts uploads to /weatherstation/*" in done.stdout
     path.write_text("- {network: weather}\n")
     done = gateway.cli("check")
     assert done.returncode == 2

@@ -49,7 +49,7 @@ def test_6_only_what_is_whitelisted_can_be_reached(
         for method in ("GET", "POST"):
             reply = gateway.scgi(method, f"/{name}", upload(0))
             assert reply.status == 404, name
-            assert reply.text == "no action at this path; there are: /message\n", name
+            assert reply.text == "no action at this path; the actions are: /message\n", name
     assert gateway.status()["journal"]["last_seq"] == 0
     assert front.request("POST", "/message", upload(0)).status == 200
 

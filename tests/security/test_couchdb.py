@@ -79,7 +79,7 @@ def test_without_rights_to_design_documents_it_archives_and_says_once_what_is_mi
     assert gateway.scgi("POST", "/message", GOOD).status == 200
     gateway.wait_until_archived()
     assert [one["callsign"] for one in couch.all_docs(database)] == ["M0ZDR"]
-    (warning,) = logged(gateway, "write no design documents")
+    (warning,) = logged(gateway, "write design documents")
     said = warning["message"]
     assert warning["level"] == "warning"
     assert "\n" not in said
@@ -201,7 +201,7 @@ def test_the_gateway_archives_with_the_documented_account(
     gateway.start()
     assert gateway.scgi("POST", "/message", GOOD).status == 200
     gateway.wait_until_archived()
-    (warning,) = logged(gateway, "write no design documents")
+    (warning,) = logged(gateway, "write design documents")
     assert run_by_admin(gateway, warning["message"], "admin", ADMIN) == 0
     code, (line,) = check(gateway)
     assert (code, line[:3]) == (0, "ok ")

@@ -82,7 +82,7 @@ def test_a_link_in_the_place_of_the_socket_is_refused(habitat: HabitatFactory) -
     gateway.socket_path.symlink_to(other)
     gateway.start(ready=False)
     assert gateway.wait() == 1
-    assert "this is no socket" in gateway.log
+    assert "this is not a socket" in gateway.log
     assert (other.read_text(), mode(other)) == ("keep me", "0o600")
 
 
@@ -133,7 +133,7 @@ def test_check_warns_of_files_of_messages_that_everybody_can_read(run: Run, tmp_
     warnings = findings(run("check"), "warning")
     assert len(warnings) == 2
     for name, warning in zip(("journal.path", "archive.uri"), warnings, strict=True):
-        assert warning.startswith(f"{name}: stations' addresses are in it, and everybody can read")
+        assert warning.startswith(f"{name}: it has stations' addresses, and everybody can read")
         assert "; chmod o= " in warning
 
 
@@ -142,12 +142,12 @@ def test_check_warns_of_a_configuration_that_everybody_can_change(
 ) -> None:
     Path(config_file).chmod(0o666)
     (warning,) = findings(run("check"), "warning")
-    assert "what it names is run as code" in warning
+    assert "it names code that is run" in warning
     assert f"chmod o-w {config_file}" in warning
     Path(config_file).chmod(0o644)
     tmp_path.chmod(0o1777)  # as /tmp
     (warning,) = findings(run("check"), "warning")
-    assert f"everybody can make files in directory {tmp_path}" in warning
+    assert f"everybody can create files in directory {tmp_path}" in warning
 
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can give files away")
@@ -175,7 +175,7 @@ def test_check_warns_of_a_configuration_that_is_not_roots(
         changed.chmod(0o775)
         expected = f"group nogroup can write to {changed}; chmod g-w {changed}"
     (warning,) = findings(run("check", "--config", str(path)), "warning")
-    assert warning == f"configuration: what it names is run as code, and {expected}"
+    assert warning == f"configuration: it names code that is run, and {expected}"
 
 
 @as_root

@@ -135,7 +135,9 @@ def test_passwd_says_what_is_in_the_place_of_the_file(
     make.get(second, lambda _: os.mkfifo(path))(precious)
     gateway = habitat({"console": {"password_file": str(path)}}, start=False)
     done = gateway.cli("console", "passwd", "alice", stdin="new\n")
-    why = {"link": "it is a link", "hard link": "a second name", "pipe": "no regular file"}[second]
+    why = {"link": "it is a link", "hard link": "a second name", "pipe": "not a regular file"}[
+        second
+    ]
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert str(path) in done.stderr
     assert why in done.stderr
