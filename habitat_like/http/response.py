@@ -85,14 +85,16 @@ def to_reply(response: Response) -> Reply:
         return _OK_REPLY
     status, body, content_type, headers, settled, partial = response
     if headers is None and len(body) <= SHORT:
-        return Reply(status, _encode_short(status, body, content_type), settled, partial)
+        reply = _short_reply(status, body, content_type, partial)
+        return reply if settled is None else Reply(status, reply.data, settled, partial)
     return Reply(status, response.encode(), settled, partial)
 
 
 @functools.lru_cache(maxsize=256)
-def _encode_short(status: int, body: bytes, content_type: str) -> bytes:
-    """The bytes of a short answer: most of a protocol's are one of a few."""
-    return scgi.encode_response(status, body, content_type)
+def _short_reply(status: int, body: bytes, content_type: str, partial: bool) -> Reply:
+    """A short answer: most of a protocol's are one of a few."""
+    data = scgi.encode_response(status, body, content_type)
+    return Reply(status, data, partial=partial)
 
 
 OK = Response()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from habitat_like.http.response import Response
+from habitat_like.http.response import OK, Response
 from habitat_like.networks import lenient
 from habitat_like.networks.base import FAST, Network, Outcome, Recipe, Route
 from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
@@ -19,6 +19,7 @@ _GPS = {
 }
 #: What X-PIN is for a GPS receiver.
 _PIN_OF_GPS = "9"
+_CREATED = Response(201, b"OK")
 
 
 class AirRohr(Network):
@@ -60,7 +61,7 @@ class AirRohr(Network):
 
     def success(self, request: Request, outcome: Outcome) -> Response:
         """201 where Sensor.Community has it."""
-        return Response(201 if request.path.startswith("/v1/") else 200, b"OK")
+        return _CREATED if request.path.startswith("/v1/") else OK
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:
         """For the sensor's own page."""

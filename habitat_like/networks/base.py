@@ -64,7 +64,7 @@ class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     unknown: Literal["accept", "suspicious", "refuse"] = "accept"
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """What became of a request's parts: the ``messages``, and the ``problems``."""
 
     messages: list[Message]

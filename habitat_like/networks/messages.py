@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from habitat_like.message.message import Listener, Message
 from habitat_like.message.types import unset_clock, wrong_date
@@ -20,7 +22,7 @@ LAST_CLOCK = 4102444800
 _listener = functools.lru_cache(maxsize=16384)(Listener)
 
 
-class Times(NamedTuple):
+class Times(msgspec.Struct, frozen=True, gc=False):
     """A message's times in UNIX seconds; ``doubt`` is why its station's clock can't be right.
 
     ``replaced``: the station's own time was not taken.
@@ -107,12 +109,14 @@ def to_message(
             data.setdefault("uploader", observation.uploader)
     if times.replaced and observation.time is not None and isinstance(data, dict):
         data["time_sent"] = times.sent if times.sent != now else None
-    marks = [mark for mark in (*observation.marks, times.doubt, doubt) if mark]
+    marks = observation.marks
+    if times.doubt is not None or doubt is not None:
+        marks = [*marks, *(mark for mark in (times.doubt, doubt) if mark)]
     return Message(
         _listener(callsign or UNKNOWN, ip),
         observation.type,
         times.created,
-        now if is_set(now) else max(now, times.created),
+        now if now >= times.created or is_set(now) else times.created,
         data,
         times.sent,
         suspicious="; ".join(marks) if marks else None,

@@ -90,6 +90,7 @@ class Request:
     with the values of its ``variables``. ``target`` is the path and query as sent, "" where that is
     not known; ``query`` is the query as sent; both are taken out of ``headers`` where they are not
     given. ``body`` is what was sent, decompressed. ``now`` is the gateway's clock in UNIX seconds.
+    ``found`` is the network's own: what its decoder saw that its answer depends on, None before.
     """
 
     __slots__ = (
@@ -97,6 +98,7 @@ class Request:
         "_query",
         "_target",
         "body",
+        "found",
         "headers",
         "ip",
         "method",
@@ -130,6 +132,7 @@ class Request:
         self.body = body
         self.ip = ip
         self.now = now
+        self.found: Any = None
         self._fields: dict[str, str] | None = None
 
     @property
@@ -165,7 +168,7 @@ class Request:
         """Whether the body looks like a form; the content type is no more than a hint."""
         if self.body.lstrip()[:1] in (b"{", b"[", b"<", b""):
             return False
-        return self.content_type == _FORM or b"=" in self.body[:4096]
+        return b"=" in self.body[:4096] or self.content_type == _FORM
 
     @property
     def content_type(self) -> str:
@@ -250,7 +253,7 @@ class Problem(msgspec.Struct, frozen=True):
     item: Any = None
 
 
-class Decoded(NamedTuple):
+class Decoded(msgspec.Struct, frozen=True):
     """What a decoder made of a request."""
 
     observations: Sequence[Observation]

@@ -58,13 +58,14 @@ class OsmAnd(Network):
         readings = Readings()
         readings.add_all(fields, _ELSEWHERE)
         position = readings.position(latitude, longitude, fields.get("altitude"), is_needed=True)
-        if "altitude" in fields and number(fields["altitude"]) is None:
+        unknown = position is None or position.altitude is None
+        if unknown and "altitude" in fields and number(fields["altitude"]) is None:
             readings.add("altitude", None)
         return Decoded([_observation(uploader, readings, position, fields.get("timestamp"))])
 
     def success(self, request: Request, outcome: Outcome) -> Response:
         """Nothing but 200."""
-        return Response(200, b"", TEXT)
+        return _SUCCESS
 
     def wrong_key(self, request: Request) -> Response:
         """Only where the operator refuses unknown ids: their senders stop at the first record."""
@@ -95,6 +96,9 @@ class OsmAnd(Network):
                 ),
             ),
         )
+
+
+_SUCCESS = Response(200, b"", TEXT)
 
 
 def _observation(

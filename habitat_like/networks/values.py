@@ -35,6 +35,9 @@ _MISSING = {
     *("nan", "-nan", "+nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"),
     *("ovf", "-ovf", "", "-", "--", "---", "----", "--.-", "---.-", "n/a", "na", "null"),
 }
+# As ``isinstance`` takes them: a union is made anew each time that it is written out.
+_TREES = (dict, list)
+_NO_NUMBERS = (str, bool)
 _LONGEST_MISSING = max(map(len, _MISSING))
 _NUMBER = re.compile(
     r"\s*([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,4})?)"
@@ -52,7 +55,7 @@ def scalar(value: object) -> Scalar | None:
     """
     kind = type(value)
     if kind is str:
-        return reading(value)  # type: ignore[arg-type]
+        return short_reading(value) if len(value) <= SHORT else value.strip() or None  # type: ignore
     if kind is float:
         # An infinity less itself is no number either.
         return None if value == _NO_READING or value - value != 0 else value  # type: ignore
@@ -68,7 +71,7 @@ def scalar(value: object) -> Scalar | None:
 def number(value: object) -> float | int | None:
     """``value`` as a number if it is one, in whatever form; else None."""
     found = scalar(value)
-    return None if isinstance(found, str | bool) else found
+    return None if isinstance(found, _NO_NUMBERS) else found
 
 
 def text(value: object) -> str:
@@ -127,11 +130,11 @@ class Readings:
 
         What has the name of a secret is dropped.
         """
-        if is_secret(key):
+        # A longer name is no secret's, and too long for the cache.
+        if len(key) <= MAX_NAME and is_secret(key):
             return
-        kind = type(value)
-        if kind is dict or kind is list:
-            self._add_tree(key, value, 1)  # type: ignore[arg-type]
+        if isinstance(value, _TREES):
+            self._add_tree(key, value, 1)
         else:
             self._add_scalar(key, value)
 
@@ -174,18 +177,19 @@ class Readings:
         return found
 
     def _add_scalar(self, key: str, value: object) -> None:
-        if len(self.values) + len(self._missing) >= MAX_VALUES:
+        values, missing = self.values, self._missing
+        if len(values) + len(missing) >= MAX_VALUES:
             self.mark(f"more than {MAX_VALUES} values")
             return
         if len(key) > MAX_NAME:
             key = key[:MAX_NAME]
         found = scalar(value)
         if found is not None:
-            self.values[key] = found
-            if self._missing:
-                self._missing.pop(key, None)
-        elif key not in self.values:
-            self._missing[key] = None
+            values[key] = found
+            if missing:
+                missing.pop(key, None)
+        elif key not in values:
+            missing[key] = None
 
     def _add_tree(self, key: str, tree: dict[str, Any] | list[Any], depth: int) -> None:
         if depth > MAX_DEPTH or len(key) > MAX_NAME:
@@ -198,7 +202,7 @@ class Readings:
             if isinstance(inner, str) and inner.lower() in SECRETS:
                 continue
             path = f"{key}.{inner}" if key else str(inner)
-            if isinstance(value, dict | list):
+            if isinstance(value, _TREES):
                 self._add_tree(path, value, depth + 1)
             else:
                 self._add_scalar(path, value)
@@ -249,11 +253,6 @@ def unbase64(letters: str) -> bytes | None:
 def to_base64(data: bytes) -> str:
     """``data`` as base64, which is how JSON carries bytes."""
     return base64.b64encode(data).decode()
-
-
-def reading(value: str) -> Scalar | None:
-    """``scalar`` of a text."""
-    return short_reading(value) if len(value) <= SHORT else value.strip() or None
 
 
 @functools.lru_cache(maxsize=8192)

@@ -25,6 +25,7 @@ class Way:
         self.first = self.base.removeprefix("/").partition("/")[0]
         self.has_variables = "{" in route.pattern
         self.is_exact = not self.has_variables and not star
+        self._below = self.base + "/" if star and not self.has_variables else None
         pattern = _PART.sub(r"(?P<\1>[^/]+)", _SPECIAL.sub(r"\\\g<0>", whole)).rstrip("/")
         self._regex = re.compile(pattern + ("(?:/.*)?" if star else "/?"), re.DOTALL)
         #: What answers in place of the decoder.
@@ -34,6 +35,8 @@ class Way:
 
     def matches(self, path: str) -> bool:
         """Whether the path is one of this route."""
+        if self._below is not None and path.startswith(self._below):
+            return True
         if self._regex.fullmatch(path) is not None:
             return True
         # A query that its sender put behind the path without a question mark.

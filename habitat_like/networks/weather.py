@@ -55,6 +55,7 @@ class Weather(Network):
         """One observation. Raises BadRequest where nothing tells whose it is."""
         fields = _fields(request)
         layout = _layout(tuple(fields))
+        request.found = layout.protocol
         uploader = fields.get(layout.identity, "").strip()
         secret = layout.is_secret
         if not uploader:
@@ -102,7 +103,7 @@ class Weather(Network):
 
     def success(self, request: Request, outcome: Outcome) -> Response:
         """A word that the sender's protocol has for it, and few bytes: consoles read no more."""
-        kind = protocol(_fields(request))
+        kind = request.found or protocol(_fields(request))
         if kind == UNDERGROUND:
             return _SUCCESS
         if kind == ACURITE:

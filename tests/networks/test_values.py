@@ -9,7 +9,7 @@ import urllib.parse
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from habitat_like.networks import forms, lenient, moments, values
@@ -234,6 +234,14 @@ def test_what_is_no_time_is_none(sent: str) -> None:
 @given(st.datetimes(min_value=datetime.datetime(1, 1, 3), timezones=st.just(datetime.UTC)))
 def test_every_datetime_reads_back_from_its_text(moment: datetime.datetime) -> None:
     assert moments.iso(moment.isoformat()) == pytest.approx(moment.timestamp(), abs=1e-4)
+
+
+@given(st.from_regex(r"[0-9]{4}-[0-9W]{2}-[0-9-]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}", fullmatch=True))
+@example("2016-12-31 23:59:60")
+@example("2026-02-29 00:00:00")
+@example("2026-W47-5T10:15:30")
+def test_a_time_in_its_usual_form_is_read_as_one_with_a_zone_is(text: str) -> None:
+    assert moments.iso(text) == moments.iso(f"{text}Z")
 
 
 @given(st.text(max_size=70) | ANY_JSON)
