@@ -67,7 +67,6 @@ location / {
         deny  all;
         scgi_pass $socket;
     }
-
 $console$inside}
 location @habitat_unavailable {
     # The same response as the gateway gives when it can't store a message.
