@@ -40,7 +40,8 @@ test:
 	    --no-loadscope-reorder $(ARGS)
 
 # What can't be installed is skipped with the reason.
-clients: .venv/.dev nginx
+clients:
+	@$(PREPARE) clients
 	.venv/bin/python -m tests.clients
 	.venv/bin/python -m pytest tests/clients $(ARGS)
 

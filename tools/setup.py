@@ -67,6 +67,7 @@ CAMPAIGN = Target(".dev", "[dev]", ("nginx", "node", "gcc", "couchdb"))
 TARGETS = {
     "run": Target(".run", "", ("nginx",)),
     "venv": Target(".dev", "[dev]"),
+    "clients": Target(".dev", "[dev]", ("nginx",)),
     "machine": Target(".dev", "[dev]", ("qemu",)),
     "test": Target(
         ".dev",
