@@ -1,4 +1,4 @@
-"""Threads: how each of the program is started; how long one waits before a try, and by a rate."""
+"""Threads: how the program starts them; how long to wait before a retry, and for a rate limit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Callable, Hashable, Iterable
 def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     """Start a thread whose every unexpected end reaches ``threading.excepthook``.
 
-    Python ends a thread without a word when its code raises SystemExit, which would leave the
-    process half dead. The threads are daemons so that one that can't be stopped doesn't keep the
-    process from ending; the program joins all of them.
+    Python ends a thread silently when its code raises SystemExit, which would leave the process
+    half dead. The threads are daemons so that one that can't be stopped doesn't keep the process
+    alive; the program joins all of them.
     """
 
     def run() -> None:
@@ -28,7 +28,7 @@ def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
 
 
 def alive(threads: Iterable[threading.Thread]) -> list[str]:
-    """The names of the threads that still run."""
+    """The names of the threads still running."""
     return [thread.name for thread in threads if thread.is_alive()]
 
 
@@ -36,19 +36,19 @@ def backoff(tries: int, shortest: float, longest: float) -> float:
     """Seconds to wait after ``tries`` failed tries: exponential, with jitter.
 
     ``shortest`` and ``longest``, in seconds, are those of ``archive.retry_min`` and
-    ``archive.retry_max``. Half of the wait is by chance, so that many don't come back together.
+    ``archive.retry_max``. Half of the wait is random, so that many don't come back together.
     """
     ceiling = min(longest, shortest * 2.0 ** min(tries - 1, 32))
     return random.uniform(ceiling / 2, ceiling)  # noqa: S311 (jitter needs no secrecy)
 
 
 class RateLimiter:
-    """A token bucket for each key: ``burst`` tokens at most, ``per_minute`` new ones.
+    """A token bucket for each key: at most ``burst`` tokens, ``per_minute`` new ones.
 
-    Kept as the time at which a bucket is full again (the generic cell rate algorithm). It may be
-    in debt: who is let in takes all that it needs, and waits longer after it. So what is sent at
-    once can be more than ``burst``, and yet not more on average. ``most`` keys are remembered; over
-    it the one that took least recently is forgotten. Times are in seconds. Not thread-safe.
+    Stored as the time at which a bucket is full again (the generic cell rate algorithm). It may go
+    into debt: a caller let in takes all it needs, and waits longer afterwards. So one burst can
+    exceed ``burst``, but the average can't. ``most`` keys are remembered; beyond that the least
+    recently used is forgotten. Times are in seconds. Not thread-safe.
     """
 
     def __init__(self, per_minute: float, burst: int, most: int) -> None:
@@ -64,7 +64,7 @@ class RateLimiter:
         return max(self._full_at.get(key, now) - now - self._room, 0)
 
     def take(self, key: Hashable, now: float) -> None:
-        """Take a token, also one that is not there yet."""
+        """Take a token, even one not there yet."""
         known = self._full_at
         known[key] = max(known.get(key, now), now) + self._interval
         known.move_to_end(key)

@@ -1,7 +1,7 @@
-"""Where messages are kept for good: CouchDB, or one SQLite file where there is no CouchDB.
+"""Permanent message storage: CouchDB, or a single SQLite file where there is no CouchDB.
 
-``open_archive`` picks the one that the configuration names. ``ArchiveSink`` is imported when it is
-first asked for, so that the operator's commands don't load the message server.
+``open_archive`` picks the one the configuration names. ``ArchiveSink`` is imported on first use,
+so that the operator's commands don't load the message server.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def to_json(document: Any) -> bytes:
 
 
 class ArchiveError(Exception):
-    """The archive could not do what was asked; the text is one line that says what to do."""
+    """The archive could not do what was asked; the text is one line saying what to do."""
 
 
 class ArchiveUnavailable(ArchiveError):
@@ -37,7 +37,7 @@ class ArchiveUnavailable(ArchiveError):
 class Rejected(msgspec.Struct, frozen=True):
     """One document that the archive refuses for good.
 
-    ``index`` is its place in the batch that was given to ``store``, ``reason`` one line.
+    ``index`` is its position in the batch passed to ``store``, ``reason`` one line.
     """
 
     index: int
@@ -45,15 +45,15 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """Which archived messages are wanted.
+    """Selects archived messages.
 
     Times are UNIX seconds and compare with ``time_created``; ``since`` is inclusive, ``until``
-    exclusive. ``limit`` is the largest number of documents, None for all of them. Documents marked
-    as suspicious are left out unless ``suspicious`` asks for them too.
+    exclusive. ``limit`` is the maximum number of documents, None for all. Documents marked as
+    suspicious are left out unless ``suspicious`` is set.
 
-    ``after`` is the ``time_created`` and the ``_id`` of a document, which need not exist: only
-    documents behind it in the query's order are wanted. The last document of a page so leads to
-    the next page, however far that is and whatever is archived meanwhile.
+    ``after`` is the ``time_created`` and ``_id`` of a document, which need not exist: only
+    documents after it in the query's order match. So the last document of a page leads to the
+    next page, however far on and whatever has been archived meanwhile.
     """
 
     callsign: str | None = None
@@ -76,23 +76,23 @@ class Archive(Protocol):
 
     @property
     def name(self) -> str:
-        """The archive's address for people, without secrets."""
+        """The archive's address for display, without secrets."""
 
     def prepare(self) -> list[str]:
         """Make the database and sync its indexes and views, where their content differs.
 
-        Returns one-line warnings about what could not be set up (missing rights) although
-        documents can still be stored. Raises ArchiveUnavailable.
+        Returns one-line warnings about what could not be set up (missing rights) when documents
+        can still be stored. Raises ArchiveUnavailable.
         """
 
     def store(self, documents: Sequence[bytes]) -> list[Rejected]:
         """Store ``documents`` (each the JSON bytes of one document, with its ``_id``) durably.
 
-        When it returns, every document is in the archive and survives a power loss there, except
-        those in the returned list, which the archive refuses for good. A document whose ``_id``
-        is already archived counts as stored and leaves the archived one as it is. Raises
-        ArchiveUnavailable when some of it is not known to be durable; storing the same batch
-        again is then right and does no harm.
+        On return, every document is in the archive and survives a power loss, except those in
+        the returned list, which the archive refuses for good. A document whose ``_id`` is
+        already archived counts as stored and leaves the archived one unchanged. Raises
+        ArchiveUnavailable when any of the batch may not be durable; storing the same batch
+        again is then correct and harmless.
         """
 
     def query(self, query: Query) -> Iterator[Document]:
@@ -108,7 +108,7 @@ class Archive(Protocol):
         """The document with this ``_id``, without ``_rev``; None if there is none."""
 
     def position(self) -> str:
-        """The present end of the archive's feed of new documents, for ``follow``."""
+        """The current end of the archive's feed of new documents, for ``follow``."""
 
     def follow(self, position: str) -> tuple[list[Document], str]:
         """The documents archived since ``position``, in order of arrival, and the new position.
@@ -123,47 +123,47 @@ class Archive(Protocol):
         """
 
     def close(self) -> None:
-        """Give back connections and files."""
+        """Release connections and files."""
 
 
 class ArchiveClass(Protocol):
-    """What the class of an archive can do before there is an archive.
+    """What an archive's class can do before there is an archive.
 
-    ``archive.uri`` leads to the class by its scheme, and the class alone knows what the rest of the
-    URI means.
+    The scheme of ``archive.uri`` selects the class; only the class knows what the rest of the URI
+    means.
     """
 
     def from_config(self, config: ArchiveConfig) -> Archive:
-        """The archive that ``config`` names, not yet connected to.
+        """The archive that ``config`` names, not yet connected.
 
-        Does no I/O but reading ``archive.password_file``. Raises ConfigError.
+        Does no I/O except reading ``archive.password_file``. Raises ConfigError.
         """
 
     def check(self, config: ArchiveConfig) -> None:
-        """Raise ConfigError where ``config`` can't name an archive of this class; no I/O."""
+        """Raise ConfigError if ``config`` can't name an archive of this class; no I/O."""
 
     def mask(self, uri: str) -> str:
-        """``uri`` without its secrets, for people to read."""
+        """``uri`` without its secrets, for display."""
 
     def file(self, config: ArchiveConfig) -> Path | None:
-        """The file on this machine that the archive is kept in, None where it is elsewhere."""
+        """The local file that holds the archive, None if it is elsewhere."""
 
 
 @runtime_checkable
 class FileArchive(Protocol):
-    """What an archive has beside, whose files people can delete or replace while they are open."""
+    """Extra methods of an archive whose files can be deleted or replaced while they are open."""
 
     def tend(self) -> None:
-        """Do what is better done while nothing is to be stored. Raises ArchiveUnavailable."""
+        """Do work best done while there is nothing to store. Raises ArchiveUnavailable."""
 
     def gone(self) -> str | None:
-        """What became of it, and what to do, where only people can bring it back; else None.
+        """What happened to it and what to do, if only a person can restore it; else None.
 
-        Storing meanwhile might begin a new archive in the old one's place.
+        Storing meanwhile might start a new archive in place of the old one.
         """
 
     def begun_anew(self) -> str | None:
-        """Why what was stored earlier may not be in it, told once; None where all is.
+        """Why documents stored earlier may be missing, reported once; None if all are there.
 
-        Whoever has earlier documents still is to store them once more.
+        A caller that still has earlier documents must store them again.
         """

@@ -1,4 +1,4 @@
-"""A batch of documents on its way into an archive: which of them can be sent at all, by what id."""
+"""A batch of documents on its way into an archive: which can be sent, and their ids."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from habitat_like.archive.base import Rejected
 class BatchDocument(msgspec.Struct, frozen=True):
     """One document of a batch.
 
-    ``index`` is its place in the batch that was given to ``store``, ``id`` its ``_id`` and
-    ``body`` its JSON bytes. ``repeats`` are the places of later documents with the same ``_id``:
-    the first one stands for them all.
+    ``index`` is its position in the batch passed to ``store``, ``id`` its ``_id`` and ``body``
+    its JSON bytes. ``repeats`` are the positions of later documents with the same ``_id``: the
+    first one represents them all.
     """
 
     index: int
@@ -23,12 +23,12 @@ class BatchDocument(msgspec.Struct, frozen=True):
     repeats: tuple[int, ...] = ()
 
     def rejected(self, reason: str) -> list[Rejected]:
-        """This document and its repeats as refused, for the one line ``reason``."""
+        """This document and its repeats as refused, with the one-line ``reason``."""
         return [Rejected(index, reason) for index in (self.index, *self.repeats)]
 
 
 class _Head(msgspec.Struct):
-    """The one field that an archive needs to know; the rest is checked to be JSON and skipped."""
+    """The one field an archive needs; the rest is only checked to be JSON."""
 
     id: str = msgspec.field(name="_id")
 
@@ -42,8 +42,8 @@ def sort_out(documents: Sequence[bytes]) -> tuple[list[BatchDocument], list[Reje
     """Split a batch into the documents that can be sent, each id once, and those that can't.
 
     A document is refused when it is not one JSON object in UTF-8 with a string ``_id`` that is
-    neither empty nor starts with an underscore (CouchDB keeps those names for itself) and holds
-    no NUL. The good case, in which all are fine, costs one call of the decoder.
+    neither empty nor starts with an underscore (CouchDB reserves those names) and holds no NUL.
+    When all are fine, this costs one call of the decoder.
     """
     rejected: list[Rejected] = []
     try:

@@ -3,7 +3,7 @@
 The rules it relies on are CouchDB's (3.x): ``_find`` brings its index up to date before it answers
 (https://docs.couchdb.org/en/stable/api/database/find.html); ``_changes`` positions are opaque
 (https://docs.couchdb.org/en/stable/api/database/changes.html). Batches are stored by
-``couch_bulk``. How requests are made, and all about couchdb-python, is in ``couch_http``.
+``couch_bulk``. Requests, and everything about couchdb-python, are in ``couch_http``.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from habitat_like.archive.couch_uri import CouchUri, parse, with_password
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import ArchiveConfig
 
-#: Documents asked for in one request by ``query`` and ``follow`` at most, and the bytes that an
-#: answer may have: a larger one is given up, and half of the documents asked for, down to one.
+#: The most documents ``query`` and ``follow`` ask for in one request, and the most bytes in an
+#: answer: a larger one is abandoned and half as many documents requested, down to one.
 PAGE = 500
 PAGE_BYTES = 4 * 1024 * 1024
-#: Pages' worth of documents of one second that are passed over rather than asked for by their ids.
+#: Up to this many pages of documents of one second are skipped over rather than fetched by id.
 MANY = 2
-#: The least difference between two times of documents, in seconds; the gateway's are whole ones.
+#: The smallest difference between two document times, in seconds; the gateway's are whole seconds.
 NEXT = 0.001
 
 
 class CouchArchive:
     """An ``Archive`` in the CouchDB database at ``uri``.
 
-    ``timeout`` is in seconds, for each socket operation; see ``CouchLink``. ``views`` are the names
-    of those that ``prepare`` makes. Any number of
-    gateways may write to one database. One thread at a time, except ``interrupt``.
+    ``timeout`` is in seconds, for each socket operation; see ``CouchLink``. ``views`` names the
+    views that ``prepare`` makes. Any number of gateways may write to one database. One thread at
+    a time, except ``interrupt``.
     """
 
     @classmethod
@@ -59,27 +59,27 @@ class CouchArchive:
 
     @staticmethod
     def file(config: ArchiveConfig) -> None:
-        """It has no file here."""
+        """None: it has no local file."""
 
     def __init__(self, uri: CouchUri, timeout: float = 30, views: Collection[str] = ()) -> None:
         """Remember where the archive is; no I/O."""
         self._views = views
         self._link = CouchLink(uri, timeout)
         self._bulk = BulkWriter(self._link, self.prepare)
-        # Where a query is in a second of many documents.
+        # A query's position within a second that has many documents.
         self._second: Second | None = None
 
     @property
     def name(self) -> str:
-        """The URI with the user and without the password."""
+        """The URI with the user but not the password."""
         return self._link.name
 
     def prepare(self) -> list[str]:
         """Make the database and sync indexes and views; see ``Archive.prepare``.
 
         The warning, for a user who may not write design documents, names the command that an
-        admin runs. Raises ArchiveUnavailable, also when there is no database and the user may not
-        make one.
+        admin runs. Raises ArchiveUnavailable, including when there is no database and the user may
+        not create one.
         """
         couch_design.make_database(self._link)
         return couch_design.sync(self._link, self._views)
@@ -91,15 +91,15 @@ class CouchArchive:
     def query(self, query: Query) -> Iterator[Document]:
         """Yield the documents that match, without ``_rev``; see ``Archive.query``.
 
-        Uses the index on callsign and time where a callsign is given (a type beside it is looked
-        at afterwards), else the one on type and time, else the one on time. Raises ArchiveError
-        when the index is missing. Nothing else is asked of the server: with a condition that no
-        index answers, some servers look at every document in the range before they heed the limit.
-        So what is suspicious is left out here, and each page begins at the time of the last
-        document of the page before, from which on all that came with it are passed over: a
-        bookmark would spare that, but ends when an index is built anew. Where many came with it,
-        their ids are read instead (``couch_second``). Bounds are inclusive, and times whole
-        seconds, as the gateway makes them.
+        Uses the index on callsign and time if a callsign is given (a type as well is filtered
+        afterwards), else the one on type and time, else the one on time. Raises ArchiveError
+        when the index is missing. The server gets no other conditions: given one that no index
+        answers, some servers read every document in the range before they apply the limit. So
+        suspicious documents are filtered here, and each page starts at the time of the previous
+        page's last document, skipping those of that time already returned: a bookmark would
+        avoid that, but is invalid once an index is rebuilt. If many share that time, their ids
+        are read instead (``couch_second``). Bounds are inclusive, and times whole seconds, as the
+        gateway makes them.
         """
         self._second = None
         left, after = query.limit, query.after
@@ -124,9 +124,9 @@ class CouchArchive:
 
     def get(self, identifier: str) -> Document | None:
         """The document with this ``_id``; see ``Archive.get``."""
-        if not identifier or identifier[0] == "_":  # CouchDB's own documents are no messages
+        if not identifier or identifier[0] == "_":  # CouchDB's own documents aren't messages
             return None
-        # Not GET: then a document that isn't there could not be told from a missing database.
+        # Not GET, which can't tell a missing document from a missing database.
         body = msgspec.json.encode({"keys": [identifier]})
         _, data = self._request("post", "_all_docs", body=body, include_docs=True)
         for row in self._link.read(_Rows, data).rows:
@@ -146,7 +146,7 @@ class CouchArchive:
     def follow(self, position: str) -> tuple[list[Document], str]:
         """Up to ``PAGE`` documents since ``position``, without ``_rev``; call again for more.
 
-        A cluster may show a document a second time after one of its nodes failed.
+        A cluster may return a document twice after one of its nodes fails.
         """
         size = PAGE
         while True:
@@ -177,24 +177,24 @@ class CouchArchive:
                 return documents, position
 
     def interrupt(self) -> None:
-        """Cut a request that another thread waits for; see ``Archive.interrupt``."""
+        """Abort a request another thread is waiting for; see ``Archive.interrupt``."""
         self._link.interrupt()
 
     def close(self) -> None:
-        """Close the connections. The next call opens one again."""
+        """Close the connections. The next call reopens one."""
         self._link.close()
 
     def _page(
         self, query: Query, after: tuple[Any, str] | None, size: int
     ) -> tuple[list[Document], int]:
-        """Up to ``size`` documents behind ``after``, and the size to ask for in the next page.
+        """Up to ``size`` documents after ``after``, and the size of the next page.
 
-        That is 0 where there are no more. It is small where documents are large.
+        That is 0 if there are no more, and small if documents are large.
         """
         if after is not None:
             if self._second is not None and self._second.is_about(query, after[0]):
                 return self._page_of_second(query, after)
-            size += 1  # the last one of the page before
+            size += 1  # the previous page's last one
         are_large = False
         while True:
             try:
@@ -205,14 +205,14 @@ class CouchArchive:
                 continue
             fresh = [one for one in found if after is None or _is_behind(one, after, query.order)]
             if fresh or len(found) < size:
-                # What is still wanted may lie behind suspicious ones: read on in larger pages.
+                # The rest may come after suspicious ones: continue in larger pages.
                 return fresh, min(2 * size, PAGE) if len(found) == size else 0
             size *= 2
             if after is not None and (are_large or size > MANY * PAGE):
                 return self._page_of_second(query, after)
 
     def _page_of_second(self, query: Query, after: tuple[Any, str]) -> tuple[list[Document], int]:
-        """As ``_page``, where many documents, or large ones, have the time of ``after``."""
+        """Like ``_page``, when many documents, or large ones, have the time of ``after``."""
         time, identifier = after
         if self._second is None or not self._second.is_about(query, time):
 
@@ -224,7 +224,7 @@ class CouchArchive:
         while ids := self._second.behind(identifier, PAGE):
             if documents := self._by_ids(ids):
                 return documents, PAGE
-            identifier = ids[-1]  # all of them are gone meanwhile
+            identifier = ids[-1]  # all of them have gone meanwhile
         self._second = None
         size = PAGE
         while True:
@@ -238,7 +238,7 @@ class CouchArchive:
             return fresh, size if len(found) == size else 0
 
     def _by_ids(self, ids: list[str]) -> list[Document]:
-        """The first of the documents with these ids that are there; all, unless they are large."""
+        """The first of the existing documents with these ids; all, unless they are large."""
         while True:
             body = msgspec.json.encode({"keys": ids})
             most = PAGE_BYTES if len(ids) > 1 else None
@@ -265,14 +265,14 @@ class CouchArchive:
     ) -> list[Document]:
         """Up to ``limit`` documents from the time of ``after`` on, in the query's order.
 
-        All that are behind ``after`` are among those from there on; some before it can be too.
-        ``at``: of that time alone; ``beyond``: of none of that time. ``more`` is for the request.
-        Raises TooLarge when they are more than ``most`` bytes.
+        They include all those after ``after``, and perhaps some before it. ``at``: only those of
+        that time; ``beyond``: none of that time. ``more`` is added to the request. Raises
+        TooLarge when they are more than ``most`` bytes.
         """
         first: float = query.since
         last: float = query.until - 1
         if after is not None:
-            # Bounds are inclusive: some servers heed the limit before they leave out a bound.
+            # Bounds are inclusive: some servers apply the limit before they exclude a bound.
             is_up, time = query.order == "asc", after[0]
             edge = time + (NEXT if is_up else -NEXT) if beyond else time
             first = max(first, edge) if is_up or at else first
@@ -363,7 +363,7 @@ class _Information(msgspec.Struct):
 
 
 def _position(sequence: Any) -> str:
-    """A sequence as the text that ``since`` takes: strings as they are, all else as JSON."""
+    """A sequence as text for ``since``: strings as they are, anything else as JSON."""
     return sequence if isinstance(sequence, str) else msgspec.json.encode(sequence).decode()
 
 

@@ -19,10 +19,10 @@ from habitat_like.archive.couch_connection import CouchRefused, one_line
 from habitat_like.archive.couch_http import CouchLink
 from habitat_like.archive.couch_place import RefusedDocument
 
-#: Bytes of documents in one request at most, unless one document alone is larger.
+#: Maximum bytes of documents in one request, unless a single document is larger.
 REQUEST_BYTES = 8 * 1024 * 1024
 
-#: A row's errors that the same document would meet again, as long as the place stays as it is.
+#: Row errors that the same document would get again as long as the database stays the same.
 _FOR_GOOD = frozenset(
     {
         "attachment_too_large",
@@ -39,7 +39,7 @@ _FOR_GOOD = frozenset(
 
 
 class BulkWriter:
-    """Stores batches over ``link``; ``make_database`` makes a database that is gone anew.
+    """Stores batches over ``link``; ``make_database`` recreates a lost database.
 
     One thread at a time.
     """
@@ -51,11 +51,11 @@ class BulkWriter:
     def store(self, documents: Sequence[bytes]) -> list[Rejected]:
         """Store the batch with as few ``_bulk_docs`` as its size allows; see ``Archive.store``.
 
-        A conflict means that the document is archived already. Refused for good are: what is not a
-        JSON object with a usable ``_id``; what CouchDB or a validation function of the database
-        forbids; what is too large. A request that is refused as a whole for its content (400, 413)
-        is halved until the documents at fault are alone. A lost database is made anew. What is
-        wrong with the place and not with the documents raises ArchiveUnavailable (``couch_place``).
+        A conflict means that the document is already archived. Refused for good are: anything but
+        a JSON object with a usable ``_id``; what CouchDB or a validation function of the database
+        forbids; what is too large. A request refused as a whole for its content (400, 413) is
+        halved until the faulty documents are isolated. A lost database is recreated. A fault of
+        the database rather than of the documents raises ArchiveUnavailable (``couch_place``).
         """
         entries, rejected = sort_out(documents)
         refusals: list[RefusedDocument] = []
@@ -74,7 +74,7 @@ class BulkWriter:
         return sorted(rejected, key=lambda one: one.index)
 
     def _send(self, entries: list[BatchDocument]) -> list[RefusedDocument]:
-        """Store the entries with one request, or two halves of it, and so on."""
+        """Store the entries in one request, or halve it, recursively."""
         try:
             status, data = self._post(entries)
         except CouchRefused as refused:
@@ -88,7 +88,7 @@ class BulkWriter:
         return self._judge(entries, status, data)
 
     def _post(self, entries: list[BatchDocument]) -> tuple[int, bytes]:
-        """The answer to ``_bulk_docs``. A database that is gone is made, once."""
+        """The answer to ``_bulk_docs``. A missing database is created, once."""
         body = b'{"docs":[' + b",".join([entry.body for entry in entries]) + b"]}"
         try:
             return self._link.request("post", "_bulk_docs", body=body)
@@ -105,7 +105,7 @@ class BulkWriter:
         link = self._link
         rows = link.read(list[_Row], data)
         by_id = {row.id: row for row in rows}
-        # By id, not by place: CouchDB keeps the order, its relatives don't.
+        # By id, not position: CouchDB keeps the order, its relatives don't.
         if len(rows) != len(entries) or by_id.keys() != {entry.id for entry in entries}:
             raise link.unavailable(
                 f"answered {len(rows)} rows for {len(entries)} documents, or for others than were"

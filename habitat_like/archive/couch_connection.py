@@ -1,6 +1,6 @@
-"""The connections to a CouchDB server: kept for reuse, bounded in time, cut on demand.
+"""The connections to a CouchDB server: reused, bounded in time, cut on demand.
 
-They stand in for couchdb-python's own; ``couch_http`` says why.
+They replace couchdb-python's own; ``couch_http`` says why.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import msgspec
 #: A whole request may take this many times the timeout of one socket operation.
 WHOLE = 4
 
-#: Bytes of an answer that are read at once where not all of it may be taken.
+#: Bytes read at once from an answer whose size is limited.
 _PIECE = 65536
 
 
 class CouchRefused(Exception):
-    """CouchDB answered with another status than 2xx.
+    """CouchDB answered with a status other than 2xx.
 
-    ``status`` is the HTTP status, ``error`` CouchDB's word for it ("" when something else than
+    ``status`` is the HTTP status, ``error`` CouchDB's word for it ("" when something other than
     CouchDB answered) and ``reason`` one line of text.
     """
 
@@ -44,10 +44,10 @@ class CouchRefused(Exception):
 
 
 class CouchTooSlow(OSError):
-    """A request is over its deadline although each piece came in time."""
+    """A request missed its deadline although each piece came in time."""
 
     def __init__(self, seconds: float) -> None:
-        """``seconds`` is the time that it was given."""
+        """``seconds`` is the time it had."""
         super().__init__(f"longer than {seconds:g} s")
         self.seconds = seconds
 
@@ -61,13 +61,13 @@ class _Interrupted(Exception):
 
 
 class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library has no types)
-    """The connections to one server: those that wait for use and those in use."""
+    """The connections to one server, idle and in use."""
 
     def __init__(self, timeout: float, context: ssl.SSLContext | None) -> None:
         """``timeout`` in seconds; ``context`` is None for plain HTTP."""
         super().__init__(timeout)
         self.context = context
-        #: Bytes that the answer to the next request may have, None for any number.
+        #: Maximum bytes of the next request's answer, None for no limit.
         self.most: int | None = None
         self.interrupted = False
         self._idle: list[CouchConnection] = []
@@ -75,7 +75,7 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
         self._guard = threading.Lock()
 
     def get(self, url: str) -> CouchConnection:
-        """A connection that looks alive: one that waits, else a new one."""
+        """A connection that looks alive: an idle one, else a new one."""
         with self._guard:
             while self._idle:
                 connection = self._idle.pop()
@@ -89,7 +89,7 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
         return connection
 
     def release(self, url: str, connection: CouchConnection) -> None:
-        """Keep the connection for the next request; once is enough."""
+        """Keep the connection for the next request; calling it once is enough."""
         with self._guard:
             if connection in self._busy:
                 self._busy.remove(connection)
@@ -99,7 +99,7 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
                     connection.close()
 
     def drop(self, *, idle: bool = False) -> None:
-        """Close the connections in use, whose request failed, and with ``idle`` all the others."""
+        """Close the connections in use, whose request failed; with ``idle``, all others too."""
         with self._guard:
             doomed = [*self._busy, *(self._idle if idle else ())]
             self._busy.clear()
@@ -109,7 +109,7 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
             connection.close()
 
     def interrupt(self) -> None:
-        """Let the requests that run, and all later ones, fail."""
+        """Make running requests, and all later ones, fail."""
         self.interrupted = True
         with self._guard:
             for connection in self._busy:
@@ -121,7 +121,7 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
             raise _Interrupted
 
     def __del__(self) -> None:
-        """Close what is left; the library's own would look for what isn't here."""
+        """Close the rest; the library's version expects attributes this class lacks."""
         self.drop(idle=True)
 
 
@@ -137,15 +137,15 @@ class CouchConnection(http.client.HTTPConnection):
         self._unsent: OSError | None = None
 
     def start(self) -> None:
-        """Begin a request: its time runs from here."""
+        """Begin a request: its deadline counts from here."""
         self._deadline = time.monotonic() + WHOLE * self._pool.timeout
         self._pool.check()
 
     def is_usable(self) -> bool:
-        """Whether the waiting connection is open and silent.
+        """Whether the idle connection is open and silent.
 
-        A server that closes an idle connection makes it readable; so does one that says something
-        unasked, such as a proxy's 408.
+        A server that closes an idle connection makes it readable; so does one that sends
+        something unasked, such as a proxy's 408.
         """
         if self._raw is None:
             return False
@@ -157,10 +157,10 @@ class CouchConnection(http.client.HTTPConnection):
             return False
 
     def cut(self) -> None:
-        """Make whatever waits on the socket in another thread return."""
+        """Make another thread's wait on the socket return."""
         raw = self._raw
         if raw is not None:
-            # Not through SSLSocket, whose shutdown would pull its state from under the reader.
+            # Not SSLSocket's shutdown, which would drop its state while the reader uses it.
             with contextlib.suppress(OSError):  # it may not be connected any more
                 socket.socket.shutdown(raw, socket.SHUT_RDWR)
 
@@ -198,7 +198,7 @@ class CouchConnection(http.client.HTTPConnection):
         raise problem
 
     def remaining(self) -> float:
-        """Seconds that the next socket operation may take."""
+        """Seconds the next socket operation may take."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise CouchTooSlow(WHOLE * self._pool.timeout)
@@ -206,7 +206,7 @@ class CouchConnection(http.client.HTTPConnection):
 
     @contextlib.contextmanager
     def in_time(self, raw: socket.socket) -> Iterator[None]:
-        """Bound one operation on the socket; tell a late piece from a late whole."""
+        """Bound one socket operation; tell a late piece from a late whole."""
         raw.settimeout(self.remaining())
         try:
             yield
@@ -215,7 +215,7 @@ class CouchConnection(http.client.HTTPConnection):
             raise
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
-        """Send the request, and go on to the answer when the server stops listening half-way.
+        """Send the request; go on to the answer if the server stops reading half-way.
 
         A server that finds the body too large answers 413 and closes without reading the rest.
         """
@@ -228,9 +228,9 @@ class CouchConnection(http.client.HTTPConnection):
             self._unsent = error
 
     def getresponse(self) -> Any:
-        """The whole answer, for the library to read. Raises CouchRefused for what is not 2xx.
+        """The whole answer, for the library to read. Raises CouchRefused unless it is 2xx.
 
-        Raises TooLarge as well, and does not read on then.
+        Raises TooLarge too, and then stops reading.
         """
         try:
             response = super().getresponse()
@@ -253,7 +253,7 @@ class CouchConnection(http.client.HTTPConnection):
 
 
 class _TimedSocket:
-    """A socket whose every operation gets what is left of the request's time."""
+    """A socket whose every operation gets what remains of the request's time."""
 
     def __init__(self, raw: socket.socket, connection: CouchConnection) -> None:
         self._raw = raw
@@ -284,17 +284,17 @@ class _TimedReader(io.RawIOBase):
         self._connection = connection
 
     def readable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """One receive, in what is left of the time."""
+        """One receive, within the remaining time."""
         with self._connection.in_time(self._raw):
             return self._raw.recv_into(buffer)
 
 
 class _Answer:
-    """A whole 2xx answer in the shape that the library expects of http.client."""
+    """A whole 2xx answer in the form the library expects from http.client."""
 
     def __init__(self, status: int, message: Message, body: bytes) -> None:
         self.status = status
@@ -302,7 +302,7 @@ class _Answer:
         self._body = body
 
     def getheader(self, name: str, default: Any = None) -> Any:
-        """A header; a length that lets the library take the body as it is and not stream it."""
+        """A header; the length makes the library take the body whole and not stream it."""
         if name == "content-length":
             return "1" if self._body else "0"
         return self.msg.get(name, default)
@@ -313,13 +313,13 @@ class _Answer:
 
 
 def _read(response: http.client.HTTPResponse, most: int | None) -> bytes:
-    """The body of an answer. Raises TooLarge where it has more than ``most`` bytes."""
+    """The body of an answer. Raises TooLarge if it has more than ``most`` bytes."""
     if most is None:
         return response.read()
     if response.length is not None:
         if response.length > most:
             raise TooLarge
-        return response.read()  # unlike a read of so many bytes, it tells a body that is cut off
+        return response.read()  # unlike a sized read, it detects a truncated body
     pieces = []
     while piece := response.read(_PIECE):
         pieces.append(piece)

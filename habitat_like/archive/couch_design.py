@@ -1,9 +1,9 @@
-"""What a CouchDB database needs beside documents: its Mango indexes and its views.
+"""What a CouchDB database needs besides documents: its Mango indexes and its views.
 
-Their definitions are the files in ``design/``: ``indexes.json`` gives the fields of each index by
+They are defined by the files in ``design/``: ``indexes.json`` gives the fields of each index by
 the name of its design document, ``statistics.json`` the views that need a reduce, with their
-functions in files of their own. Each index has a design document to itself, so that a new one
-does not make CouchDB build the others again. Rules:
+functions in separate files. Each index has its own design document, so that a new one does not
+make CouchDB rebuild the others. Rules:
 https://docs.couchdb.org/en/stable/api/database/find.html#db-index and
 https://docs.couchdb.org/en/stable/ddocs/ddocs.html
 """
@@ -24,7 +24,7 @@ from habitat_like.archive.couch_http import CouchLink
 
 STATISTICS = "habitat-statistics"
 
-#: Another gateway that syncs at the same time makes ours conflict; then we look again.
+#: Another gateway syncing at the same time makes ours conflict; then we look again.
 _TRIES = 5
 
 
@@ -34,7 +34,7 @@ def index_name(ddoc: str) -> str:
 
 
 def indexes() -> dict[str, list[str]]:
-    """The indexed fields by the name of the design document, ascending all."""
+    """The indexed fields, all ascending, by the name of the design document."""
     return msgspec.json.decode(_read("indexes.json"), type=dict[str, list[str]])
 
 
@@ -42,14 +42,14 @@ def views(names: Collection[str]) -> dict[str, dict[str, str]]:
     """The views of these ``names``, with their functions."""
     found = msgspec.json.decode(_read("statistics.json"), type=dict[str, dict[str, str]])
     for view in found.values():
-        # CouchDB takes a function, not a script: what is before it is for readers of the file.
+        # CouchDB takes a function, not a script: what precedes it is for readers of the file.
         text = _read(view["map"]).decode()
         view["map"] = text[text.index("function") :].strip()
     return {name: found[name] for name in names}
 
 
 def make_database(link: CouchLink) -> None:
-    """Make the database if there is none. Raises ArchiveUnavailable, also for a partitioned one."""
+    """Create the database if missing. Raises ArchiveUnavailable, also if it is partitioned."""
     try:
         _, data = link.request("get")
     except CouchRefused as refused:
@@ -76,9 +76,9 @@ def make_database(link: CouchLink) -> None:
 def sync(link: CouchLink, wanted: Collection[str] = ()) -> list[str]:
     """Put the indexes, and the ``wanted`` views, that are missing or differ.
 
-    Views that are not wanted are left as they are, in the database: an operator takes them out.
+    Unwanted views stay in the database: an operator removes them.
 
-    Returns at most one warning, for missing rights: documents can be stored all the same. Raises
+    Returns at most one warning, for missing rights: documents can still be stored. Raises
     ArchiveUnavailable for anything else.
     """
     missing: list[str] = []
@@ -106,7 +106,7 @@ def admin_command(link: CouchLink) -> str:
 
 
 class _Information(msgspec.Struct):
-    """That it is a database's description tells that it is CouchDB that answers."""
+    """A database's description shows that it is CouchDB that answers."""
 
     db_name: str
     update_seq: Any
@@ -132,7 +132,7 @@ class _Indexes(msgspec.Struct):
 
 
 def _with_rights(link: CouchLink, step: Callable[[], None]) -> bool:
-    """Do ``step`` until it meets no conflict; False if the user has no right to it."""
+    """Do ``step`` until it meets no conflict; False if the user lacks the right."""
     for _ in range(_TRIES):
         try:
             step()

@@ -1,20 +1,19 @@
 """CouchLink: HTTP to one CouchDB database through couchdb-python, with its traps closed.
 
-The library (version 1.2) writes the request, keeps connections for reuse, and repeats a request
-once when the connection is reset before an answer has come; that is harmless here because every
-document carries its own ``_id``. What it does badly when things go wrong is kept away from it at
-one place: its connections are ours (``couch_connection``), which read the whole answer themselves,
-under a deadline, and raise ``CouchRefused`` for every status that is not 2xx. So none of these is
-met:
+The library (version 1.2) writes the request, reuses connections, and repeats a request once if
+the connection is reset before an answer comes; that is harmless here because every document
+carries its own ``_id``. Its poor error handling is bypassed in one place: its connections are
+ours (``couch_connection``), which read the whole answer themselves, under a deadline, and raise
+``CouchRefused`` for every status that is not 2xx. That avoids all of these:
 
-- no timeout by default, and none at all for an answer that trickles;
+- no timeout by default, and none at all for an answer that trickles in;
 - an error without Content-Type raises TypeError, one over 8 kB or chunked AttributeError, one that
   is not JSON ValueError, and an HTML one is lost and gives the connection back twice;
-- redirects are followed, with the password, to wherever they point, and remembered for ever;
-- GET answers are cached without limit of size, and looked up in HEAD's answers;
+- redirects are followed, with the password, to wherever they point, and remembered forever;
+- GET answers are cached without a size limit, and looked up in HEAD's answers;
 - a connection whose request failed is left open, a chunked answer costs its connection;
 - credentials in the URL that contain ``@`` or ``:`` break the URL;
-- ``simplejson`` is taken for the standard library's json where it happens to be installed.
+- ``simplejson`` replaces the standard library's json if it happens to be installed.
 
 With TLS (``couchdbs``) the server's certificate and name are always checked. The authorities are
 those of the operating system, or those in the file that the environment variable ``SSL_CERT_FILE``
@@ -84,10 +83,10 @@ class CouchLink:
     ) -> tuple[int, bytes]:
         """Send one request below the database and return the 2xx status and the whole answer.
 
-        ``path`` are the parts behind the database's name, quoted here. Raises CouchRefused for any
-        other status, TooLarge for an answer of more than ``most`` bytes (None: any number),
-        ArchiveUnavailable when there is no whole answer. A request that is answered
-        by a reset is sent a second time, so it must be harmless to repeat.
+        ``path`` holds the parts after the database's name, quoted here. Raises CouchRefused for
+        any other status, TooLarge for an answer of more than ``most`` bytes (None: no limit),
+        ArchiveUnavailable when there is no whole answer. A request answered by a reset is sent
+        again, so it must be harmless to repeat.
         """
         if body is not None:
             parameters |= {"body": body, "headers": {"Content-Type": "application/json"}}
@@ -102,8 +101,8 @@ class CouchLink:
             raise
         except Exception as error:
             self._pool.drop()
-            # The library and http.client between them raise OSError, HTTPException, ValueError,
-            # AttributeError and more for what a peer can send: each means "no usable answer".
+            # Depending on what a peer sends, the library and http.client raise OSError,
+            # HTTPException, ValueError, AttributeError and more: each means "no usable answer".
             raise ArchiveUnavailable(self._why(error)) from error
         return status, b"" if data is None else data.read()
 
@@ -147,15 +146,14 @@ class CouchLink:
         return self.unavailable(f"refused the request ({refused}): check archive.uri and its log")
 
     def interrupt(self) -> None:
-        """Cut the connections and let every later request fail. Thread-safe.
+        """Cut the connections and make every later request fail. Thread-safe.
 
-        What it can't cut short is the look-up of the host's name, which the operating system's
-        resolver bounds.
+        It can't cut short the host name lookup, which the operating system's resolver bounds.
         """
         self._pool.interrupt()
 
     def close(self) -> None:
-        """Close the connections. The next request opens one again."""
+        """Close the connections. The next request reopens one."""
         self._pool.drop(idle=True)
 
     def _why(self, error: Exception) -> str:
@@ -192,7 +190,7 @@ class CouchLink:
 
 
 class _NoCache:
-    """In place of the library's cache, which never forgets a large answer: remembers nothing."""
+    """Replaces the library's cache, which never drops a large answer: it stores nothing."""
 
     def get(self, url: str) -> None:
         """Nothing is known."""

@@ -1,8 +1,8 @@
-"""Whose fault it is that CouchDB refuses documents: theirs, or that of the place they go to.
+"""Why CouchDB refuses documents: because of the documents, or of the database they go to.
 
-What is wrong with the place (a partitioned database, one that takes no writes, a limit below what
-messages need) is wrong for every document, and an operator can mend it: the messages wait. A
-document is at fault only where others are taken, or where CouchDB has judged its own content.
+A fault of the database (it is partitioned, takes no writes, or has a limit below what messages
+need) affects every document, and an operator can fix it: the messages wait. A document is at
+fault only if others are accepted, or if CouchDB has judged its own content.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from habitat_like.archive.batch import BatchDocument
 from habitat_like.archive.couch_connection import CouchRefused, one_line
 from habitat_like.archive.couch_http import CouchLink
 
-#: Bytes of a document for which every place has to have room.
+#: Document size in bytes that every database must accept.
 ORDINARY = 4096
 
 #: A document that CouchDB refuses, with what it says.
@@ -35,13 +35,13 @@ def partitioned(link: CouchLink) -> str:
 
 
 def fault(link: CouchLink, refusals: Sequence[RefusedDocument], taken: int) -> str | None:
-    """What is wrong with the place, as "CouchDB at URL ..." goes on; None: the documents are.
+    """What is wrong with the database, to follow "CouchDB at URL"; None: it's the documents.
 
-    ``refusals`` are all of a batch, ``taken`` is how many other documents of it are archived.
-    Raises ArchiveUnavailable and CouchRefused, where CouchDB can't be asked.
+    ``refusals`` are all those of a batch, ``taken`` is how many of its other documents are
+    archived. Raises ArchiveUnavailable and CouchRefused if CouchDB can't be asked.
     """
     for _, refused in refusals:
-        # The ids are ours, and good for every database but a special one.
+        # The ids are ours, and valid for every database but a special one.
         if refused.error == "illegal_docid":
             return _wrong_ids(link, refused.reason)
     if taken:
@@ -86,7 +86,7 @@ class _Rows(msgspec.Struct):
 def _judges_documents(link: CouchLink) -> bool:
     """Whether one of the database's validation functions looks at the document at all.
 
-    One that never names its first argument asks who writes, or lets nobody.
+    One that never names its first argument only checks who writes, or refuses everybody.
     """
     _, data = link.request(
         "get", "_all_docs", startkey='"_design/"', endkey='"_design0"', include_docs="true"
@@ -100,7 +100,7 @@ def _judges_documents(link: CouchLink) -> bool:
 
 
 def _names_document(function: str) -> bool:
-    """Whether the source of a function names its first argument; True where that can't be told."""
+    """Whether a function's source names its first argument; True if that is unclear."""
     text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", function, flags=re.DOTALL)
     head = re.match(r"\s*(?:\(\s*)?function\s*\w*\s*\(\s*([\w$]*)|\s*\(\s*([\w$]*)", text)
     if head is None or "arguments" in text or "eval" in text:

@@ -1,8 +1,8 @@
-"""The documents of one second, where they are more than a page.
+"""The documents of one second, when they exceed a page.
 
-An index sorts by time, and those of one time by id; but to begin behind an id is nothing that can
-be asked of it. So the ids of that second are read, a piece at a time, and the documents by their
-ids: each document once, however many pages they make.
+An index sorts by time, then id, but can't be asked to start after an id. So the ids of that second
+are read, a piece at a time, and the documents by id: each document once, however many pages there
+are.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ IDS = 20_000
 class Second:
     """The ids of what ``query`` finds at ``time``, in the query's order.
 
-    ``read`` gives as many ids as its second argument, after so many as its first. For one thread.
+    ``read`` takes the number of ids to skip and the number to return. For one thread.
     """
 
     def __init__(self, query: Query, time: float, read: Callable[[int, int], list[str]]) -> None:
         self._about = _about(query, time)
         self._read = read
         self._is_descending = query.order == "desc"
-        # A piece in ascending order, how many ids lie before its end, and if there can be more.
+        # A piece in ascending order, how many ids precede its end, and whether there may be more.
         self._ids: list[str] = []
         self._passed = 0
         self._is_last = False
@@ -36,9 +36,9 @@ class Second:
         return self._about == _about(query, time)
 
     def behind(self, identifier: str, count: int) -> list[str]:
-        """Up to ``count`` ids behind ``identifier``, none where it is behind the last.
+        """Up to ``count`` ids after ``identifier``, none if it is past the last.
 
-        Asked for in the query's order: what lies before is forgotten, a piece at a time.
+        Callers go in the query's order: earlier ids are dropped, a piece at a time.
         """
         while True:
             if self._is_descending:
@@ -49,7 +49,7 @@ class Second:
                 found = self._ids[begin : begin + count]
             if found or self._is_last:
                 return found
-            # Also behind a piece that was not full: more may have come meanwhile.
+            # Even after a piece that was not full: more may have come meanwhile.
             piece = self._read(self._passed, IDS)
             self._passed += len(piece)
             self._is_last = not piece

@@ -45,7 +45,7 @@ def parse(config: ArchiveConfig) -> CouchUri:
     try:
         parts = urlsplit(uri)
     except ValueError:
-        # Its text may have a part of the password in it.
+        # Its text may contain part of the password.
         raise _wrong(
             "can't be read as an address; in the user or the password write [ ] and"
             " all that is not ASCII as %XX, or put the password into archive.password_file"

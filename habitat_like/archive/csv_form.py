@@ -1,11 +1,11 @@
 """Documents as CSV: the same from the command line and from the console.
 
-The file is to be read back without loss, by programs above all, and must do no harm in a
-spreadsheet, which takes what begins with ``= + - @`` for a formula. What a station chooses freely
-is in ``data`` alone, whose cell is JSON and begins with ``{``. What separates cells elsewhere than
-here (``;`` where the comma is for decimals) is an escape of JSON's in it, so that no cell begins
-behind it. A callsign has letters, digits and ``/ _ -`` alone, which make no call of a function.
-Free text that is not JSON goes through ``guard``.
+The file must read back without loss, mainly by programs, and do no harm in a spreadsheet, which
+takes anything that begins with ``= + - @`` for a formula. What a station chooses freely is only in
+``data``, whose cell is JSON and begins with ``{``. Characters that separate cells in other locales
+(``;`` where the comma is the decimal point) are JSON escapes in it, so that no cell begins after
+them. A callsign has only letters, digits and ``/ _ -``, which can't call a function. Free text that
+is not JSON goes through ``guard``.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from habitat_like.archive.base import Document, to_json
 
 #: The columns; ``data`` holds JSON.
 CSV_COLUMNS = ("time_created", "time_uploaded", "callsign", "type", "ip", "gateway", "_id", "data")
-#: The column of why a message can't be right, for who asks for such messages.
+#: The column that says why a message can't be right, when such messages are requested.
 MARK = "suspicious"
-#: Rows that are encoded at once, and characters of them; fewer rows where they are large.
+#: Rows encoded at once, and their characters; fewer rows if they are large.
 BLOCK = 200
 BLOCK_LENGTH = 256 * 1024
 
 
 #: Columns of free text: an operator's, or a sink's.
 _FREE = frozenset({"gateway", MARK})
-#: What begins a formula, at the beginning of a cell or behind what separates cells somewhere.
-#: Blanks may stand before it, and in some languages' versions it may be of full width.
+#: What begins a formula, at the start of a cell or after a character that separates cells in some
+#: locale. Blanks may precede it, and in some languages' versions it may be full-width.
 _FORMULA = re.compile(r"(^|[;,|\t\r\n])([\s\"\ufeff\u200b]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 _SEPARATOR = re.compile(r"[;|\t]")
 
 
 def guard(text: str) -> str:
-    """``text`` so that no spreadsheet takes a part of it for a formula: with ``'`` before that."""
+    """``text`` with ``'`` before any part that a spreadsheet would take for a formula."""
     return _FORMULA.sub(r"\1\2'", text)
 
 
 def csv_header(suspicious: bool) -> bytes:
-    """The first line with its end; ``suspicious`` adds a column of that name."""
+    """The header line with its line end; ``suspicious`` adds a column of that name."""
     return csv_line(_columns(suspicious))
 
 
@@ -53,7 +53,7 @@ def csv_blocks(
 ) -> Iterator[bytes]:
     """The rows in UTF-8, at most ``most`` at a time, without the header.
 
-    ``clean`` is applied to each cell, for where the rows are shown to people.
+    ``clean`` is applied to each cell, for rows that people see.
     """
     columns = _columns(suspicious)
     rows: list[list[str]] = []
@@ -70,20 +70,20 @@ def csv_blocks(
 
 
 def csv_line(cells: Iterable[str]) -> bytes:
-    """One row with its end."""
+    """One row with its line end."""
     return _encode([list(cells)])
 
 
 def _encode(rows: list[list[str]]) -> bytes:
     lines: list[str] = []
-    # What is in the line's end is quoted in a value: \r must be too, or no reader takes the row.
+    # Characters of the line end are quoted in a value: \r must be too, or no reader takes the row.
     csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerows(rows)
     text = "".join([line.removesuffix("\r\n") + "\n" for line in lines])
     return text.encode("utf-8", "backslashreplace")
 
 
 def _escape(found: re.Match[str]) -> str:
-    # JSON has these characters in strings only.
+    # In JSON these characters occur only in strings.
     return f"\\u{ord(found[0]):04x}"
 
 

@@ -1,4 +1,4 @@
-"""Which archive ``archive.uri`` names: its scheme leads to a class."""
+"""Which archive ``archive.uri`` names: its scheme selects a class."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from habitat_like.config.archive_uri import mask as plain_mask
 from habitat_like.config.imports import import_path
 from habitat_like.config.keys import ArchiveConfig, Config, ConfigError
 
-#: The archives that come with the program, by scheme. Each is imported when it is asked for: the
-#: other's library isn't loaded.
+#: The archives that come with the program, by scheme. Each is imported on use, so that the other's
+#: library isn't loaded.
 BUILT_IN = {
     "sqlite": "habitat_like.archive.sqlite.SqliteArchive",
     "couchdb": "habitat_like.archive.couch.CouchArchive",
     "couchdbs": "habitat_like.archive.couch.CouchArchive",
 }
-#: The entry points by which an installed package brings archives: name is the scheme.
+#: The entry points by which an installed package provides archives: the name is the scheme.
 GROUP = "habitat_like.archives"
 
 
 def archive_class(uri: str) -> ArchiveClass:
-    """The class that ``uri``'s scheme leads to.
+    """The class that ``uri``'s scheme selects.
 
     A scheme is built in, an entry point of an installed package, or the dotted path of a class, as
     in ``my_module.MyArchive:anything``. Raises ConfigError.
@@ -49,17 +49,17 @@ def archive_class(uri: str) -> ArchiveClass:
 
 
 def open_archive(config: ArchiveConfig) -> Archive:
-    """The archive that ``archive.uri`` names, not yet connected to.
+    """The archive that ``archive.uri`` names, not yet connected.
 
-    Does no I/O but reading ``archive.password_file``: a CouchDB that is down, or a file that does
-    not exist, shows at the first call. Raises ConfigError when the URI or the password's file
+    Does no I/O except reading ``archive.password_file``: a CouchDB that is down, or a file that
+    does not exist, shows at the first call. Raises ConfigError when the URI or the password file
     can't be used. The result is for one thread at a time (see ``Archive``).
     """
     return archive_class(config.uri).from_config(config)
 
 
 def check(config: ArchiveConfig) -> None:
-    """Raise ConfigError where ``archive.uri`` names no archive; no I/O but importing its class."""
+    """Raise ConfigError if ``archive.uri`` names no archive; no I/O but importing its class."""
     archive_class(config.uri).check(config)
 
 
@@ -72,7 +72,7 @@ def mask(uri: str) -> str:
 
 
 def disk_places(config: Config) -> dict[str, Path]:
-    """The directories that grow with what comes in: the journal's, and an archive file's."""
+    """The directories that grow with incoming data: the journal's, and an archive file's."""
     places = {"journal": Path(config.journal.path).resolve().parent}
     file = archive_class(config.archive.uri).file(config.archive)
     if file is not None:

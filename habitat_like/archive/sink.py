@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 class ArchiveSink(JournalSink):
     """Stores every message in the archive of the configuration's ``archive`` section.
 
-    The archive may be away for as long as it likes: the messages wait in the journal, and the batch
-    that was not known to be stored is stored again, which the ids make harmless.
+    The archive may be unavailable for any length of time: the messages wait in the journal, and a
+    batch not known to be stored is stored again, which the ids make harmless.
     """
 
     is_archive = True
@@ -44,7 +44,7 @@ class ArchiveSink(JournalSink):
         return [(entries[one.index], one.reason) for one in rejected]
 
     def idle(self) -> None:
-        """Make the database at start, so that a wrong password is told before the first message."""
+        """Create the database at start, so that a wrong password shows before the first message."""
         try:
             self._prepare()
             if self._files is not None:
@@ -54,11 +54,11 @@ class ArchiveSink(JournalSink):
         self._check_begun_anew()
 
     def interrupt(self) -> None:
-        """Make a call that hangs fail."""
+        """Make a hanging call fail."""
         self.archive.interrupt()
 
     def shutdown(self) -> None:
-        """Give back connections and files."""
+        """Release connections and files."""
         self.archive.close()
 
     def _store(self, documents: list[bytes]) -> list[Rejected]:
@@ -74,7 +74,7 @@ class ArchiveSink(JournalSink):
             self.server.batch_done(len(documents), time.monotonic() - begin, problem)
 
     def _check_begun_anew(self) -> None:
-        """Begin again with what the journal still holds, where earlier documents may be missing."""
+        """Restart from what the journal still holds, if earlier documents may be missing."""
         why = None if self._files is None else self._files.begun_anew()
         if why is not None:
             again = self.rewind()

@@ -1,6 +1,6 @@
 """SqliteArchive: the archive in one SQLite file, for a gateway with no CouchDB.
 
-``SqliteFile`` has the file; here is what is in it. An index holds each sort order
+``SqliteFile`` manages the file; this module its content. An index holds each sort order
 (https://www.sqlite.org/queryplanner.html).
 """
 
@@ -20,7 +20,7 @@ from habitat_like.archive.sqlite_tables import INSERT, statements
 from habitat_like.config.keys import ArchiveConfig, ConfigError
 from habitat_like.disk import identity
 
-#: Documents read in one statement by ``query`` and ``follow`` at most; fewer where they are large.
+#: Maximum documents ``query`` and ``follow`` read in one statement; fewer if they are large.
 PAGE = 500
 
 
@@ -28,8 +28,8 @@ class SqliteArchive:
     """An ``Archive`` in the file ``path``.
 
     ``timeout`` is how many seconds a call waits for another process's lock. Several processes may
-    use the file at once: readers never wait for the writer. Only ``prepare`` and ``store`` make
-    the file; the other methods raise ArchiveUnavailable where there is none. One thread at a time,
+    use the file at once: readers never wait for the writer. Only ``prepare`` and ``store`` create
+    the file; the other methods raise ArchiveUnavailable if it is missing. One thread at a time,
     except ``interrupt``.
     """
 
@@ -45,7 +45,7 @@ class SqliteArchive:
 
     @staticmethod
     def mask(uri: str) -> str:
-        """There is no secret in a path."""
+        """A path has no secrets."""
         return uri
 
     @staticmethod
@@ -63,9 +63,9 @@ class SqliteArchive:
         return self._file.name
 
     def prepare(self) -> list[str]:
-        """Make the directory, the file and its tables where they are missing.
+        """Create the directory, the file and its tables if missing.
 
-        Returns no warnings. Raises ArchiveUnavailable, also for a file that a newer version made.
+        Returns no warnings. Raises ArchiveUnavailable, also for a file made by a newer version.
         """
         with self._file.errors():
             self._file.writer()
@@ -75,7 +75,7 @@ class SqliteArchive:
         """Store the batch in one transaction that is on disk when this returns.
 
         Refuses for good what is not a JSON object with a usable ``_id`` (see ``sort_out``). Raises
-        ArchiveUnavailable; then nothing of the batch is stored.
+        ArchiveUnavailable; then none of the batch is stored.
         """
         entries, rejected = sort_out(documents)
         with self._file.errors():
@@ -89,8 +89,8 @@ class SqliteArchive:
                 if problem is None:
                     self._file.checkpoint(writer)
                     break
-                # What was written went with the file, and is written again to the one that is
-                # there now. Where there is none, a new one would be in the way.
+                # What was written went with the file, and is written again to the one there now.
+                # If there is none, a new one would be in the way.
                 if identity(self._file.path) is None:
                     raise ArchiveUnavailable(f"{self.name}: {problem}")
             else:
@@ -102,17 +102,17 @@ class SqliteArchive:
         return map(self._document, self._texts(query))
 
     def lines(self, query: Query) -> Iterator[bytes]:
-        """Yield them as they are stored, which is much faster; see ``Archive.lines``."""
-        # JSON has line breaks between its tokens only, so this keeps its meaning.
+        """Yield them as stored, which is much faster; see ``Archive.lines``."""
+        # JSON has line breaks only between tokens, so this keeps its meaning.
         return (text.encode().replace(b"\n", b" ") for text in self._texts(query))
 
     def _texts(self, query: Query) -> Iterator[str]:
         """The documents that match, as JSON.
 
-        Each page is a statement of its own that starts behind the last document of the page
-        before, so no read transaction stays open between two documents, however slowly they are
-        taken: an open one would keep SQLite from checkpointing, and the write-ahead log would
-        grow. Documents archived meanwhile may show when they sort behind the present one.
+        Each page is a separate statement that starts after the previous page's last document, so
+        no read transaction stays open between two documents, however slowly they are consumed:
+        an open one would keep SQLite from checkpointing, and the write-ahead log would grow.
+        Documents archived meanwhile may appear if they sort after the current one.
         """
         left = query.limit
         pages, values = statements(query)
@@ -133,7 +133,7 @@ class SqliteArchive:
             if whole and len(rows) < size:
                 return
             at = rows[-1][0], rows[-1][1]
-            size = PAGE  # what is still wanted lies behind suspicious ones: read on in whole pages
+            size = PAGE  # the rest comes after suspicious ones: continue in whole pages
 
     def get(self, identifier: str) -> Document | None:
         """The document with this ``_id``; see ``Archive.get``."""
@@ -142,12 +142,12 @@ class SqliteArchive:
         return self._document(rows[0][0]) if rows else None
 
     def position(self) -> str:
-        """The number of the document that came last, as text."""
+        """The number of the newest document, as text."""
         rows, _ = self._file.read("SELECT coalesce(max(arrival), 0), '' FROM document", {})
         return str(rows[0][0])
 
     def follow(self, position: str) -> tuple[list[Document], str]:
-        """Some documents that came after ``position``; call again for more."""
+        """Some documents archived after ``position``; call again for more."""
         try:
             after = int(position)
         except ValueError:
@@ -160,19 +160,19 @@ class SqliteArchive:
         return [self._document(text) for _, text in rows], str(rows[-1][0]) if rows else position
 
     def interrupt(self) -> None:
-        """End a statement, or the wait for a lock, of another thread; see ``Archive.interrupt``."""
+        """Abort another thread's statement or wait for a lock; see ``Archive.interrupt``."""
         self._file.interrupt()
 
     def tend(self) -> None:
-        """See that the path still leads to the file, and move the log into it."""
+        """Check that the path still leads to the file, and checkpoint the log into it."""
         self._file.tend()
 
     def gone(self) -> str | None:
-        """What became of a file that was moved or deleted, while nothing is in its place."""
+        """What happened to a file that was moved or deleted and not replaced."""
         return self._file.gone()
 
     def begun_anew(self) -> str | None:
-        """What became of the file that was open before this one."""
+        """What happened to the previously open file."""
         return self._file.begun_anew()
 
     def close(self) -> None:
@@ -180,14 +180,14 @@ class SqliteArchive:
         self._file.close()
 
     def _insert(self, writer: sqlite3.Connection, entries: list[BatchDocument]) -> list[Rejected]:
-        """Insert all, or all but those that SQLite alone finds wrong, which are returned."""
+        """Insert all but the documents that only SQLite finds wrong, which are returned."""
         rejected: list[Rejected] = []
         self._file.patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
         try:
             try:
                 writer.execute(INSERT, (_array(entries),))
             except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
-                # A disk that is full comes here too, and has ended the transaction itself.
+                # A full disk comes here too, and has already ended the transaction.
                 if not (writer.in_transaction and _is_documents_fault(error)):
                     raise
                 rejected = self._insert_singly(writer, entries)
@@ -220,7 +220,7 @@ class SqliteArchive:
         return rejected + [Rejected(one.index + middle, one.reason) for one in tail]
 
     def _is_suspicious(self, text: str) -> bool:
-        # Most are not, and a look for the word is quicker than to decode them.
+        # Most are not, and searching for the word is faster than decoding them.
         return '"suspicious"' in text and "suspicious" in self._document(text)
 
     def _document(self, text: str) -> Document:
@@ -231,7 +231,7 @@ class SqliteArchive:
 
 
 def _is_documents_fault(error: sqlite3.Error) -> bool:
-    """Whether one document is to blame: a broken constraint, or JSON that only SQLite refuses."""
+    """Whether one document is at fault: a broken constraint, or JSON that only SQLite refuses."""
     malformed = primary_code(error) == sqlite3.SQLITE_ERROR and "JSON" in str(error)
     return malformed or primary_code(error) == sqlite3.SQLITE_CONSTRAINT
 
@@ -241,7 +241,7 @@ def _array(entries: Sequence[BatchDocument]) -> str:
 
 
 def _start(query: Query) -> tuple[Any, str] | None:
-    """The place that the first page starts behind, None for the beginning of the query's times."""
+    """The position that the first page starts after, None for the start of the query's times."""
     if query.after is None:
         return None
     inside = query.after[0] >= query.since if query.order == "asc" else query.after[0] < query.until

@@ -1,14 +1,14 @@
-"""SqliteFile: the file of an SqliteArchive; how it is opened, checkpointed, watched and let go.
+"""SqliteFile: the file of an SqliteArchive; how it is opened, checkpointed, watched and released.
 
 The rules it relies on are SQLite's: https://www.sqlite.org/wal.html (readers and one writer at the
 same time) and https://www.sqlite.org/pragma.html#pragma_synchronous (FULL: a commit is on disk when
 it returns).
 
-A checkpoint beside readers moves the log in parts, of which only the last is fsynced, and SQLite
-notes how far it is in memory that all connections share. When that fsync fails, the next try would
-move and fsync the last part alone. So checkpoints are made here, not by SQLite unseen; when one
-fails the file is let go without another, and opened when nobody else has it: who opens it first
-reads the log anew and moves all of it.
+A checkpoint with readers active moves the log in parts, of which only the last is fsynced, and
+SQLite notes its progress in memory that all connections share. If that fsync fails, the next try
+would move and fsync only the last part. So checkpoints run here, not automatically in SQLite; if
+one fails, the file is released without another, and opened when nobody else has it: the first to
+open it rereads the log and moves all of it.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from habitat_like.disk import (
     rewrite_log,
 )
 
-#: Seconds between two checkpoints, and pages in the log over which one follows each batch: SQLite
-#: starts the log over when all of it is moved and nobody reads it.
+#: Seconds between checkpoints, and the log size in pages above which each batch is followed by one:
+#: SQLite restarts the log once all of it is moved and nobody reads it.
 CHECKPOINT_EVERY = 1.0
 LOG_PAGES = 16_000
 
-#: The byte of the shared memory's file that every connection keeps locked
+#: The byte of the shared-memory file that every connection keeps locked
 #: (https://www.sqlite.org/walformat.html#the_wal_index_file_format).
 _OPEN_BYTE = 128
 
@@ -64,7 +64,7 @@ _REASONS = {
     sqlite3.SQLITE_IOERR: "reading or writing the disk failed: look at the kernel's log",
 }
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-#: What SQLite says where its shared memory can't be made.
+#: What SQLite says if it can't create its shared memory.
 _NO_RIGHT = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _BUSY_SLICE = 0.1  # seconds that SQLite itself waits for a lock before we look for interrupt()
 
@@ -72,11 +72,11 @@ _T = TypeVar("_T")
 
 
 class SqliteFile:
-    """The file at ``path``: a connection that writes, one that reads, and what becomes of them.
+    """The file at ``path``: a writing and a reading connection, and their lifetime.
 
-    ``timeout`` is how many seconds a step waits for another process's lock. Only ``writer`` makes
-    the file. One thread at a time, except ``interrupt``. What SQLite and the file system raise
-    inside ``errors`` becomes ArchiveUnavailable.
+    ``timeout`` is how many seconds a step waits for another process's lock. Only ``writer``
+    creates the file. One thread at a time, except ``interrupt``. Errors of SQLite and the file
+    system inside ``errors`` become ArchiveUnavailable.
     """
 
     def __init__(self, path: Path, timeout: float) -> None:
@@ -90,15 +90,15 @@ class SqliteFile:
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._inode: sqlite_users.File | None = None
-        # The reader takes the file for one that nobody changes; see _open_frozen.
+        # The reader assumes that nobody changes the file; see _open_frozen.
         self._is_frozen = False
         self._checkpoint_at = 0.0
-        # Where a writer is open: the files that it has.
+        # The writer's files, if one is open.
         self._presence: Presence | None = None
         self._anew: str | None = None
 
     def writer(self) -> sqlite3.Connection:
-        """The connection that writes, with file and tables made. For use inside ``errors``."""
+        """The writing connection; creates file and tables. For use inside ``errors``."""
         self._check_interrupted()
         if self._writer is not None and self.problem() is None:
             return self._writer
@@ -131,14 +131,14 @@ class SqliteFile:
         return writer
 
     def read(self, statement: str, arguments: dict[str, Any]) -> tuple[list[Any], bool]:
-        """Rows of one statement, as ``read_rows`` gives them.
+        """Rows of one statement, as ``read_rows`` returns them.
 
         On the writer's connection if there is one. Raises ArchiveUnavailable.
         """
         with self.errors():
             self._check_interrupted()
             if self.problem() is not None or not (self._inode is None or self._is_ours()):
-                self.close()  # moved or deleted, perhaps made anew
+                self.close()  # moved or deleted, perhaps recreated
             self._check_trusted()
             while True:
                 if self._is_frozen and self._has_log():
@@ -150,7 +150,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn what SQLite and the file system raise into ArchiveUnavailable with one line."""
+        """Turn errors of SQLite and the file system into a one-line ArchiveUnavailable."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -159,7 +159,7 @@ class SqliteFile:
             raise ArchiveUnavailable(self._explain(error)) from None
 
     def patiently(self, step: Callable[[], _T]) -> _T:
-        """Do ``step``, again and again while the file is locked, for ``timeout`` seconds.
+        """Do ``step``, retrying while the file is locked, for ``timeout`` seconds.
 
         SQLite's own waiting can't be interrupted, so it waits in short slices.
         """
@@ -174,21 +174,21 @@ class SqliteFile:
             self._check_interrupted()
 
     def problem(self) -> str | None:
-        """What became of the files that the writer has open; None while all is well."""
+        """What happened to the writer's open files; None while all is well."""
         return None if self._presence is None else self._presence.problem()
 
     def checkpoint(self, writer: sqlite3.Connection) -> None:
-        """Move the log into the file, now and then."""
+        """Checkpoint the log into the file periodically."""
         now = time.monotonic()
         if now >= self._checkpoint_at:
             _, pages, moved = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             self._checkpoint_at = now + (CHECKPOINT_EVERY if pages < LOG_PAGES else 0)
             if pages == moved and file_size(Path(f"{self.path}-wal")) > WAL_KEPT:
-                # A reader was long in its way. There is nothing in it any more that is needed.
+                # A reader blocked it for long. Nothing in it is needed any more.
                 writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def tend(self) -> None:
-        """See that the path still leads to the file, and move the log into it.
+        """Check that the path still leads to the file, and checkpoint the log into it.
 
         Raises ArchiveUnavailable.
         """
@@ -197,7 +197,7 @@ class SqliteFile:
                 self.checkpoint(self.writer())
 
     def gone(self) -> str | None:
-        """What became of a file that was moved or deleted, while nothing is in its place."""
+        """What happened to a file that was moved or deleted and not replaced."""
         if self._writer is None or self._presence is None or identity(self.path) is not None:
             return None
         with contextlib.suppress(sqlite3.Error):  # so that all is in the file, wherever that is
@@ -205,19 +205,19 @@ class SqliteFile:
         found = self._presence.database and find_open(self._presence.database)
         advice = f"put it back, or restart the gateway to begin a new one at {self.path}"
         if found and found.path is None:
-            # As a whole and not bit by bit: it is used as soon as it is there.
+            # Atomically, not piece by piece: it is used as soon as it exists.
             new = shlex.quote(f"{self.path}.new")
             command = f"cp /proc/{os.getpid()}/fd/{found.fd} {new} && mv {new}"
             advice = f"to save it, before anything else: {command} {shlex.quote(str(self.path))}"
         return f"{self.name}: {self._presence.problem()}: {advice}"
 
     def begun_anew(self) -> str | None:
-        """What became of the file that was open before this one."""
+        """What happened to the previously open file."""
         why, self._anew = self._anew, None
         return why
 
     def interrupt(self) -> None:
-        """End a statement, or the wait for a lock, of another thread, and begin no other."""
+        """Abort another thread's statement or wait for a lock, and start no other."""
         self._interrupted.set()
         with self._lock:
             for connection in (self._writer, self._reader):
@@ -232,7 +232,7 @@ class SqliteFile:
         self._close(in_order=not sqlite_users.is_suspect(self._inode))
 
     def _close(self, *, in_order: bool) -> None:
-        """``in_order``: with a checkpoint, which SQLite makes where a writer closes last."""
+        """``in_order``: with a checkpoint, which SQLite runs when a writer closes last."""
         with self._lock:
             writer, reader, inode = self._writer, self._reader, self._inode
             self._writer = self._reader = self._inode = self._presence = None
@@ -244,7 +244,7 @@ class SqliteFile:
             sqlite_users.leave(inode)
 
     def _let_go(self, error: Exception) -> None:
-        """Close the file after an error, and move nothing that may not be on the disk."""
+        """Close the file after an error, without moving anything that may not be on disk."""
         inode = self._inode or self._present_inode()
         if inode is not None and getattr(error, "sqlite_errorcode", 0) in SYNC_ERRORS:
             sqlite_users.suspect(inode)
@@ -259,12 +259,12 @@ class SqliteFile:
         return f"{self.name}: {reason} ({error})" if reason else f"{self.name}: {error}"
 
     def _leave(self, problem: str) -> None:
-        """Let go of files to which the path leads no more, and leave alone what is there now."""
+        """Release files that the path no longer leads to; don't touch what is there now."""
         is_whole = False
         with self._lock:
             writer, presence = self._writer, self._presence
         if writer is not None and presence is not None:
-            with contextlib.suppress(sqlite3.Error):  # the log alone may be gone
+            with contextlib.suppress(sqlite3.Error):  # perhaps only the log is gone
                 _, pages, moved = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 is_whole = pages == moved and presence.is_there()
         if not is_whole:
@@ -326,10 +326,10 @@ class SqliteFile:
         return Path(f"{self.path}-wal").exists()
 
     def _open_frozen(self) -> sqlite3.Connection:
-        """A reader for who may write neither the file nor beside it, while nobody has it open.
+        """A reader for a user who can write neither file nor directory, while nobody has it open.
 
-        SQLite makes its shared memory beside the file, and can't without that right. Without a
-        write-ahead log all there is is in the file, and nobody changes it: whoever will makes a
+        SQLite creates its shared memory next to the file, which needs that right. Without a
+        write-ahead log everything is in the file, and nobody is changing it: a writer creates a
         log first.
         """
         if not os.access(self.path, os.R_OK, effective_ids=True):
@@ -349,7 +349,7 @@ class SqliteFile:
         if not self.path.exists():
             raise self._nothing_yet()
         inode = self._present_inode()
-        if inode is not None:  # before it is open: nobody may believe to be alone
+        if inode is not None:  # before opening: nobody may think they are alone
             sqlite_users.enter(inode)
             self._inode = inode
         try:
@@ -361,7 +361,7 @@ class SqliteFile:
             self._reader = reader
         try:
             version = self.patiently(lambda: self._check_version(reader))
-            if version == 0:  # the gateway is making it at this moment
+            if version == 0:  # the gateway is just creating it
                 raise self._nothing_yet()
         except BaseException:
             self.close()
@@ -369,7 +369,7 @@ class SqliteFile:
         return reader
 
     def _check_trusted(self) -> None:
-        """Let the file go, and raise ArchiveUnavailable, while its log is to be read anew."""
+        """While its log must be reread, release the file and raise ArchiveUnavailable."""
         if sqlite_users.is_suspect(self._inode or self._present_inode()):
             self.close()
             raise ArchiveUnavailable(

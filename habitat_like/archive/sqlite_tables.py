@@ -1,4 +1,4 @@
-"""The embedded archive's tables: their form, how documents get in and are found. No I/O."""
+"""The embedded archive's tables: schema, inserts and queries. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from habitat_like.archive.base import Query
 #: The version of the tables, kept in the file's user_version.
 VERSION = 1
 
-#: Says in the file's header that the tables are ours ("habi").
+#: Marks the tables as ours in the file's header ("habi").
 APPLICATION = 0x68616269
 
 SCHEMA = f"""
@@ -26,9 +26,9 @@ PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 """
 
-# One statement for a whole batch: the interpreter's lock is given up once and the loop over the
-# documents runs in C. executemany gives it up and takes it back for every row, and beside a busy
-# gateway thread each taking back waits. "OR IGNORE" would hide more than a repeated id.
+# One statement for a whole batch: the interpreter's lock is released once and the loop over the
+# documents runs in C. executemany releases and retakes it for every row, and with a busy gateway
+# thread each retake waits. "OR IGNORE" would hide more than a repeated id.
 INSERT = """
 INSERT INTO document (id, type, callsign, time_created, document)
 SELECT json_extract(value, '$._id'), json_extract(value, '$.type'),
@@ -55,8 +55,8 @@ def statements(query: Query) -> tuple[tuple[str, str], dict[str, Any]]:
         terms.append("callsign = :callsign")
         values["callsign"] = query.callsign
     since, until = "time_created >= :since", "time_created < :until"
-    # A later page has no other bound on its side: SQLite would search with that one, and read all
-    # pages before it again.
+    # A later page has no other bound on this side: SQLite would search with that one, and reread
+    # all earlier pages.
     if query.order == "asc":
         way, later = "ASC", ["(time_created, id) > (:time, :id)", until]
     else:

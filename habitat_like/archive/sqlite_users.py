@@ -1,7 +1,6 @@
-"""Which archives of this process have an SQLite file open, and which files all must let go.
+"""Which archives of this process have an SQLite file open, and which files all must release.
 
-SQLite's locks are POSIX's, which keep processes from each other and say nothing of connections in
-the same one. Thread-safe.
+SQLite uses POSIX locks, which separate processes but not connections within one. Thread-safe.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def enter(file: File) -> None:
 
 
 def leave(file: File) -> None:
-    """Count one less."""
+    """Count one fewer."""
     with _lock:
         _users[file] -= 1
         if not _users[file]:
@@ -39,18 +38,18 @@ def has_users(file: File) -> bool:
 
 
 def suspect(file: File) -> None:
-    """An fsync of the file failed: everybody is to close it, and its log to be read anew."""
+    """An fsync of the file failed: everybody must close it, and its log must be reread."""
     with _lock:
         _suspects.add(file)
 
 
 def trust(file: File) -> None:
-    """Its log has been read anew."""
+    """Its log has been reread."""
     with _lock:
         _suspects.discard(file)
 
 
 def is_suspect(file: File | None) -> bool:
-    """Whether the file's log must be read anew before it is used."""
+    """Whether the file's log must be reread before use."""
     with _lock:
         return file in _suspects

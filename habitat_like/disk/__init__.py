@@ -1,4 +1,4 @@
-"""Files on the disk: SQLite's logs, directories that others can write to, files that vanish."""
+"""Files on disk: SQLite's logs, directories that others can write to, files that vanish."""
 
 from habitat_like.disk.directory import (
     DIRECTORY_MODE,

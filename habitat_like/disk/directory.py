@@ -1,8 +1,8 @@
-"""Files: how they are made, read and replaced where others can write, too.
+"""Files: creating, reading and replacing them in directories that others can write to.
 
-A directory of another user's is a place where names can lead elsewhere from one step to the next:
-to a link, a pipe, a second name of somebody's file. So commands, which root may run, open the
-directory once, work on the names in it alone, and look at what they have opened, not at its name.
+In another user's directory a name can change its target from one step to the next: to a link, a
+pipe, a hard link to somebody's file. So commands, which root may run, open the directory once, use
+only names in it, and check what they have opened, not its name.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-#: For the owner to write and the group to read; the umask may take more away.
+#: Writable by the owner, readable by the group; the umask may remove more.
 FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 
 
 def make_file(path: str | os.PathLike[str]) -> None:
-    """Make an empty file with FILE_MODE; what is there stays as it is.
+    """Create an empty file with FILE_MODE; an existing one is left unchanged.
 
-    For programs that would make it readable for everybody, as SQLite does. SQLite gives the same
-    mode to the files that it makes beside it.
+    For programs that would make it world-readable, as SQLite does. SQLite gives the same mode to
+    the files it creates next to it.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with contextlib.suppress(OSError):  # who opens it afterwards tells why it can't be had
+    with contextlib.suppress(OSError):  # whoever opens it afterwards reports why it fails
         os.close(os.open(path, flags, FILE_MODE))
 
 
@@ -42,10 +42,10 @@ MAX_LINKS = 40
 
 
 class Directory:
-    """An open directory. Names in it stay names in this one, whatever becomes of its path.
+    """An open directory. Its names stay valid whatever happens to its path.
 
-    A context manager; what it does raises OSError. A name that is a link leads nowhere. For root,
-    no link of another user's on the way to the directory is followed. For one thread.
+    A context manager; its methods raise OSError. Links as names are not followed. For root, no
+    other user's link on the way to the directory is followed. For one thread.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -75,10 +75,10 @@ class Directory:
         os.close(self._fd)
 
     def open_own(self, name: str, mode: int = FILE_MODE) -> int:
-        """A descriptor to read and write the file ``name``, made with ``mode`` if it is missing.
+        """A descriptor to read and write the file ``name``, created with ``mode`` if missing.
 
-        What is there must be a file with this name alone, and for root one of root's: whoever
-        else owns it could read and change what is written.
+        An existing one must be a file with only this name, and for root be root's own: any other
+        owner could read and change what is written.
         """
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         with self._named(name):
@@ -93,10 +93,10 @@ class Directory:
                         return fd
 
     def read(self, name: str, limit: int) -> tuple[bytes, os.stat_result]:
-        """What is in the file ``name``, at most ``limit`` bytes, and whose it is.
+        """The content of the file ``name``, at most ``limit`` bytes, and its owner.
 
-        Both are of the same file. It must have this name alone: a second name can be given to
-        a file that others may not read.
+        Both are of the same file. It must have only this name: a file that others may not read
+        can be given a second name.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         with self._named(name):
@@ -107,10 +107,10 @@ class Directory:
 
     @contextlib.contextmanager
     def replacing(self, name: str, mode: int) -> Iterator[BinaryIO]:
-        """A new file, which takes the name ``name`` when it is whole and on the disk, or never.
+        """A new file, which takes the name ``name`` only once it is complete and on disk.
 
-        ``mode`` is what it has at first; ``os.fchown`` and ``os.fchmod`` of it change that. A file
-        or link that is there goes; nothing is ever written through it.
+        ``mode`` is its initial mode; change it with ``os.fchown`` and ``os.fchmod``. An existing
+        file or link is replaced; nothing is ever written through it.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         beside = f".{name}.{secrets.token_hex(4)}"
@@ -128,9 +128,9 @@ class Directory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """No other program, or thread, of ours is in here with this directory at once.
+        """Exclude our other programs and threads from this block for this directory.
 
-        For what is looked at first and then made of that. The lock ends with whoever holds it.
+        For check-then-act sequences. The lock ends with its holder.
         """
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
@@ -139,18 +139,18 @@ class Directory:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def rename(self, name: str, to: str) -> None:
-        """Give the file ``name`` another name, in place of what has it, on the disk, too."""
+        """Rename the file ``name`` durably, replacing what has the new name."""
         with self._named(to):
             os.replace(name, to, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             os.fsync(self._fd)
 
     def remove(self, name: str) -> None:
-        """Take the file or link ``name`` away, if it is there."""
+        """Remove the file or link ``name``, if it exists."""
         with self._named(name), contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._fd)
 
     def status(self, name: str) -> os.stat_result | None:
-        """What ``name`` is, a link itself, None if it is missing."""
+        """The stat of ``name``, without following a link; None if missing."""
         try:
             return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -158,7 +158,7 @@ class Directory:
 
     @contextlib.contextmanager
     def _named(self, name: str) -> Iterator[None]:
-        """Errors with the whole name of the file."""
+        """Errors with the file's full name."""
         try:
             yield
         except OSError as error:
@@ -169,9 +169,9 @@ class Directory:
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """What is in a file, at most ``limit`` bytes. Raises OSError, also for what is no file.
+    """A file's content, at most ``limit`` bytes. Raises OSError, also for anything but a file.
 
-    Links are followed: this is for files of which nothing is written anywhere.
+    Links are followed: this is for files whose content is not written anywhere.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with open(fd, "rb") as file:  # noqa: PTH123 (a descriptor)
@@ -188,7 +188,7 @@ def _all_of(file: BinaryIO, limit: int) -> bytes:
 
 
 def check_file(fd: int) -> os.stat_result:
-    """What the open file is. Raises OSError for none, and for one with more than one name."""
+    """The open file's stat. Raises OSError unless it is a file with only one name."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, _NO_FILE)
@@ -198,7 +198,7 @@ def check_file(fd: int) -> os.stat_result:
 
 
 def open_in_place(path: Path) -> BinaryIO:
-    """A file that is there, to read and write it; not a link, nor a second name. Raises OSError."""
+    """An existing file, to read and write; not a link nor a second name. Raises OSError."""
 
     def opener(name: str, flags: int) -> int:
         fd = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -210,10 +210,10 @@ def open_in_place(path: Path) -> BinaryIO:
 
 
 def open_stream(path: str | os.PathLike[str]) -> BinaryIO:
-    """A pipe or device that is there already, to write to. Raises OSError.
+    """An existing pipe or device, to write to. Raises OSError.
 
-    A file that has come in its place is left alone. For root, a link or pipe of another user's is
-    refused: the one could lead to a disk, the other never be read.
+    A file that has replaced it is left alone. For root, another user's link or pipe is refused:
+    the one could lead to a disk, the other never be read.
     """
     found = _find(path)
     try:
@@ -227,7 +227,7 @@ def open_stream(path: str | os.PathLike[str]) -> BinaryIO:
             raise OSError(
                 errno.EPERM, "it is a pipe of another user; choose another", os.fspath(path)
             )
-        # The very thing that was looked at, not what has its name now.
+        # The very object that was checked, not what has its name now.
         fd = os.open(itself, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
     finally:
         os.close(found)
@@ -237,7 +237,7 @@ def open_stream(path: str | os.PathLike[str]) -> BinaryIO:
 def check_links(path: str | os.PathLike[str]) -> None:
     """Raise OSError if root would follow another user's link on the way to ``path``.
 
-    For what opens a file by its name, as SQLite does.
+    For code that opens a file by name, as SQLite does.
     """
     if os.geteuid() == 0:
         with contextlib.suppress(FileNotFoundError):
@@ -245,7 +245,7 @@ def check_links(path: str | os.PathLike[str]) -> None:
 
 
 def _find(path: str | os.PathLike[str]) -> int:
-    """A descriptor (O_PATH) of what ``path`` leads to; for root not over links of other users."""
+    """A descriptor (O_PATH) of what ``path`` leads to; for root not via other users' links."""
     flags = os.O_PATH | os.O_CLOEXEC
     names = deque(_names(os.fspath(path)))
     links = 0
@@ -269,7 +269,7 @@ def _find(path: str | os.PathLike[str]) -> int:
                 if os.fstat(here).st_dev != Path("/proc").stat().st_dev:
                     names.extendleft(reversed(_names(target)))
                     continue
-                # Such as /proc/self/fd/1: it leads to a thing, not to a name.
+                # Such as /proc/self/fd/1: it leads to an object, not to a name.
                 found = os.open(name, flags, dir_fd=here)
             os.close(here)
             here = found
@@ -282,7 +282,7 @@ def _find(path: str | os.PathLike[str]) -> int:
 
 
 def _is_foreign(status: os.stat_result) -> bool:
-    """Whether root is at work, and the file another user's."""
+    """Whether we run as root and the file is another user's."""
     return os.geteuid() == 0 and status.st_uid != 0
 
 

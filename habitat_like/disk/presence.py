@@ -14,14 +14,14 @@ Identity = tuple[int, int]
 
 
 class OpenFile(NamedTuple):
-    """A file that this process has open: its descriptor and its path, None if it is deleted."""
+    """A file this process has open: its descriptor and its path, None if deleted."""
 
     fd: int
     path: str | None
 
 
 def identity(path: str | Path) -> Identity | None:
-    """The file that the path leads to, None where there is none or it can't be reached."""
+    """The file the path leads to, None if there is none or it can't be reached."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -30,7 +30,7 @@ def identity(path: str | Path) -> Identity | None:
 
 
 def find_open(file: Identity) -> OpenFile | None:
-    """Where a file is now that this process has open; None where it is not open."""
+    """The current location of a file this process has open; None if it is not open."""
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
             status = link.stat()
@@ -42,7 +42,7 @@ def find_open(file: Identity) -> OpenFile | None:
 class Presence:
     """The files of an SQLite database as they were when it was opened.
 
-    ``path`` is the database's; its log and its index lie beside. Thread-safe.
+    ``path`` is the database's; its log and index are next to it. Thread-safe.
     """
 
     _ENDS = ("", "-wal", "-shm")
@@ -52,7 +52,7 @@ class Presence:
         self._files = {end: identity(f"{path}{end}") for end in self._ENDS}
 
     def problem(self) -> str | None:
-        """What became of them, in words; None while all is well."""
+        """What happened to them, in words; None while all is well."""
         for end, file in self._files.items():
             name = f"{self._path}{end}"
             found = identity(name)
@@ -72,22 +72,22 @@ class Presence:
         return self._files[""]
 
     def is_there(self) -> bool:
-        """Whether the path still leads to the database, whatever became of its log."""
+        """Whether the path still leads to the database, whatever happened to its log."""
         return self.database is not None and identity(self._path) == self.database
 
 
 def leave_open(connections: Iterable[sqlite3.Connection]) -> None:
-    """Leave connections open to the end of the process.
+    """Leave connections open until the process ends.
 
-    The last one to be closed deletes the log by its name, and what has that name now may be
-    somebody else's. SQLite can't be told not to, and the interpreter closes whatever it can find.
+    The last one to close deletes the log by name, and that name may now be somebody else's file.
+    SQLite can't be told not to, and the interpreter closes whatever it can find.
     """
     for connection in connections:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def file_size(path: Path) -> int:
-    """Bytes of a file, 0 where there is none."""
+    """Size of a file in bytes, 0 if there is none."""
     try:
         return path.stat().st_size
     except OSError:

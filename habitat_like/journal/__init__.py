@@ -1,4 +1,4 @@
-"""The journal: what was answered 200 is in it, until every sink has taken it."""
+"""The journal: holds every message answered with 200 until every sink has taken it."""
 
 from habitat_like.journal.file import JournalError, JournalFailed
 from habitat_like.journal.journal import Journal, Row

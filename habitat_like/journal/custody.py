@@ -1,6 +1,6 @@
 """Custody: the journal's files and its lock, watched over while they are open.
 
-A deleted file lives on for who has it open, and all that is written to it is gone at the end.
+A deleted file survives for whoever has it open, but everything written to it is lost on close.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from habitat_like.journal.rescue import Rescue
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks whether the path still leads to the open files.
+#: Seconds between checks that the path still leads to the open files.
 LOOK_EVERY = 0.5
 
 
 class Custody:
     """Watches over the files of the journal at ``path``, and its lock, while they are open.
 
-    Every method is thread-safe but ``keep`` and ``close``.
+    Every method but ``keep`` and ``close`` is thread-safe.
     """
 
     def __init__(self, path: Path, lock_file: LockFile) -> None:
         self._path = path
         self._presence = Presence(path)
-        #: What became of the files, in words; None while all is well. Nothing is stored meanwhile.
+        #: What happened to the files, in words, and nothing is stored; None while all is well.
         self.lost: str | None = None
-        #: Monotonic time of the next look that a commit has to make.
+        #: Monotonic time of the next check that a commit must make.
         self.look_at = 0.0
-        # Guards what is above, and _locks: all that are held.
+        # Guards the above, and _locks: all locks held.
         self._looking = threading.Lock()
         self._locks = [lock_file]
         self._rescue = Rescue(path)
 
     def look(self) -> None:
-        """See whether the path still leads to the open files, and renew ``lost``."""
+        """Check whether the path still leads to the open files, and update ``lost``."""
         with self._looking:
             self.look_at = time.monotonic() + LOOK_EVERY
             problem = self._presence.problem()
@@ -56,7 +56,7 @@ class Custody:
                 )
 
     def _lock_again(self) -> str | None:
-        """Have the lock where a gateway that starts looks for it; what keeps it from us."""
+        """Hold the lock where a starting gateway looks for it; returns what prevents that."""
         file = identity(f"{self._path}.lock")
         if file in [lock.identity for lock in self._locks] or not self._path.parent.exists():
             return None
@@ -68,9 +68,9 @@ class Custody:
         return None
 
     def keep(self, source: sqlite3.Connection, between: Callable[[], None]) -> None:
-        """Save what waits in files that are lost; delete that again when they are back.
+        """Save what waits in lost files; delete the copy when they are back.
 
-        ``source`` is the open journal; ``between`` is called now and then in what may take long.
+        ``source`` is the open journal; ``between`` is called periodically in long operations.
         Raises JournalError; the next call tries again.
         """
         if self.lost is None:
@@ -79,7 +79,7 @@ class Custody:
             self._save(source, between)
 
     def close(self, source: sqlite3.Connection) -> None:
-        """Save what waits in lost files, up to the last, and let go of the locks."""
+        """Save everything that waits in lost files, and release the locks."""
         try:
             self.keep(source, lambda: None)
             if self.lost is not None:

@@ -10,24 +10,24 @@ from typing import Any, NamedTuple
 
 from habitat_like.disk import read_rows
 
-#: Bytes over which a document is read without its data where that isn't needed.
+#: Above this many bytes a document is read without its data if that isn't needed.
 LARGE = 16 * 1024
-#: SQL for such a document: the data is its last but one key (Message.document), and what is before
-#: that is short.
+#: SQL for such a document: the data is its last key but one (Message.document), and what precedes
+#: it is short.
 WITHOUT_DATA = f"""iif(length(document) > {LARGE}, CAST(substr(document, 1,
  instr(substr(document, 1, 1024), CAST(',"data":' AS BLOB)) - 1) || '}}' AS BLOB), document)"""
 
 #: SQLite's integers end there.
 MAX_ID = 2**63 - 1
 
-#: How every document of the journal begins.
+#: The start of every document in the journal.
 _ID = re.compile(rb'\{"_id":"([^"\\]+)"')
 
 
 class DeadLetter(NamedTuple):
     """One message that ``sink`` refused; ``time`` is UNIX seconds, ``seq`` its journal number.
 
-    ``retry`` says that an operator asked for another try, which the sink has not made yet.
+    ``retry``: an operator asked for another try, which the sink has not made yet.
     """
 
     id: int
@@ -56,7 +56,7 @@ class DeadLetters:
     As thread-safe as its connection. Every method raises sqlite3.Error.
     """
 
-    #: Each message once per sink, also where the journal holds a repeat of it.
+    #: Each message once per sink, even if the journal holds a repeat of it.
     UNIQUE = "CREATE UNIQUE INDEX dead_letter_message ON dead_letter (sink, message_id);"
     SCHEMA = f"""
     CREATE TABLE dead_letter (
@@ -77,7 +77,7 @@ class DeadLetters:
     def add(self, sink: str, letters: Iterable[tuple[int, bytes, str]]) -> None:
         """Keep ``letters`` (sequence number, document, reason) durably, each message once per sink.
 
-        A repeat of one that is kept already, or the same again, renews its reason.
+        A repeat of one already kept, or the same again, updates its reason.
         """
         now = int(time.time())
         self._all_or_nothing(
@@ -97,7 +97,7 @@ class DeadLetters:
         )
 
     def reasons(self, since: int, until: int) -> list[tuple[str, str, int]]:
-        """Sink, reason and number of those refused in this time (UNIX seconds), most first."""
+        """Sink, reason and count of those refused in this time (UNIX seconds), most first."""
         return self._connection.execute(
             "SELECT sink, reason, count(*) FROM dead_letter WHERE time >= ? AND time < ?"
             " GROUP BY sink, reason ORDER BY 3 DESC, 1, 2",
@@ -150,7 +150,7 @@ class DeadLetters:
         return None if row is None else _letter(row)
 
     def due(self, sink: str, limit: int) -> list[DeadLetter]:
-        """Those of ``sink`` for which another try was asked: ``limit``, or fewer large ones."""
+        """Those of ``sink`` due for another try: up to ``limit``, fewer if large."""
         rows, _ = read_rows(
             self._connection.execute(
                 f"SELECT {self._COLUMNS} FROM dead_letter WHERE sink = ? AND retry = 1"  # noqa: S608
@@ -161,7 +161,7 @@ class DeadLetters:
         return [_letter(row) for row in rows]
 
     def retry(self, numbers: Iterable[int] | None = None) -> int:
-        """Ask for another try of these (None: all); returns how many there are."""
+        """Request another try of these (None: all); returns how many there are."""
         return self._each("UPDATE dead_letter SET retry = 1", numbers)
 
     def drop(self, numbers: Iterable[int] | None = None) -> int:
@@ -183,12 +183,12 @@ class DeadLetters:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        # With nothing to run it for, it is -1.
+        # It is -1 if there was nothing to run.
         return max(changed, 0)
 
 
 def message_id(document: bytes) -> str | None:
-    """The id of a document of the journal; None for bytes that are none."""
+    """The id of a document of the journal; None for bytes that aren't one."""
     found = _ID.match(document)
     return found[1].decode("ascii", "replace") if found else None
 

@@ -1,4 +1,4 @@
-"""The journal's file: its format, how it is opened and locked, and brought to the disk."""
+"""The journal's file: its format, and how it is opened, locked and synced."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from habitat_like.journal.dead_letters import DeadLetters
 FORMAT = 3
 #: "habl" in ASCII; tells this file from other SQLite files.
 APPLICATION_ID = 0x6861626C
-#: Bytes that are kept for a checkpoint and a prune on a full disk; of a small disk a sixteenth.
+#: Bytes reserved for a checkpoint and a prune on a full disk; a sixteenth of a small disk.
 RESERVE = 16 * 1024 * 1024
-#: How long a commit waits for another process (``habitat journal``) that writes, in seconds.
+#: How long a commit waits for another writing process (``habitat journal``), in seconds.
 BUSY_TIMEOUT = 5.0
 
 #: The bytes of the documents from ``first`` to ``seq``, so that a start need not count them all.
@@ -46,16 +46,16 @@ CREATE TABLE cursor (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA application_id={APPLICATION_ID};
 PRAGMA user_version={FORMAT};
 """
-#: What makes a file of each older format one of the next.
+#: The upgrade from each older format to the next.
 _UPGRADES = {1: DeadLetters.UPGRADE, 2: f"{_TALLY} DELETE FROM tally;"}  # noqa: S608
 
 
 class JournalError(Exception):
-    """The journal can't do what was asked now; one line that says why."""
+    """The journal can't do what was asked now; one line saying why."""
 
 
 class JournalFailed(JournalError):
-    """An fsync of the journal's file failed: only a new start can make it whole from its log."""
+    """An fsync of the journal's file failed: only a restart can restore it from its log."""
 
 
 class JournalDiskFull(JournalError):
@@ -67,7 +67,7 @@ class JournalLost(JournalError):
 
 
 def disk_full(path: Path) -> str:
-    """One line for people: the journal's disk is full, and what shows by what."""
+    """One line for people: the journal's disk is full, and the evidence."""
     return (
         f"journal {path}: the disk is full: free some space there; what takes it is told by:"
         f" du -xh {shlex.quote(str(_mount(path)))} | sort -h | tail"
@@ -75,7 +75,7 @@ def disk_full(path: Path) -> str:
 
 
 def _mount(path: Path) -> Path:
-    """Where the file system of ``path`` begins."""
+    """The mount point of ``path``'s file system."""
     place = path.absolute().parent
     with contextlib.suppress(OSError):
         while not place.is_mount():
@@ -84,9 +84,9 @@ def _mount(path: Path) -> Path:
 
 
 def open_file(path: str | Path) -> sqlite3.Connection:
-    """Open an existing journal beside a running gateway, for commands and for questions.
+    """Open an existing journal alongside a running gateway, for commands and queries.
 
-    Raises JournalError if there is none or it is of a format that this version can't read.
+    Raises JournalError if there is none or this version can't read its format.
     """
     path = Path(path)
     if not path.exists():
@@ -121,7 +121,7 @@ def errors(path: Path, failed: type[JournalError] = JournalError) -> Iterator[No
 
 
 def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
-    """A connection that may write, to a file that is made if it is missing.
+    """A connection that may write; creates the file if missing.
 
     ``durability`` is ``full`` (each commit is fsynced) or ``normal``; ``statements`` is how many
     prepared statements it keeps. Raises sqlite3.Error and JournalError.
@@ -143,13 +143,13 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
             connection.executescript(f"BEGIN EXCLUSIVE; {_change(version)} COMMIT;")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
-        # Checkpoints are made by ``checkpoint``, not in the middle of somebody's commit.
+        # Checkpoints are run by ``checkpoint``, not in the middle of a commit.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
-        # Fails here, not at the first message, where the file can't be written.
+        # Fails here, not at the first message, if the file can't be written.
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("COMMIT")
-        sync(path.parent)  # the files' names, not only what is in them (see fsync(2))
+        sync(path.parent)  # the files' names, not only their content (see fsync(2))
     except BaseException:
         connection.close()
         raise
@@ -157,7 +157,7 @@ def connect(path: Path, durability: str, statements: int) -> sqlite3.Connection:
 
 
 def _change(version: int) -> str:
-    """The SQL that makes a file of this format, or an empty one (0), one of ours."""
+    """The SQL that upgrades a file of this format, or an empty one (0), to ours."""
     if not version:
         return SCHEMA
     steps = [_UPGRADES[old] for old in range(version, FORMAT)]
@@ -165,7 +165,7 @@ def _change(version: int) -> str:
 
 
 def _format(connection: sqlite3.Connection, path: Path) -> int:
-    """The journal's format, 0 for an empty file. Raises JournalError where it is none of ours."""
+    """The journal's format, 0 for an empty file. Raises JournalError if it isn't ours."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -182,8 +182,8 @@ def _format(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
-    """The sequence number of the newest message that there ever was, 0 without one."""
-    # Messages that were pruned are at or below every cursor, so no number is given twice.
+    """The sequence number of the newest message ever, 0 without one."""
+    # Pruned messages are at or below every cursor, so no number is used twice.
     (seq,) = connection.execute(
         "SELECT max(coalesce((SELECT max(seq) FROM message), 0),"
         " coalesce((SELECT max(seq) FROM cursor), 0))"
@@ -194,7 +194,7 @@ def last_seq(connection: sqlite3.Connection) -> int:
 class LockFile:
     """An advisory lock that ends with the process, so that two gateways never share a journal.
 
-    Its file also has the reserve: blocks of the disk that are given back when the disk is full.
+    Its file also holds the reserve: disk blocks that are released when the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -223,7 +223,7 @@ class LockFile:
             ) from None
         self._owner = f"{os.getpid()}\n".encode()
         self._has_reserve = False
-        self.release_reserve()  # of an earlier process: a start on a full disk needs it
+        self.release_reserve()  # an earlier process's: a start on a full disk needs it
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -233,11 +233,11 @@ class LockFile:
 
     @property
     def has_reserve(self) -> bool:
-        """Whether the reserve is there."""
+        """Whether the reserve exists."""
         return self._has_reserve
 
     def hold_reserve(self, size: int) -> bool:
-        """Take ``size`` bytes of the disk as the reserve; False where there is no room."""
+        """Allocate ``size`` bytes of disk as the reserve; False if there is no room."""
         if not self._has_reserve:
             try:
                 os.posix_fallocate(self._fd, 0, size)
@@ -248,14 +248,14 @@ class LockFile:
         return True
 
     def release_reserve(self) -> None:
-        """Give the reserve back to the disk."""
+        """Release the reserve's disk space."""
         self._has_reserve = False
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, self._owner, 0)
 
     def close(self) -> None:
-        """Let go of the lock. The file stays: removing it would race with its next owner.
+        """Release the lock. The file stays: removing it would race with its next owner.
 
         So does the reserve, for a start on a disk that others have filled meanwhile.
         """
@@ -263,7 +263,7 @@ class LockFile:
 
 
 def reserve_size(path: Path) -> int:
-    """Bytes of the reserve for a journal at ``path``; 0 where the disk can't be asked."""
+    """Bytes of the reserve for a journal at ``path``; 0 if the disk can't be queried."""
     try:
         return min(RESERVE, shutil.disk_usage(path.parent).total // 16)
     except OSError:

@@ -10,17 +10,16 @@ from habitat_like.disk import file_size, read_rows
 from habitat_like.journal.dead_letters import DeadLetter, DeadLetters
 from habitat_like.journal.file import last_seq, open_file
 
-#: Messages that one statement of ``documents`` reads at most, so that it never holds up the
-#: gateway.
+#: Maximum messages that one statement of ``documents`` reads, so that it never blocks the gateway.
 CHUNK = 1000
 
 
 class Contents(NamedTuple):
-    """What is in the journal, all of it at one moment.
+    """A consistent snapshot of the journal's content.
 
-    ``size`` are bytes on disk, the write-ahead log included; ``oldest`` is when the oldest message
-    came in, in UNIX seconds, None without one; ``cursors`` are those of every sink in the file,
-    by its name; ``dead_letters`` is how many each sink has, ``newest`` the last of them.
+    ``size`` is in bytes on disk, including the write-ahead log; ``oldest`` is when the oldest
+    message came in, in UNIX seconds, None without one; ``cursors`` has that of every sink in the
+    file, by name; ``dead_letters`` is how many each sink has, ``newest`` the last of them.
     """
 
     size: int
@@ -32,10 +31,10 @@ class Contents(NamedTuple):
 
 
 class Inspection:
-    """The journal's file at ``path``, beside a running gateway or without one.
+    """The journal's file at ``path``, with or without a running gateway.
 
-    For one thread. Raises JournalError where there is no journal, or none that this version can
-    read; every method raises sqlite3.Error.
+    For one thread. Raises JournalError if there is no journal that this version can read; every
+    method raises sqlite3.Error.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -52,7 +51,7 @@ class Inspection:
         self._connection.close()
 
     def contents(self, newest: int) -> Contents:
-        """What is in it, with up to ``newest`` dead letters, the newest first."""
+        """Its content, with up to ``newest`` dead letters, newest first."""
         # One transaction, so that cursors and messages belong together.
         self._connection.execute("BEGIN")
         ((oldest, size),) = self._connection.execute(
@@ -71,7 +70,7 @@ class Inspection:
         return found
 
     def unarchived(self, sinks: Iterable[str]) -> tuple[int, int]:
-        """Behind which message, and up to which, is what not all of these ``sinks`` have passed."""
+        """The range (after, up to) of messages that not all of these ``sinks`` have passed."""
         cursors = self._cursors()
         last = last_seq(self._connection)
         after = min((cursors.get(sink, 0) for sink in sinks), default=0)
@@ -79,7 +78,7 @@ class Inspection:
         return max(after, (oldest or last + 1) - 1), last
 
     def documents(self, after: int, last: int) -> Iterator[bytes]:
-        """The documents of the messages behind ``after``, up to ``last``, oldest first."""
+        """The documents of the messages after ``after``, up to ``last``, oldest first."""
         while True:
             rows, _ = read_rows(
                 self._connection.execute(
@@ -94,7 +93,7 @@ class Inspection:
             after = rows[-1][0]
 
     def behind(self, sink: str) -> int | None:
-        """How many messages ``sink`` has not passed; None where it has no cursor."""
+        """How many messages ``sink`` has not passed; None if it has no cursor."""
         cursor = self._cursors().get(sink)
         return None if cursor is None else last_seq(self._connection) - cursor
 

@@ -3,8 +3,8 @@
 One SQLite file in WAL mode holds an append-only table of documents, one durable cursor per sink and
 the dead letters. With ``synchronous=FULL`` each commit is fsynced before it returns
 (https://www.sqlite.org/pragma.html#pragma_synchronous), so a returned ``write`` survives a power
-loss. There is no unique index on the ids, as it would double what a commit writes: the archive
-knows each id once, and a window of recently committed ids spares most repeats their write.
+loss. The ids have no unique index, as it would double what a commit writes: the archive stores
+each id once, and a window of recently committed ids avoids writing most repeats.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from habitat_like.journal.room import Room
 RECENT_IDS = 16384
 #: Rows that one INSERT statement holds, a bound on the prepared statements' memory.
 ROWS_PER_STATEMENT = 64
-#: Bytes that ``probe`` writes at least, so that success means room for more than one message.
+#: Minimum bytes that ``probe`` writes, so that success means room for more than one message.
 PROBE_BYTES = 256 * 1024
-#: Bytes of the write-ahead log's file that are made at the start.
+#: Bytes of the write-ahead log's file that are allocated at start.
 WAL_ROOM = 16 * 1024 * 1024
-#: Bytes in the write-ahead log over which ``checkpoint`` holds up writers so that it starts over.
+#: Size of the write-ahead log, in bytes, above which ``checkpoint`` blocks writers to restart it.
 WAL_LIMIT = 8 * 1024 * 1024
 
 #: A message for the journal: its id and its document's JSON bytes.
@@ -52,7 +52,7 @@ Row = tuple[str, bytes]
 class Journal:
     """The one object that writes the journal's file.
 
-    Thread-safe. ``path`` is the SQLite file, made if it is missing; ``sync`` is ``full`` (fsync
+    Thread-safe. ``path`` is the SQLite file, created if missing; ``sync`` is ``full`` (fsync
     before ``write`` returns) or ``normal`` (survives kill -9, not power loss); ``clock`` gives UNIX
     seconds. Raises JournalError if the file can't be used: in use by another gateway, made by a
     newer version, not a journal, or not writable.
@@ -66,8 +66,8 @@ class Journal:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = Path(path)
-        #: The last message that the statistics have counted: ``prune`` leaves what is after it.
-        #: None where nobody counts.
+        #: The last message that the statistics have counted: ``prune`` keeps later ones. None if
+        #: nobody counts.
         self.counted: int | None = None
         self._clock = clock
         self._lock_file = LockFile(self.path)
@@ -105,27 +105,27 @@ class Journal:
 
     @property
     def problem(self) -> str | None:
-        """Why no message can be stored until something is done about it, None while all is well."""
+        """Why no message can be stored until someone acts, None while all is well."""
         return self._custody.lost or self._room.full
 
     @property
     def is_lost(self) -> bool:
-        """Whether the path leads to the open files no more."""
+        """Whether the path no longer leads to the open files."""
         return self._custody.lost is not None
 
     @property
     def is_tight(self) -> bool:
-        """Whether the disk is full, so that each slice of a prune needs a checkpoint before it."""
+        """Whether the disk is full, so that each prune slice needs a checkpoint first."""
         return self._room.is_tight
 
     @property
     def message_bytes(self) -> int:
-        """The bytes of all documents that are in the journal."""
+        """The bytes of all documents in the journal."""
         return self._room.bytes
 
     @property
     def last_seq(self) -> int:
-        """The sequence number of the newest committed message, 0 if there never was one."""
+        """The sequence number of the newest committed message ever, 0 without one."""
         return self._last_seq
 
     @property
@@ -136,25 +136,25 @@ class Journal:
 
     @property
     def cursors(self) -> dict[str, int]:
-        """The cursor of each registered sink: the last sequence number that it has passed."""
+        """The cursor of each registered sink: the last sequence number it has passed."""
         return dict(self._cursors)
 
     def size(self) -> int:
-        """Bytes on disk, the write-ahead log included."""
+        """Bytes on disk, including the write-ahead log."""
         return sum(file_size(Path(f"{self.path}{end}")) for end in ("", "-wal"))
 
     def disk(self) -> tuple[int, int] | None:
-        """The bytes that are free for us on the journal's disk, and its size; None if unknown."""
+        """The bytes free for us on the journal's disk, and its size; None if unknown."""
         return self._room.disk()
 
     def write(self, rows: Iterable[Row]) -> int:
-        """Commit ``rows`` durably in one transaction; returns how many were really written.
+        """Commit ``rows`` durably in one transaction; returns how many were actually written.
 
-        A row whose id was committed a short while ago is left out. Raises JournalError when nothing
-        was committed (disk full, read-only, I/O error); the next call tries again.
+        A row whose id was committed recently is skipped. Raises JournalError when nothing was
+        committed (disk full, read-only, I/O error); the next call tries again.
         """
         with self._writing:
-            # Only ids whose commit has returned are in the window: a repeat is answered after that.
+            # The window only has ids whose commit has returned: a repeat is answered after that.
             recent, older = self._recent, self._older
             fresh = {
                 identifier: document
@@ -174,7 +174,7 @@ class Journal:
         return len(fresh)
 
     def probe(self) -> None:
-        """Commit as much as was refused last, to see if the disk takes it. Raises JournalError."""
+        """Commit as much as was last refused, to see if the disk takes it. Raises JournalError."""
         statement = "INSERT OR REPLACE INTO health VALUES (1, zeroblob(?))"
         with self._writing, self._room.noting_full(), errors(self.path):
             self._check(0)
@@ -182,11 +182,11 @@ class Journal:
             self._connection.execute(statement, (0,))
 
     def advance(self, sink: str, seq: int, rows: Iterable[Row] = ()) -> None:
-        """Move ``sink``'s cursor to ``seq``, together with the ``rows`` that it pushed, durably.
+        """Move ``sink``'s cursor to ``seq``, together with the ``rows`` it pushed, durably.
 
-        A lost cursor would do no harm, and yet there is an fsync: a commit that is not on the disk
-        when a later one's fsync fails would not get there any more, and what is committed after it
-        could not be read. Raises JournalError; the cursor is then where it was.
+        Losing a cursor is harmless, but it is fsynced anyway: a commit that is not on disk when a
+        later fsync fails would never get there, and later commits could not be read. Raises
+        JournalError; the cursor then stays where it was.
         """
         with self._writing:
             fresh = dict(rows)
@@ -198,7 +198,7 @@ class Journal:
     def update(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
         """Run SQL ``statements``, each with its parameters, in one durable transaction.
 
-        Commits wait meanwhile, so they must be short. Raises JournalError; nothing is changed then.
+        Commits wait meanwhile, so keep them short. Raises JournalError; then nothing has changed.
         """
         execute = self._connection.execute
         with self._writing, self._room.noting_full(), errors(self.path):
@@ -214,14 +214,14 @@ class Journal:
                 raise
 
     def stored_cursors(self) -> dict[str, int]:
-        """Every cursor in the file, also of sinks that are not registered. Raises JournalError."""
+        """Every cursor in the file, including unregistered sinks'. Raises JournalError."""
         with self._writing, errors(self.path):
             return dict(self._connection.execute("SELECT sink, seq FROM cursor"))
 
     def register(self, sink: str) -> int:
-        """Take part in backlog and retention; returns the cursor.
+        """Count ``sink`` in backlog and retention; returns its cursor.
 
-        A new sink begins at the oldest message that the journal still holds. Raises JournalError.
+        A new sink starts at the oldest message the journal still holds. Raises JournalError.
         """
         with self._writing, errors(self.path):
             self._connection.execute(
@@ -240,7 +240,7 @@ class Journal:
             self._cursors.pop(sink, None)
 
     def reader(self) -> JournalReader:
-        """A reader with a connection of its own, for one thread. Raises JournalError."""
+        """A reader with its own connection, for one thread. Raises JournalError."""
         self._custody.look()
         self._check_present()
         with errors(self.path):
@@ -252,7 +252,7 @@ class Journal:
         Returns whether there is one.
         """
         with self._grown:
-            # First be counted, then look: who commits does these two the other way round.
+            # Register as a waiter, then check: committers do the two in reverse order.
             self._waiters += 1
             if self._last_seq <= seq:
                 self._grown.wait(timeout)
@@ -260,12 +260,12 @@ class Journal:
             return self._last_seq > seq
 
     def wake(self) -> None:
-        """Let every ``wait`` return."""
+        """Make every ``wait`` return."""
         with self._grown:
             self._grown.notify_all()
 
     def prune(self, retention: float, max_bytes: int | None = None) -> int:
-        """Delete what ``prune_slice`` does, slice by slice; returns how many messages.
+        """Run ``prune_slice`` until nothing is left; returns how many messages it deleted.
 
         Raises JournalError.
         """
@@ -275,27 +275,27 @@ class Journal:
         return deleted
 
     def prune_slice(self, retention: float, max_bytes: int | None = None) -> int:
-        """Delete a slice of what came in over ``retention`` seconds ago, or is over ``max_bytes``.
+        """Delete a slice of what came in over ``retention`` seconds ago, or exceeds ``max_bytes``.
 
-        Only what every sink in the file has passed goes, and what is ``counted``; without any sink
-        all that is old. Cursors of sinks that are no longer configured count as well: what such a
-        sink has not seen is kept until its cursor is dropped. Near ``max_bytes`` the oldest go
-        early, and on a full disk as many as make room in the file, counted or not. Returns how many
-        went; 0 when nothing is left to do. For one thread, as ``checkpoint``. Raises JournalError.
+        Deletes only what is ``counted`` and what every sink in the file has passed; with no sinks,
+        everything old. Cursors of sinks no longer configured count too: what such a sink has not
+        seen is kept until its cursor is dropped. Near ``max_bytes`` the oldest go early, and on a
+        full disk as many as make room in the file, counted or not. Returns how many were deleted;
+        0 when nothing is left to do. For one thread, like ``checkpoint``. Raises JournalError.
         """
-        # Who looks into lost files later shall find all of it.
+        # Lost files must stay complete for whoever looks into them later.
         return 0 if self.is_lost else self._room.prune_slice(retention, max_bytes)
 
     def make_room(self, size: int, max_bytes: int) -> None:
-        """Delete archived messages until ``size`` bytes more are within ``max_bytes``.
+        """Delete archived messages until ``size`` more bytes fit within ``max_bytes``.
 
-        They go counted or not. It may be that too many still wait. Raises JournalError.
+        Counted or not. There may be too many still waiting. Raises JournalError.
         """
         if not self.is_lost:
             self._room.make(size, max_bytes)
 
     def rewind(self, sink: str, messages: int) -> int:
-        """Move ``sink``'s cursor back to what the journal still holds, ``messages`` at most.
+        """Move ``sink``'s cursor back over what the journal still holds, at most ``messages``.
 
         Returns the cursor. Raises JournalError.
         """
@@ -309,23 +309,23 @@ class Journal:
             return seq
 
     def look(self) -> str | None:
-        """See whether the path still leads to the open files; returns ``problem``.
+        """Check whether the path still leads to the open files; returns ``problem``.
 
-        Where it doesn't, nothing is stored until they are back. Sinks go on with what is there.
+        If not, nothing is stored until they are back. Sinks continue with what is there.
         """
         self._custody.look()
         return self.problem
 
     def keep_files(self, between: Callable[[], None]) -> None:
-        """Save what waits in lost files to a new one beside; delete that again when they are back.
+        """Save what waits in lost files to a new file alongside; delete it when they are back.
 
-        ``between`` is called now and then in what may take long. For one thread, as ``checkpoint``.
+        ``between`` is called periodically in long operations. For one thread, like ``checkpoint``.
         Raises JournalError; the next call tries again.
         """
         self._custody.keep(self._keeper, between)
 
     def keep_reserve(self) -> None:
-        """Give the reserve back on a full disk, take it again when there is room.
+        """Release the reserve on a full disk, allocate it again when there is room.
 
         For one thread, before its ``checkpoint``. Raises JournalError.
         """
@@ -334,19 +334,19 @@ class Journal:
     def checkpoint(self) -> None:
         """Move the write-ahead log into the file, off the path of the commits.
 
-        Called by one thread. A passive checkpoint never blocks a writer, yet the log starts over
-        only when all of it is moved, so a large log gets a second, short one while writers wait
-        (https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files). A log that starts
-        over often is also a fast one: to sync what overwrites a file's blocks takes half as long
-        as to sync what makes it grow. Raises JournalError.
+        Called by one thread. A passive checkpoint never blocks a writer, but the log restarts only
+        once all of it is moved, so a large log gets a second, short checkpoint while writers wait
+        (https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files). Restarting often
+        also makes the log faster: syncing overwritten blocks takes half as long as syncing a
+        growing file. Raises JournalError.
 
-        Raises JournalFailed when an fsync failed: the process must then end, and must not close
-        the journal. SQLite fsyncs the file once all of the log is moved, after a failure too, but
-        the kernel no longer writes what earlier passes moved, and the log would start over. A new
+        Raises JournalFailed when an fsync failed: the process must then end without closing the
+        journal. SQLite fsyncs the file once all of the log is moved, even after a failure, but
+        the kernel no longer writes what earlier passes moved, and the log would restart. The next
         start moves all of the log again.
         """
         with errors(self.path), contextlib.suppress(FileNotFoundError):
-            sync(Path(f"{self.path}-wal"))  # where this fails already, nothing is moved yet
+            sync(Path(f"{self.path}-wal"))  # if this fails, nothing has been moved yet
         try:
             with errors(self.path, failed=JournalFailed):
                 if self._move_log() > WAL_LIMIT:
@@ -358,16 +358,16 @@ class Journal:
             raise
 
     def _move_log(self) -> int:
-        """A passive checkpoint; returns the log's bytes, as they were when it began.
+        """A passive checkpoint; returns the log's size in bytes when it began.
 
-        What is committed meanwhile isn't among them, and keeps the log from starting over.
+        Commits made meanwhile aren't included, and keep the log from restarting.
         """
         statement = "PRAGMA wal_checkpoint(PASSIVE)"
         _, pages, _ = self._keeper.execute(statement).fetchone()
         return int(pages * self._page_size)
 
     def count_dead_letters(self) -> dict[str, int]:
-        """How many dead letters each sink has. For one thread, as ``checkpoint``."""
+        """How many dead letters each sink has. For one thread, like ``checkpoint``."""
         with errors(self.path):
             return DeadLetters(self._keeper).count()
 
@@ -378,16 +378,16 @@ class Journal:
             yield DeadLetters(self._connection)
 
     def close(self) -> None:
-        """Close the file and let another gateway have it."""
+        """Close the file and release it to other gateways."""
         self._custody.look()
         with self._writing:
             if self.is_lost:
                 with contextlib.suppress(sqlite3.Error):
-                    self._move_log()  # the log alone may be lost
+                    self._move_log()  # perhaps only the log is lost
                 self._custody.close(self._keeper)
                 leave_open((self._keeper, self._connection))
             else:
-                with contextlib.suppress(sqlite3.Error):  # a full disk; a start counts then
+                with contextlib.suppress(sqlite3.Error):  # a full disk; the next start counts
                     self._room.store_tally()
                 # The last connection to close checkpoints and removes the write-ahead log.
                 self._keeper.close()

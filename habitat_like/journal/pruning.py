@@ -1,8 +1,8 @@
-"""What leaves the journal, and the count of the bytes that are in it.
+"""What leaves the journal, and the count of the bytes in it.
 
-Only what every cursor in the file has passed may go, and always from the front: what came in before
-a message that is old enough is at least as old. So a clock that was ahead, or at 1970, when some of
-them came in holds up nothing.
+Only what every cursor in the file has passed may go, always from the front: whatever came in before
+a message that is old enough is at least as old. So a clock that was ahead, or at 1970, when some
+came in doesn't block pruning.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from habitat_like.times import RELEASED
 
-#: Rows and bytes of documents that one transaction deletes at most, so that no commit waits long.
+#: Maximum rows and document bytes one transaction deletes, so that no commit waits long.
 SLICE_ROWS = 1000
 SLICE_BYTES = 4 * 1024 * 1024
-#: Rows that are looked at in one go for one with a right time.
+#: Rows searched at once for one with a correct time.
 LOOK_ROWS = 100_000
-#: How many marks there are within the retention, about.
+#: Approximate number of marks within the retention.
 MARKS = 16
 
 
@@ -31,13 +31,13 @@ class Dropped(NamedTuple):
 def load_tally(connection: sqlite3.Connection) -> int:
     """The bytes of all documents in the file.
 
-    Those behind the last tally are counted; all are where something else deleted messages.
+    Those after the last tally are counted; all of them if something else deleted messages.
     Raises sqlite3.Error.
     """
     (first,) = connection.execute("SELECT coalesce(min(seq), 0) FROM message").fetchone()
     row = connection.execute("SELECT first, seq, bytes FROM tally").fetchone()
     behind, known = (row[1], row[2]) if row is not None and row[0] == first else (0, 0)
-    # The length of a large document is read without it.
+    # A large document's length is read without the document.
     (more,) = connection.execute(
         "SELECT coalesce(sum(length(document)), 0) FROM message WHERE seq > ?", (behind,)
     ).fetchone()
@@ -64,17 +64,17 @@ class Ages:
     """Finds what came in before a time. Used by one thread; remembers how far it has looked."""
 
     def __init__(self) -> None:
-        # Up to here, messages have times that can't be right.
+        # Up to here, messages have impossible times.
         self._wrong = 0
 
     def old_up_to(
         self, connection: sqlite3.Connection, last: int, oldest: float, now: float
     ) -> int:
-        """Up to which message, ``last`` at most, all came in before ``oldest``; 0: none did.
+        """The message, at most ``last``, up to which all came in before ``oldest``; 0: none did.
 
-        It looks at a slice, so more may be as old. ``now`` is the clock's present time.
+        It examines one slice, so more may be as old. ``now`` is the clock's current time.
         """
-        # A clock that is wrong now tells nothing about the times that are noted.
+        # If the clock is wrong now, it says nothing about recorded times.
         earliest = RELEASED if now >= RELEASED else 0
         rows = connection.execute(
             "SELECT seq, time FROM message WHERE seq <= ? ORDER BY seq LIMIT ?", (last, SLICE_ROWS)
@@ -84,7 +84,7 @@ class Ages:
         for seq, time in reversed(rows):
             if earliest <= time < oldest:
                 return int(seq)
-        # These came in while the clock was wrong: the next right time tells their least age.
+        # These came in while the clock was wrong: the next correct time gives their minimum age.
         begin = max(rows[-1][0], self._wrong)
         end = min(begin + LOOK_ROWS, last)
         row = connection.execute(
@@ -97,15 +97,15 @@ class Ages:
 
 
 class Marks:
-    """How long messages have been there at least, whatever their times say. In memory alone."""
+    """The minimum age of messages, whatever their times say. In memory only."""
 
     def __init__(self) -> None:
         self._marks: list[tuple[int, float]] = []
 
     def set(self, last: int, now: float, retention: float) -> int:
-        """Note that ``last`` is there ``now``; up to which one all came ``retention`` s ago."""
+        """Note that ``last`` is there ``now``; the last of those over ``retention`` s old."""
         earliest = RELEASED if now >= RELEASED else 0
-        # Without those that were made while the clock was wrong.
+        # Without those made while the clock was wrong.
         marks = [(seq, since) for seq, since in self._marks if earliest <= since <= now]
         if not marks or now - marks[-1][1] >= retention / MARKS:
             marks.append((last, now))
@@ -117,7 +117,7 @@ class Marks:
 def drop_oldest(connection: sqlite3.Connection, last: int, enough: int) -> Dropped:
     """Delete a slice of the oldest messages up to ``last``, until ``enough`` bytes are gone.
 
-    In the transaction that the caller has begun. Raises sqlite3.Error.
+    In the caller's transaction. Raises sqlite3.Error.
     """
     rows = connection.execute(
         "SELECT seq, length(document) FROM message WHERE seq <= ? ORDER BY seq LIMIT ?",

@@ -1,4 +1,4 @@
-"""JournalReader: reads the journal behind a sequence number, for a sink or the statistics."""
+"""JournalReader: reads the journal from a sequence number on, for a sink or the statistics."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class TimedEntry(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """Messages from the journal: the last one's number, their times, their documents as JSON array.
+    """Messages from the journal: last number, times, and documents as a JSON array.
 
-    What is no JSON makes the array none either.
+    Invalid JSON in a document makes the array invalid too.
     """
 
     seq: int
@@ -46,9 +46,9 @@ class Joined(NamedTuple):
 
 
 class JournalReader:
-    """Reads the journal at ``path`` from one thread, on a connection of its own.
+    """Reads the journal at ``path`` from one thread, on its own connection.
 
-    Raises sqlite3.Error where it can't be opened; ``Journal.reader`` makes one.
+    Raises sqlite3.Error if it can't be opened; ``Journal.reader`` makes one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,13 +57,13 @@ class JournalReader:
             path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
         )
         self._connection.execute("PRAGMA query_only=1")
-        # Opens the log as well, which must be today's one, whatever becomes of its name.
+        # Opens the log too: it must be the current one, whatever happens to its name.
         self._connection.execute("SELECT 1 FROM message LIMIT 1").fetchone()
 
     def read(self, after: int, limit: int) -> list[Entry]:
         """Up to ``limit`` messages with a sequence number over ``after``.
 
-        Fewer where they are large, see ``read_rows``; none only where there is none. Raises
+        Fewer if they are large, see ``read_rows``; none only if there are none. Raises
         JournalError.
         """
         with errors(self._path):
@@ -76,7 +76,7 @@ class JournalReader:
         return [Entry(*row) for row in rows]
 
     def read_timed(self, after: int, limit: int) -> list[TimedEntry]:
-        """As ``read``, with the time each came in; large documents without their data.
+        """Like ``read``, with the time each came in; large documents without their data.
 
         Raises JournalError.
         """
@@ -85,9 +85,9 @@ class JournalReader:
         return [TimedEntry(*row) for row in rows]
 
     def read_joined(self, after: int, limit: int) -> Joined | None:
-        """What ``read_timed`` reads in one piece: one release of the interpreter's lock, not many.
+        """What ``read_timed`` reads, in one piece: the interpreter's lock is released only once.
 
-        None where there is nothing. Raises JournalError.
+        None if there is nothing. Raises JournalError.
         """
         with errors(self._path):
             last, times, documents = self._connection.execute(_JOINED, (after, limit)).fetchone()

@@ -1,7 +1,7 @@
-"""Rescue: what waits in a journal whose path leads to it no more, in a new file beside.
+"""Rescue: saves what waits in a journal that its path no longer leads to, in a new file alongside.
 
-The new file is a journal too. The next gateway that starts on the path takes it in: its messages
-are written once more, behind what there is, and the archive knows each id once.
+The new file is a journal too. The next gateway that starts on the path imports it: its messages
+are appended to what is there, and the archive stores each id once.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from habitat_like.journal.pruning import SLICE_BYTES, SLICE_ROWS
 
 log = logging.getLogger(__name__)
 
-#: What follows the journal's path in the name of such a file; a number may follow.
+#: Suffix to the journal's path in the name of such a file; a number may follow.
 END = ".rescued"
 _PART = ".part"
 _LETTERS = "id, sink, seq, time, reason, retry, document, message_id"
 
 
 class Rescue:
-    """The new file beside a journal at ``path``; made at the first ``save``. For one thread."""
+    """The new file next to a journal at ``path``; created by the first ``save``. For one thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        #: The file; None where there is none, as nothing waits or nothing was saved yet.
+        #: The file; None if nothing waits or nothing has been saved yet.
         self.file: Path | None = None
-        #: Whether all that waited was saved.
+        #: Whether everything that waited was saved.
         self.is_made = False
 
     def save(self, source: sqlite3.Connection, between: Callable[[], None]) -> int:
         """Bring the file up to date with the open journal ``source``.
 
-        ``between`` is called every now and then. Returns how many messages and dead letters are in
-        it; where there are none, there is no file. Raises JournalError; a later call tries again.
+        ``between`` is called periodically. Returns how many messages and dead letters are in it;
+        if there are none, there is no file. Raises JournalError; a later call tries again.
         """
         target = self.file or self._free_name()
         part = target if self.file is not None else Path(f"{target}{_PART}")
@@ -71,7 +71,7 @@ class Rescue:
         while True:
             name = Path(f"{self._path}{END}{number if number > 1 else ''}")
             if not name.exists():
-                Path(f"{name}{_PART}").unlink(missing_ok=True)  # of one that was not finished
+                Path(f"{name}{_PART}").unlink(missing_ok=True)  # an unfinished one's
                 return name
             number += 1
 
@@ -79,7 +79,7 @@ class Rescue:
 def _copy(
     source: sqlite3.Connection, target: sqlite3.Connection, between: Callable[[], None]
 ) -> int:
-    """Copy what no sink, or not every sink, has taken; returns how much there is in the end."""
+    """Copy what not every sink has taken; returns how much there is in the end."""
     cursors = source.execute("SELECT sink, seq FROM cursor").fetchall()
     after = min((seq for _, seq in cursors), default=0)
     target.execute("BEGIN IMMEDIATE")
@@ -103,7 +103,7 @@ def _copy(
 
 
 def _slices(source: sqlite3.Connection, after: int) -> Iterator[list[tuple[int, int, bytes]]]:
-    """Messages behind ``after``: number, time and document; a bounded number of bytes at once."""
+    """Messages after ``after``: number, time and document; a bounded number of bytes at once."""
     while True:
         rows = []
         size = 0
@@ -122,10 +122,10 @@ def _slices(source: sqlite3.Connection, after: int) -> Iterator[list[tuple[int, 
 
 
 def take_in(path: Path, write: Callable[[list[tuple[str, bytes]]], object]) -> None:
-    """Give what lies in files beside the journal at ``path`` to ``write``; then delete them.
+    """Pass the content of files next to the journal at ``path`` to ``write``; then delete them.
 
     ``write`` gets ids and documents, and must have made them durable when it returns. A file that
-    can't be read stays, and is told in the log. Raises what ``write`` raises.
+    can't be read stays, and is logged. Raises what ``write`` raises.
     """
     for file in _files(path):
         count = 0

@@ -1,8 +1,8 @@
-"""Room: how much the journal holds, what goes to make room, and what is done on a full disk.
+"""Room: how much the journal holds, what is deleted to make room, and what to do on a full disk.
 
 On a full disk a checkpoint may need room to move the log into the file, and a prune room in the
-log. So a reserve is kept. It is given back when the disk is full, and no message is stored until
-it is there again, or until the file itself has as many bytes free.
+log. So a reserve is kept. It is released when the disk is full, and no message is stored until
+it is back, or until the file itself has as many bytes free.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from habitat_like.journal.file import (
     reserve_size,
 )
 
-#: Bytes of new messages after which the tally is stored: a start counts what came behind it.
+#: Bytes of new messages after which the tally is stored: a start counts what came after it.
 TALLY_EVERY = 64 * 1024 * 1024
 
 
 class Room:
     """The room of the journal at ``path``.
 
-    ``connection`` writes, which ``writing`` guards; ``keeper`` is the connection of the thread that
-    keeps house, which calls ``prune_slice`` and ``keep_reserve``. ``clock`` gives UNIX seconds,
-    ``position`` the numbers of the newest message, and of the last that is counted (None: nobody
+    ``connection`` writes, guarded by ``writing``; ``keeper`` is the connection of the housekeeping
+    thread, which calls ``prune_slice`` and ``keep_reserve``. ``clock`` gives UNIX seconds,
+    ``position`` the numbers of the newest message and of the last one counted (None: nobody
     counts). Raises sqlite3.Error.
     """
 
@@ -53,7 +53,7 @@ class Room:
         self._writing = writing
         self._clock = clock
         self._position = position
-        #: The bytes of all documents in the file. Changed with ``writing`` held, as all below.
+        #: The bytes of all documents in the file. This and all below change with ``writing`` held.
         self.bytes = pruning.load_tally(connection)
         #: Why nothing is stored, in words: the disk is full.
         self.full: str | None = None
@@ -69,11 +69,11 @@ class Room:
 
     @property
     def is_tight(self) -> bool:
-        """Whether the disk is full, and little can be done between two checkpoints."""
+        """Whether the disk is full, so that little can be done between checkpoints."""
         return self.full is not None or self.allowance is not None
 
     def disk(self) -> tuple[int, int] | None:
-        """The bytes that are free for us on the disk, and its size; None if unknown."""
+        """The bytes free for us on the disk, and its size; None if unknown."""
         try:
             usage = shutil.disk_usage(self._path.parent)
         except OSError:
@@ -81,7 +81,7 @@ class Room:
         return usage.free, usage.total
 
     def check(self, size: int) -> None:
-        """Raise JournalDiskFull where ``size`` more bytes are too many now. With ``writing``."""
+        """Raise JournalDiskFull if ``size`` more bytes are too many now. With ``writing``."""
         if self.full is None and self.allowance is not None:
             self.allowance -= size
             if self.allowance < 0:
@@ -104,14 +104,14 @@ class Room:
         self._tallied = self.bytes
 
     def prune_slice(self, retention: float, max_bytes: int | None) -> int:
-        """As ``Journal.prune_slice``."""
+        """See ``Journal.prune_slice``."""
         with errors(self._path):
             last = self._expired(retention)
             enough = pruning.SLICE_BYTES
             if (over := self._over(max_bytes)) > 0:
                 last, enough = self._prunable(self._keeper, urgent=self.is_tight), over
             if self.is_tight:
-                enough = min(enough, self._reserve // 8)  # it takes as much of the log at first
+                enough = min(enough, self._reserve // 8)  # it first takes as much of the log
             if last and (done := self._drop(last, enough, urgent=self.is_tight)):
                 return done
             if self.bytes - self._tallied >= TALLY_EVERY:
@@ -120,13 +120,13 @@ class Room:
         return 0
 
     def make(self, size: int, max_bytes: int) -> None:
-        """As ``Journal.make_room``."""
+        """See ``Journal.make_room``."""
         while self.full is None and (short := self.bytes + size - max_bytes) > 0:
             if not self._drop(self._position()[0], short, urgent=True):
                 return
 
     def keep_reserve(self) -> None:
-        """Give the reserve back on a full disk; take it again when there is room.
+        """Release the reserve on a full disk; allocate it again when there is room.
 
         Raises JournalError.
         """
@@ -144,21 +144,21 @@ class Room:
             if self._lock_file.has_reserve:
                 self.full = self.allowance = None
             elif free >= self._reserve:
-                # The file need not grow for so much. What is archived makes more such room.
+                # The file need not grow for that much. Archived messages make more such room.
                 self.full, self.allowance = None, free - self._reserve // 2
             else:
                 self.full, self.allowance = disk_full(self._path), None
 
     def _over(self, max_bytes: int | None) -> int:
-        """Bytes that are to go early, and go where they are archived."""
-        # Below the limit, so that a message in a hurry finds room.
+        """Bytes to delete early, if they are archived."""
+        # Below the limit, so that an urgent message finds room.
         over = 0 if max_bytes is None else self.bytes - max_bytes + max_bytes // 16
         if self.is_tight:
             over = max(over, 2 * self._reserve - pruning.free_bytes(self._keeper))
         return over
 
     def _expired(self, retention: float) -> int:
-        """Up to which message all came in over ``retention`` seconds ago; 0 where none did."""
+        """The message up to which all came in over ``retention`` seconds ago; 0 if none did."""
         now = self._clock()
         last = self._prunable(self._keeper)
         if seq := self._ages.old_up_to(self._keeper, last, int(now - retention), now):
@@ -166,13 +166,13 @@ class Room:
         return min(self._marks.set(self._position()[0], now, retention), last)
 
     def _prunable(self, connection: sqlite3.Connection, *, urgent: bool = False) -> int:
-        """The last message that nobody needs any more; where it is urgent, counted or not."""
+        """The last message that nobody needs any more; if urgent, counted or not."""
         last_seq, counted = self._position()
         last = pruning.passed(connection, last_seq)
         return last if counted is None or urgent else min(last, counted)
 
     def _drop(self, last: int, enough: int, *, urgent: bool) -> int:
-        """Delete a slice of the oldest up to ``last``, and note what is left; returns how many."""
+        """Delete a slice of the oldest up to ``last``, and record the rest; returns how many."""
         execute = self._connection.execute
         with self._writing, self.noting_full(), errors(self._path):
             last = min(last, self._prunable(self._connection, urgent=urgent))

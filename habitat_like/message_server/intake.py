@@ -1,4 +1,4 @@
-"""Intake: where messages are pushed, by actions and by sinks."""
+"""Intake: where actions and sinks push messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from habitat_like.message.message import Message
 
 
 class StoringProgram(Protocol):
-    """What the message server, and the sinks, need of the program that they run in."""
+    """What the message server and the sinks need from the program they run in."""
 
     config: Config
     journal: Journal
@@ -38,15 +38,15 @@ class MessageTooLarge(Exception):
 
 
 class _Local(threading.local):
-    """What the running thread is at: ``rows`` are what its transaction collects."""
+    """The current thread's state: ``rows`` are what its transaction collects."""
 
     rows: list[Row] | None = None
-    #: How many rows the transaction may collect, and how many bytes of documents still.
+    #: How many more rows, and bytes of documents, the transaction may collect.
     room = 0
     space = 0
     #: How many bytes a document may have.
     max_message = 0
-    #: Where access is restricted, what lets in a message of a callsign, in upper case, or raises.
+    #: If access is restricted: admits a message of a callsign, in upper case, or raises.
     admit: Callable[[str], None] | None = None
 
 
@@ -60,8 +60,8 @@ class Intake:
         self.program = program
         self.journal = program.journal
         config = program.config
-        #: Told of each batch that the archive took, or did not take: documents, seconds, and what
-        #: went wrong. On the sink's thread.
+        #: Called for each batch that the archive took or refused: documents, seconds, and what went
+        #: wrong. On the sink's thread.
         self.batch_done: Callable[[int, float, str | None], None] = _nothing
         self._machine_code = msgspec.json.encode(config.gateway.machine_code)
         self._max_backlog = config.journal.max_backlog
@@ -76,7 +76,7 @@ class Intake:
         self._max_backlog = messages
 
     def set_max_bytes(self, size: int) -> None:
-        """Refuse messages once those that the sinks have not taken have this many bytes."""
+        """Refuse messages once those the sinks have not taken total this many bytes."""
         self._max_bytes = size
 
     def set_max_message(self, size: int) -> None:
@@ -129,12 +129,12 @@ class Intake:
         return row[0]
 
     def _make_space(self, rows: list[Row], size: int) -> int:
-        """Have archived messages go for ``size`` bytes more; returns the bytes there are.
+        """Delete archived messages to make room for ``size`` bytes; returns the room there is.
 
-        Raises BacklogFull where there are fewer.
+        Raises BacklogFull if there is less.
         """
         collected = sum(len(document) for _, document in rows)
-        with contextlib.suppress(JournalError):  # then nothing is stored either, which says why
+        with contextlib.suppress(JournalError):  # storing then fails too, and says why
             self.journal.make_room(collected + size, self._max_bytes)
         space = self._max_bytes - self.journal.message_bytes - collected
         if size > space:
@@ -150,10 +150,10 @@ class Intake:
 
     @contextlib.contextmanager
     def admitted(self, admit: Callable[[str], None]) -> Iterator[None]:
-        """What this thread pushes belongs to an upload whose access is restricted.
+        """Mark what this thread pushes as part of an upload with restricted access.
 
-        ``admit`` is called with the callsign of each message, in upper case, and raises where the
-        message is not let in.
+        ``admit`` is called with the callsign of each message, in upper case, and raises if the
+        message is not admitted.
         """
         self._local.admit = admit
         try:
@@ -163,11 +163,11 @@ class Intake:
 
     @contextlib.contextmanager
     def transaction(self, *, bounded: bool = True) -> Iterator[list[Row]]:
-        """Collect what this thread pushes; the caller commits the list that it is given.
+        """Collect what this thread pushes; the caller commits the yielded list.
 
-        Not ``bounded``: a sink's own pushes, which are not refused when the backlog is full, since
-        refusing them would stop the sink that makes the backlog shrink, nor for their size, since
-        what they are made of was taken already.
+        Not ``bounded``: a sink's own pushes. They are not refused when the backlog is full, since
+        that would stop the sink that shrinks the backlog, nor for their size, since their source
+        has already been taken.
         """
         rows: list[Row] = []
         self._local.rows = rows

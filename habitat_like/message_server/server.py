@@ -1,4 +1,4 @@
-"""Server: where the sinks are loaded, run and taken down."""
+"""Server: loads, runs and stops the sinks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 
 class SinkError(Exception):
-    """A sink can't be loaded or unloaded; one line that says why."""
+    """A sink can't be loaded or unloaded; one line saying why."""
 
 
 def find_sink(wanted: SinkConfig, key: str) -> tuple[type[Sink], msgspec.Struct | None]:
-    """The class of a sink, and its settings, None for one that takes none.
+    """The class of a sink and its settings, None for one without settings.
 
-    Raises SinkError where the path leads to no sink, ConfigError for settings that are not its own.
+    Raises SinkError if the path leads to no sink, ConfigError for settings that are not its own.
     """
     try:
         factory = import_path(wanted.path)
@@ -53,8 +53,8 @@ class Server(Intake):
 
     def __init__(self, program: StoringProgram) -> None:
         super().__init__(program)
-        # Held while a sink is loaded, started or stopped, which can take seconds. Whoever only
-        # looks needs no lock: _sinks is never changed but replaced.
+        # Held while a sink is loaded, started or stopped, which can take seconds. Readers need no
+        # lock: _sinks is replaced, never changed.
         self._lock = threading.RLock()
         self._sinks: dict[str, Sink] = {}
         self._started = False
@@ -65,19 +65,19 @@ class Server(Intake):
         return dict(self._sinks)
 
     def start(self) -> None:
-        """Start the threads of the loaded sinks, and from now on of each that is loaded."""
+        """Start the threads of the loaded sinks, and of each one loaded from now on."""
         with self._lock:
             self._started = True
             for sink in self._sinks.values():
                 self._run(sink)
 
     def load(self, wanted: SinkConfig | str, key: str = "sinks") -> Sink:
-        """Import a sink's class, make it with its settings and, once started, run it.
+        """Import a sink's class, create it with its settings and, once started, run it.
 
         ``wanted`` is the sink as configured, or just the dotted path of one without settings;
         ``key`` says where in the configuration it is. Raises ConfigError for settings that are not
-        the sink's, SinkError when the sink can't be had, JournalError and OSError when it can't
-        now.
+        the sink's, SinkError when the sink can't be loaded, JournalError and OSError when it can't
+        be loaded now.
         """
         if isinstance(wanted, str):
             wanted = SinkConfig(wanted, wanted)
@@ -95,7 +95,7 @@ class Server(Intake):
                 if isinstance(sink, JournalSink):
                     sink.register()
             except (ConfigError, SinkError, JournalError, OSError):
-                raise  # told as it is; not every one is a mistake in the configuration
+                raise  # reported unchanged; not all are configuration mistakes
             except Exception as error:
                 # A sink is an operator's own code: whatever it raises belongs in one line.
                 reason = str(error).removeprefix(f"{wanted.path}: ") or type(error).__name__
@@ -109,8 +109,8 @@ class Server(Intake):
     def unload(self, name: str, timeout: float = 10) -> None:
         """Stop a sink at a batch boundary and forget it; its cursor stays in the journal.
 
-        Halfway to ``timeout`` seconds a call that hangs is interrupted. Raises SinkError if the
-        sink isn't loaded or has not stopped by then; it is then stopping, to be unloaded later.
+        Halfway to ``timeout`` seconds a hanging call is interrupted. Raises SinkError if the sink
+        isn't loaded or hasn't stopped in time; it is then stopping, to be unloaded later.
         """
         with self._lock:
             sink = self._sinks.get(name)
@@ -132,7 +132,7 @@ class Server(Intake):
         by_name = {sink.name: sink for sink in wanted}
         problems = []
         for name, sink in self.sinks.items():
-            # One that took too long to stop at an earlier try is made anew.
+            # One that took too long to stop at an earlier try is recreated.
             if by_name.get(name) != sink.config or sink.stopping:
                 problems += _try(functools.partial(self.unload, name))
         for index, entry in enumerate(wanted):
@@ -141,7 +141,7 @@ class Server(Intake):
         return problems
 
     def reload(self, name: str) -> Sink:
-        """Unload a sink, import its module's present text, and load it.
+        """Unload a sink, import its module's current source, and load it.
 
         Raises as ``unload`` and ``load`` do.
         """
@@ -182,7 +182,7 @@ class Server(Intake):
 
     @staticmethod
     def _call(sink: Sink, hook: Callable[[], None]) -> None:
-        """Call a hook by which a sink ends: it ends even if its own code fails at it."""
+        """Call a hook that ends a sink: the sink ends even if the hook fails."""
         try:
             hook()
         except Exception as error:

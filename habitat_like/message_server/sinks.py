@@ -1,8 +1,8 @@
 """Sinks: what takes messages out of the journal.
 
-Every sink that does work reads the journal behind a durable cursor of its own, on a thread of its
-own, at least once: a slow or broken one holds up neither the gateway nor another sink. To write
-one, derive from SimpleSink and write ``message``.
+Every working sink reads the journal from its own durable cursor, on its own thread, at least once:
+a slow or broken one blocks neither the gateway nor other sinks. To write one, derive from
+SimpleSink and write ``message``.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from habitat_like.threads import backoff, start_thread
 
 log = logging.getLogger(__name__)
 
-#: How often an idle sink looks for dead letters that an operator wants tried again, in seconds.
+#: How often an idle sink looks for dead letters that an operator wants retried, in seconds.
 IDLE = 1.0
 
-#: Seconds until the next batch after one that was not full: what comes in meanwhile costs one
-#: commit of the sink's, not many, and the gateway has the processor and the disk to itself.
+#: Seconds until the next batch after one that was not full: what comes in meanwhile costs the sink
+#: one commit, not many, and the gateway has the processor and the disk to itself.
 PAUSE = 0.02
 
-#: A message that is refused for good, and why.
+#: A message refused for good, and why.
 Refusal = tuple[Entry, str]
 
 
 class Retry(Exception):
-    """What the sink writes to can't be used now; the text says why. The batch is tried again."""
+    """The sink's target can't be used now; the text says why. The batch is retried."""
 
 
 class Sink:
-    """What every sink has: the types it wants, and the hooks that the server calls.
+    """What every sink has: the types it wants, and the hooks the server calls.
 
     ``types`` are the types of interest, None for all of them. ``Settings`` is the Struct that the
     sink's settings in the configuration must fit, None for a sink that takes none. The server sets
@@ -52,7 +52,7 @@ class Sink:
 
     types: ClassVar[frozenset[str] | None] = None
     Settings: ClassVar[type[msgspec.Struct] | None] = None
-    #: Whether the messages that this sink has taken are archived.
+    #: Whether the messages this sink has taken are archived.
     is_archive: ClassVar[bool] = False
     name: str = ""
     config: SinkConfig
@@ -71,7 +71,7 @@ class Sink:
         """Begin to stop; returns at once."""
 
     def interrupt(self) -> None:
-        """Make a call that hangs fail soon, as the server is about to stop."""
+        """Make a hanging call fail soon, as the server is about to stop."""
 
     def join(self, timeout: float) -> bool:
         """Wait until it has stopped, for ``timeout`` seconds; returns whether it has."""
@@ -89,7 +89,7 @@ class Sink:
 
 
 class SinkState:
-    """How a sink fares, for the logs, ``/status`` and the metrics. Written by the sink's thread.
+    """A sink's health, for the logs, ``/status`` and the metrics. Written by the sink's thread.
 
     Each attribute is replaced as a whole, so other threads read it without a lock. ``problem`` and
     ``problem_since`` are None while all is well, ``last_success`` is None before the first; times
@@ -106,9 +106,9 @@ class SinkState:
 
 
 class JournalSink(Sink):
-    """A sink that is given the journal's messages in batches, at least once each.
+    """A sink that gets the journal's messages in batches, at least once each.
 
-    Derive from it and write ``process``. ``batch`` is the largest number of messages in one; the
+    Derive from it and write ``process``. ``batch`` is the maximum number of messages in one; the
     waits between tries grow from ``retry_min`` to ``retry_max`` seconds.
     """
 
@@ -119,8 +119,8 @@ class JournalSink(Sink):
     def __init__(self, server: Intake) -> None:
         super().__init__(server)
         self.state = SinkState()
-        #: What the sink counts by itself, by a word or two: ``/status`` and the metrics tell it. A
-        #: sink bounds how many words there are.
+        #: The sink's own counters, named by a word or two: ``/status`` and the metrics show them. A
+        #: sink must bound their number.
         self.counts: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -130,8 +130,8 @@ class JournalSink(Sink):
     def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
         """Take ``entries``, all of types of interest, in the journal's order.
 
-        Returns those that are refused for good, with a reason: they become dead letters. Raises
-        Retry, or anything else, when the same batch shall be given again later.
+        Returns those refused for good, with a reason: they become dead letters. Raises Retry, or
+        anything else, to get the same batch again later.
         """
         raise Retry(f"{type(self).__name__} has no process method")
 
@@ -139,14 +139,14 @@ class JournalSink(Sink):
         """Called while there is nothing to take; may raise like ``process``."""
 
     def register(self) -> None:
-        """Take the sink's place in the journal. Raises JournalError."""
+        """Register the sink with the journal. Raises JournalError."""
         self._cursor = self.server.journal.register(self.name)
 
     def rewind(self) -> int:
-        """Be given once more what the journal still holds; returns how many messages that is.
+        """Get what the journal still holds once more; returns how many messages that is.
 
-        They are fewer where the backlog would be too near its limit. For the sink's own thread.
-        Raises JournalError.
+        Fewer if the backlog would come too near its limit. For the sink's own thread. Raises
+        JournalError.
         """
         journal = self.server.journal
         messages = journal.backlog + max(self.server.room // 2, 0)
@@ -163,7 +163,7 @@ class JournalSink(Sink):
         self.server.journal.wake()
 
     def join(self, timeout: float) -> bool:
-        """Wait until the thread has ended."""
+        """Wait for the thread to end."""
         if self._thread is not None:
             self._thread.join(max(timeout, 0))
         return not self.alive
@@ -203,7 +203,7 @@ class JournalSink(Sink):
             reader.close()
 
     def _turn(self, reader: JournalReader) -> int:
-        """Take dead letters that are due, then the next batch; returns how many were in that."""
+        """Take due dead letters, then the next batch; returns the batch's size."""
         journal = self.server.journal
         if time.monotonic() >= self._look_at:
             self._take_due()
@@ -216,7 +216,7 @@ class JournalSink(Sink):
         if refused:
             with journal.dead_letters() as letters:
                 letters.add(self.name, [(e.seq, e.document, reason) for e, reason in refused])
-        # The cursor moves last: whatever fails before is done again.
+        # The cursor moves last: whatever fails earlier is repeated.
         journal.advance(self.name, entries[-1].seq, rows)
         self._cursor = entries[-1].seq
         self.state.messages += len(entries) - len(refused)
@@ -268,7 +268,7 @@ class JournalSink(Sink):
         before, self.state.problem = self.state.problem, problem
         self.state.problem_since = self.state.problem_since or time.time()
         if before is None:
-            # One line for the change of state, not one for each try.
+            # One line per change of state, not per try.
             expected = isinstance(error, Retry | JournalError)
             log.error(
                 "sink can't go on, messages wait in the journal",
