@@ -72,7 +72,7 @@ class Host(Protocol):
     """Takes over whole requests with their connections; see Mount."""
 
     def put(self, visit: Visit) -> bool:
-        """Take a request over; False, and nothing is taken, when too many wait already."""
+        """Take over a request; False, taking nothing, when too many are waiting already."""
 
 
 def finish_sending(fd: int) -> None:

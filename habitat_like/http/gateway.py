@@ -25,8 +25,8 @@ from habitat_like.journal.journal import Row
 log = logging.getLogger(__name__)
 
 READ_SIZE = 65536
-#: A batch takes in what comes for so many times as long as a commit takes. Then the clients of one
-#: batch have their answers, and send again, while the next batch is read: nobody waits for all.
+#: A batch collects requests for this many times as long as a commit takes. The clients of one
+#: batch then get answers, and send again, while the next is read: nobody waits for all others.
 COLLECT = 2
 #: Seconds between two looks at deadlines, and the longest wait for an event.
 TICK = 1.0

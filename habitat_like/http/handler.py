@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 #: everybody else waiting.
 FAST_BODY = 65536
 
-#: Members that a gzip body may have: each costs a copy of what follows it.
+#: Members that a gzip body may have: each costs a copy of what follows.
 MAX_MEMBERS = 100
-#: Into so many pieces the limit of a body is divided: after each there is a look at how much room
-#: there is. Each piece costs a copy of what is not decompressed yet.
+#: The body limit is divided into this many pieces, and the room left is checked after each. Each
+#: piece costs a copy of what is not decompressed yet.
 PIECES = 16
 
 

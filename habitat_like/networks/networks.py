@@ -108,13 +108,13 @@ class Networks:
         }
 
     def metrics(self, status: Mapping[str, NetworkStatus]) -> Iterator[Any]:
-        """The Prometheus metrics that single networks have of their own."""
+        """The Prometheus metrics specific to single networks."""
         for name, runner in list(self.runners.items()):
             if name in status:
                 yield from runner.network.metrics(status[name].own)
 
     def recipes(self, host: str) -> dict[str, tuple[Recipe, ...]]:
-        """How to point devices of each network to this server, which they know as ``host``."""
+        """How to point devices of each network at this server, which they know as ``host``."""
         return {name: one.network.recipes(host) for name, one in list(self.runners.items())}
 
 
