@@ -160,7 +160,7 @@ def write(
             kept.append(f"{name}:{passwords.make_hash(password, COST)}")
         with directory.replacing(path.name, 0o600) as file:
             file.write("".join(f"{line}\n" for line in kept).encode())
-            # By descriptor: whoever owns the directory may put something else under the name.
+            # By descriptor: the directory's owner may put something else under the name.
             if before is not None:
                 os.fchown(file.fileno(), before.st_uid, before.st_gid)
                 os.fchmod(file.fileno(), before.st_mode & 0o777)

@@ -1,7 +1,7 @@
-"""The actions that a station can call, and nothing else that it can reach. No I/O.
+"""The actions that a station can call; it can reach nothing else. No I/O.
 
 An action is a function ``name(application, ip, args)``; the methods of InsertApplication are the
-built-in ones, and the configuration's ``gateway.actions`` names which of all may be called.
+built-in ones, and ``gateway.actions`` in the configuration lists those that may be called.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from habitat_like.http.program import ServingProgram
     from habitat_like.message_server import Server
 
-#: What an action of an operator's own needs.
+#: What an operator's own action needs.
 __all__ = ["Action", "Args", "InsertApplication", "Lane", "Refused", "Response", "action"]
 
-#: No message has fewer bytes; a body of more parts than that allows would only cost an answer.
+#: No message has fewer bytes; a body with more parts than that allows is not worth answering.
 SHORTEST_MESSAGE = 60
 MANY_MESSAGES = 1000
-#: What some programs put before text in UTF-8 (RFC 8259 section 8.1 lets a reader pass over it).
+#: Some programs put it before UTF-8 text (RFC 8259 section 8.1 lets a reader ignore it).
 _BOM = codecs.BOM_UTF8
 _WHITESPACE = b" \t\r\n"
 
 
 class Args(NamedTuple):
-    """What an action is given: the request's body, decoded, and where it came in.
+    """What an action gets: the request's decoded body, and where it came in.
 
     ``path`` is what follows the action's name, ``headers`` are the SCGI headers.
     """
@@ -49,7 +49,7 @@ class Args(NamedTuple):
     method: str = "POST"
     path: str = ""
     headers: Mapping[bytes, bytes] = {}
-    #: Where it is called: large bodies are not for the fast lane.
+    #: Where it is called: large bodies don't go to the fast lane.
     lane: Lane = "slow"
 
     @property
@@ -62,8 +62,8 @@ ActionFunction = Callable[..., Any]
 
 #: Where an action runs. ``fast``: on the gateway's thread; it must neither wait nor compute for
 #: long. ``bulk``: on the bulk thread; it waits for nothing, but computes for milliseconds.
-#: ``slow``: on the threads of the slow lane, where it holds up nobody. ``mounted``: on the threads
-#: of a mount, which takes whole requests over, with their connections, and answers them by itself.
+#: ``slow``: on the slow lane's threads, where it holds up nobody. ``mounted``: on the threads of a
+#: mount, which takes over whole requests, with their connections, and answers them itself.
 Lane = Literal["fast", "bulk", "slow", "mounted"]
 
 
@@ -72,8 +72,8 @@ class Action(NamedTuple):
 
     With ``subpaths`` it is also called for paths below its own, which it finds in ``Args.path``. In
     the lane ``mounted`` the ``host`` answers, and ``call`` is not used. ``answers`` has the answers
-    for clients that don't understand the gateway's own. An ``upload`` is closed in maintenance, and
-    under the access rules.
+    for clients that don't understand the gateway's own. An ``upload`` is closed in maintenance and
+    is subject to the access rules.
     """
 
     name: str
@@ -87,20 +87,20 @@ class Action(NamedTuple):
 
 
 class PathRouter(Protocol):
-    """Actions that are found by their whole path, and not by its first part."""
+    """Actions found by their whole path, not by its first part."""
 
     @property
     def paths(self) -> list[str]:
         """A line for each: methods and path."""
 
     def find(self, method: str, path: str) -> Action | None:
-        """The action, None where no such path is known. Raises Refused for another method."""
+        """The action, or None for an unknown path. Raises Refused for another method."""
 
 
 def action(
     *, methods: tuple[str, ...] = ("POST",), lane: Lane = "slow", subpaths: bool = False
 ) -> Callable[[ActionFunction], ActionFunction]:
-    """Declare an action's HTTP methods, where it runs, and if it has pages below it; see Action."""
+    """Declare an action's HTTP methods, its lane, and whether it has pages below it; see Action."""
     if isinstance(methods, str):  # or "POST" would be four methods
         raise TypeError('methods is a tuple such as ("GET", "POST")')
     if lane not in ("fast", "bulk", "slow"):
@@ -116,8 +116,8 @@ def action(
 class InsertApplication:
     """The actions that put messages into ``server``.
 
-    ``actions`` is the whitelist: the names that may be called. Used by several threads at once; it
-    holds no state of requests.
+    ``actions`` is the whitelist: the names that may be called. Used by several threads at once;
+    holds no per-request state.
     """
 
     def __init__(self, server: Server, program: ServingProgram) -> None:
@@ -142,8 +142,8 @@ class InsertApplication:
     def messages(self, ip: str | None, args: Args | bytes | str) -> Response:
         """Take many messages: a JSON array of objects, or one object a line (NDJSON).
 
-        Returns 200, 207 if some were refused, and if all were 400 (403, 429), with a result for
-        each in order. Raises InvalidMessage if the body is neither or has too many, BacklogFull.
+        Returns 200, 207 if some were refused, or 400 (403, 429) if all were, with a result for each
+        in order. Raises InvalidMessage if the body is neither or has too many, and BacklogFull.
         """
         registry = self.program.registry
         now = int(self.clock())
@@ -172,7 +172,7 @@ class InsertApplication:
         headers = {"Retry-After": str(retry_after)} if retry_after else None
         if accepted:
             return Response(207, answer, JSON, headers)
-        # What may succeed later is no reason to drop all.
+        # Don't drop the whole batch for something that may succeed later.
         status = 429 if retry_after else 403 if denied == len(results) else 400
         return Response(status, answer, JSON, headers)
 
@@ -181,7 +181,7 @@ def find_actions(names: Iterable[str]) -> dict[str, Action]:
     """The whitelisted actions by name: built-in names, or dotted paths of functions.
 
     A function at ``package.module.weather`` is the action ``weather``. Raises ValueError with one
-    line for a name that leads to none or appears twice.
+    line for a name that can't be found or appears twice.
     """
     found: dict[str, Action] = {}
     for name in names:
@@ -222,7 +222,7 @@ def _body(args: Args | bytes | str | Mapping[str, Any]) -> bytes:
 
 def _split(body: bytes) -> list[bytes]:
     """The JSON texts in an array or in lines. Raises InvalidMessage, also for too many."""
-    if _BOM in body:  # of files that were put together, each may begin with one
+    if _BOM in body:  # in concatenated files, each may begin with one
         body = body.replace(b"\n" + _BOM, b"\n").removeprefix(_BOM)
     text = body.strip(_WHITESPACE)
     if not text:
@@ -237,7 +237,7 @@ def _split(body: bytes) -> list[bytes]:
         try:
             _check_parts(len(_OBJECTS.decode(text)), most, body)
         except msgspec.ValidationError:
-            # Each item that is no object is refused by itself; a body of little else would cost
+            # Each item that is not an object is refused by itself; a body full of them would cost
             # hundreds of thousands of results.
             if text.count(b",") > MAX_VALUES:
                 reason = f"not all objects, and too many elements (over {MAX_VALUES})"
@@ -258,7 +258,7 @@ def _check_parts(count: int, most: int, body: bytes) -> None:
 
 
 class _Object(msgspec.Struct, gc=False):
-    """Any JSON object, of which nothing is kept: the cheapest way to count them."""
+    """Any JSON object, keeping none of it: the cheapest way to count them."""
 
 
 _OBJECTS = msgspec.json.Decoder(list[_Object])

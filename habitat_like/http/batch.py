@@ -1,7 +1,7 @@
-"""A batch: the requests that one journal commit stands for, and their answers.
+"""A batch: the requests that share one journal commit, and their answers.
 
-What is answered 200 is committed and fsynced before; every request of a batch is answered by the
-commit that held its messages.
+Nothing is answered 200 before it is committed and fsynced; every request of a batch is answered
+by the commit that held its messages.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """A reply that waits for its batch's commit; ``pushed``: it stands for messages in it.
+    """A reply that waits for its batch's commit; ``pushed``: it has messages in the batch.
 
-    ``refuse`` makes what is answered instead where they could not be stored.
+    ``refuse`` makes the answer to send instead if they could not be stored.
     """
 
     fd: int
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 class Committer:
     """Commits batches and sends their answers. Used by one thread at a time.
 
-    ``send`` sends a whole reply to a descriptor and sees to the rest.
+    ``send`` sends a whole reply to a descriptor and handles the rest.
     """
 
     def __init__(self, site: Site, send: Callable[[int, bytes], None]) -> None:
@@ -46,11 +46,11 @@ class Committer:
         self._journal = site.server.journal
         self._metrics = site.metrics
         self._send = send
-        #: How long a commit takes, in seconds, on average of the last few.
+        #: Seconds that a commit takes, averaged over the last few.
         self.seconds = 0.001
 
     def answer(self, answers: list[Answer], rows: list[Row]) -> None:
-        """Commit the batch, then tell every client how it went."""
+        """Commit the batch, then answer every client accordingly."""
         durable = not rows or self._commit(rows)
         metrics = self._metrics
         for fd, _, name, _, answer, pushed, own in answers:
@@ -66,16 +66,16 @@ class Committer:
                 status = answer.status if durable or not pushed else _NOT_DURABLE.status
                 self.log_slow(name, ip, status, end - started)
         metrics.batch_size.observe(len(answers))
-        # Most of a batch came in together.
+        # Most of a batch arrived together.
         for started, times in Counter([answer[1] for answer in answers]).items():
             metrics.latency.observe(end - started, times)
 
     def answer_one(
         self, name: str, reply: Reply, rows: list[Row], refuse: Refuse | None = None
     ) -> Reply:
-        """What one request is answered whose messages are ``rows``, once they are committed.
+        """Commit one request's messages, ``rows``, and return its answer.
 
-        For the WSGI application, which has no connections of ours.
+        For the WSGI application, which doesn't use our connections.
         """
         pushed = bool(rows) and not reply.changes_nothing
         stands = not pushed or self._commit(rows)
@@ -86,15 +86,15 @@ class Committer:
         return reply
 
     def log_slow(self, name: str, ip: str | None, status: int, seconds: float) -> None:
-        """Log a request that was slower than the operator wants to know of."""
+        """Log a request that was slower than the operator's threshold."""
         slow = self._site.steering.slow_log
         if slow is not None and seconds >= slow:
             self._site.steering.slow_request(name, status, ip, seconds)
 
     def probe(self) -> None:
-        """While nothing can be stored: look whether it can be again.
+        """While nothing can be stored, check whether it can be again.
 
-        A load balancer that sees 503 may send no message to try with.
+        A load balancer that sees 503 may not send any message to try with.
         """
         if self._site.journal_problem is None:
             return
@@ -132,7 +132,7 @@ class Committer:
 
     @staticmethod
     def _settle(name: str, settled: Callable[[bool], None], stands: bool) -> None:
-        """Tell an action what became of its messages; its own code may fail at that."""
+        """Tell an action what became of its messages; its own code may fail in doing so."""
         try:
             settled(stands)
         except Exception as error:

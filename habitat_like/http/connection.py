@@ -1,4 +1,4 @@
-"""A connection that has to wait: for more of its request, for its action, or for its client."""
+"""A connection that is waiting: for more of its request, its action, or its client."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class Connection:
     """One client's connection, owned by the gateway's thread.
 
-    ``fd`` is its file descriptor, non-blocking; ``deadline`` is monotonic time. ``parser`` has what
-    came of a request that is not whole, and ``held`` the bytes of room that are taken for its body;
-    ``out`` is what is left of a reply. ``waiting``: its request is in the slow or the bulk lane,
-    for the action ``action``, from the address ``ip``, and is answered by ``refuse`` where the
-    gateway refuses it in the words of its protocol.
-    ``abandoned``: it was answered while its action still ran, whose outcome is then dropped. It is
-    set by the gateway's thread and read by workers, which only spares them work.
+    ``fd`` is its non-blocking file descriptor; ``deadline`` is monotonic time. ``parser`` has what
+    has arrived of an incomplete request, and ``held`` the bytes of room taken for its body; ``out``
+    is what is left of a reply. ``waiting``: its request is in the slow or bulk lane, for the action
+    ``action``, from the address ``ip``; if the gateway refuses it, ``refuse`` makes the answer in
+    the request's protocol.
+    ``abandoned``: it was answered while its action was still running, so the outcome is dropped.
+    The gateway's thread sets it and workers read it, only to save work.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Connection:
 class Visit(NamedTuple):
     """A request with its connection: ``fd`` belongs to the mount. ``path`` is below the mount.
 
-    The mount calls ``release`` once, when it has done with the request and its body.
+    The mount calls ``release`` once, when it is done with the request and its body.
     """
 
     fd: int
@@ -69,20 +69,20 @@ class Visit(NamedTuple):
 
 
 class Host(Protocol):
-    """What takes over whole requests with their connections; see Mount."""
+    """Takes over whole requests with their connections; see Mount."""
 
     def put(self, visit: Visit) -> bool:
-        """Take a request over; False, and nothing is taken, when too many wait already."""
+        """Take over a request; False, taking nothing, when too many are waiting already."""
 
 
 def finish_sending(fd: int) -> None:
-    """Tell the client that nothing more comes, while its own sending may go on."""
+    """Tell the client that nothing more is coming; it may still be sending."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connected:
         connected.shutdown(socket.SHUT_WR)
 
 
 def send(fd: int, data: bytes | memoryview) -> int | None:
-    """Write what the socket takes; returns the number of bytes, None if the client is gone."""
+    """Write what the socket accepts; returns the number of bytes, None if the client is gone."""
     try:
         return os.write(fd, data)
     except BlockingIOError:

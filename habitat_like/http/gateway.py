@@ -1,7 +1,7 @@
 """The gateway's thread: one epoll set over all connections, one journal commit for each batch.
 
-What arrives while a commit waits for the disk is the next batch, so batches grow with the load by
-themselves, and a slow client costs a descriptor and never a thread.
+What arrives while a commit waits for the disk becomes the next batch, so batches grow with the
+load by themselves, and a slow client costs a descriptor but never a thread.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from habitat_like.journal.journal import Row
 log = logging.getLogger(__name__)
 
 READ_SIZE = 65536
-#: A batch takes in what comes for so many times as long as a commit takes. Then the clients of one
-#: batch have their answers, and send again, while the next batch is read: nobody waits for all.
+#: A batch collects requests for this many times as long as a commit takes. The clients of one
+#: batch then get answers, and send again, while the next is read: nobody waits for all others.
 COLLECT = 2
 #: Seconds between two looks at deadlines, and the longest wait for an event.
 TICK = 1.0
-#: Seconds that a half-read request is given to come in whole when the gateway stops.
+#: Seconds that a half-read request has to arrive completely when the gateway stops.
 STOP_GRACE = 1.0
 #: Seconds between two lines in the log about the same thing.
 LOG_EVERY = 60.0
 #: The share of ``gateway.timeout`` that a request may have to wait for a thread of the slow lane.
-#: Over it, it is told at once: it would hold a place, and hear the same when its time is up.
+#: Above that it is refused at once: otherwise it would hold a place only to be refused later.
 PATIENCE = 0.5
-#: Threads for bulk actions, and for the big and the compressed bodies of fast ones: apart from the
-#: others, so that uploads never wait for a user's own slow actions. They compute, so more than one
-#: gains nothing.
+#: Threads for bulk actions, and for large or compressed bodies of fast ones: separate, so that
+#: uploads never wait for a user's own slow actions. They are CPU-bound, so more than one gains
+#: nothing.
 BULK_WORKERS = 1
 
 
@@ -67,7 +67,7 @@ class Gateway:
         self._connections: dict[int, Connection] = {}
         # Filled by workers, emptied here; deque.append and popleft are atomic.
         self._done: deque[Done] = deque()
-        # Slow requests whose answers are in the present batch: their bodies are in it as well.
+        # Slow requests whose answers, and so whose bodies, are in the current batch.
         self._answered: list[SCGIHandler] = []
         self._stop_at: float | None = None
         self._committer = Committer(site, self._send)
@@ -81,17 +81,17 @@ class Gateway:
         self.beat = time.monotonic()
 
     def report(self, done: Done) -> None:
-        """Take the outcome of a slow action. Called on a worker's thread."""
+        """Accept the outcome of a slow action. Called on a worker's thread."""
         self._done.append(done)
         self._wake()
 
     def stop(self, timeout: float) -> None:
-        """Begin to stop: answer what was read, within ``timeout`` seconds. Thread-safe."""
+        """Start stopping: answer what has been read, within ``timeout`` seconds. Thread-safe."""
         self._stop_at = time.monotonic() + timeout
         self._wake()
 
     def run(self) -> None:
-        """Serve until ``stop``, then end in order."""
+        """Serve until ``stop``, then end cleanly."""
         try:
             while self._stop_at is None:
                 self._turn(self._tick)
@@ -106,7 +106,7 @@ class Gateway:
             log.debug("wake after close")
 
     def _turn(self, timeout: float) -> bool:
-        """Take everything that is ready, commit once, answer all; returns if there was anything."""
+        """Handle all that is ready, commit once, answer all; returns whether there was anything."""
         events = self._epoll.poll(timeout, self._max_batch)
         now = self.beat = time.monotonic()
         if events:
@@ -131,11 +131,11 @@ class Gateway:
         return bool(events)
 
     def _accept(self, answers: list[Answer], rows: list[Row], now: float) -> None:
-        """Accept what waits in the kernel; most requests are whole by then and never wait."""
-        # The raw call gives a bare descriptor: a socket object each costs more than parsing does.
+        """Accept what waits in the kernel; most requests are complete by then and never wait."""
+        # The raw call gives a bare descriptor: a socket object each would cost more than parsing.
         accept = self._listening.socket._accept  # type: ignore[attr-defined]
         config = self._site.limits
-        # From here on, not from the turn's begin: those who send bit by bit can't keep others out.
+        # From now, not from the start of the turn: slow senders can't keep others out.
         enough = time.monotonic() + COLLECT * self._committer.seconds
         while len(answers) < self._max_batch and time.monotonic() < enough:
             try:
@@ -168,7 +168,7 @@ class Gateway:
                 self._handle(fd, request, now, answers, rows)
 
     def _wait(self, fd: int, data: bytes, now: float) -> None:
-        """Keep a connection of whose request there is only ``data`` yet."""
+        """Keep a connection whose request has only got as far as ``data``."""
         connection = Connection(fd, now, now + self._timeout)
         if self._is_crowded():
             self._linger(connection, self._refuse_unread(data, _CROWDED))
@@ -182,21 +182,21 @@ class Gateway:
         self._epoll.register(fd, select.EPOLLIN)
 
     def _hold(self, connection: Connection, size: int) -> bool:
-        """Take room for the ``size`` bytes of a body that have come; False where there is none."""
+        """Take room for the ``size`` bytes of a body that have arrived; False if there is none."""
         if not self._site.bodies.take(size - connection.held):
             return False
         connection.held = size
         return True
 
     def _release(self, connection: Connection) -> None:
-        """Give back the room for what came of a request, which is kept no longer."""
+        """Give back the room for a partial request that is no longer kept."""
         if connection.held:
             self._site.bodies.give(connection.held)
             connection.held = 0
         connection.parser = None
 
     def _too_much(self, connection: Connection, data: bytes) -> None:
-        """Tell a client that there is no room for its body, of which there is ``data`` yet."""
+        """Tell a client that there is no room for its body; ``data`` has arrived so far."""
         self._release(connection)
         self._linger(connection, self._refuse_unread(data, _TOO_MUCH))
 
@@ -204,7 +204,7 @@ class Gateway:
         return len(self._connections) >= self._site.limits.max_connections
 
     def _ready(self, connection: Connection, answers: list[Answer], rows: list[Row]) -> None:
-        """A connection that waited can be read or written."""
+        """Handle a waiting connection that can now be read or written."""
         if connection.out is not None:
             self._send_rest(connection)
             return
@@ -243,7 +243,7 @@ class Gateway:
         answers: list[Answer],
         rows: list[Row],
     ) -> None:
-        """Run a whole request here, or give it to the slow lane."""
+        """Run a complete request here, or hand it to the slow lane."""
         before = len(rows)
         handler = SCGIHandler(request, None, self._site)
         reply = handler.handle()
@@ -260,7 +260,7 @@ class Gateway:
     def _give_away(
         self, fd: int, request: scgi.Request, started: float, handler: SCGIHandler
     ) -> bool:
-        """Give a request to its mount or to its lane; False where too much waits there."""
+        """Hand a request to its mount or lane; False if too much is waiting there."""
         assert handler.action is not None  # noqa: S101 (a request without one is answered already)
         host = handler.action.host
         workers = self.bulk if handler.lane == "bulk" else self.workers
@@ -281,7 +281,7 @@ class Gateway:
         return True
 
     def _collect(self, answers: list[Answer], rows: list[Row]) -> None:
-        """Take what the slow lane has finished into this batch."""
+        """Add what the slow lane has finished to this batch."""
         os.eventfd_read(self._wake_fd)
         while self._done:
             done = self._done.popleft()
@@ -305,7 +305,7 @@ class Gateway:
             )
 
     def _send(self, fd: int, data: bytes) -> None:
-        """Send a whole reply and close, or keep the connection until its client takes the rest."""
+        """Send a reply and close, or keep the connection until its client has taken the rest."""
         sent = send(fd, data)
         if sent is None or sent == len(data):
             os.close(fd)
@@ -326,14 +326,14 @@ class Gateway:
         os.close(connection.fd)
 
     def _refuse_unread(self, data: bytes, refusal: Response) -> bytes:
-        """The reply to a request of which there is only ``data``, in the words of its protocol."""
+        """The reply, in its own protocol, to a request of which only ``data`` has arrived."""
         handler = find_unread(scgi.peek(data), self._site)
         reply = handler.refuse(refusal)
         self._metrics.requests[handler.name, reply.status] += 1
         return reply.data
 
     def _malformed(self, connection: Connection, data: bytes, error: scgi.ScgiError) -> None:
-        """Answer a request that can't be read; the log gets one line a minute."""
+        """Answer a request that can't be parsed; the log gets one line a minute."""
         reply = self._refuse_unread(data, Refused(int(error.status), str(error)).response())
         if type(error) is scgi.ScgiError:
             self._metrics.malformed += 1
@@ -347,9 +347,9 @@ class Gateway:
         self._linger(connection, reply)
 
     def _linger(self, connection: Connection, reply: bytes) -> None:
-        """Answer before the request is read to its end, then read on and throw away.
+        """Answer before the whole request is read, then read the rest and discard it.
 
-        Closing at once would break the client's sending, and it would never look at the answer.
+        Closing at once would interrupt the client's sending, and it would never read the answer.
         """
         send(connection.fd, reply)
         finish_sending(connection.fd)
@@ -361,13 +361,13 @@ class Gateway:
         self._epoll.register(connection.fd, select.EPOLLIN)
 
     def _forget(self, connection: Connection) -> None:
-        """Take a connection out of the set; its descriptor stays open, what came of it goes."""
+        """Remove a connection from the set; its descriptor stays open, its data is dropped."""
         self._release(connection)
         if self._connections.pop(connection.fd, None) is not None and not connection.waiting:
             self._epoll.unregister(connection.fd)
 
     def _drop(self, connection: Connection, refusal: Response) -> None:
-        """End a connection early, with ``refusal`` if it can still be given one."""
+        """End a connection early, sending ``refusal`` if that is still possible."""
         data = b"" if connection.parser is None else connection.parser.received
         self._forget(connection)
         connection.abandoned = True
@@ -406,10 +406,10 @@ class Gateway:
         self._accepting = False
 
     def _finish(self, deadline: float) -> None:
-        """Answer what has come in, refuse what has not, wait for the slow lane."""
+        """Answer complete requests, refuse the others, wait for the slow lane."""
         listening = self._listening
         if listening.inherited:
-            # What comes from now on waits in the kernel for the next instance.
+            # New connections now wait in the kernel for the next instance.
             if self._accepting:
                 self._epoll.unregister(listening.socket.fileno())
         else:
@@ -425,7 +425,7 @@ class Gateway:
                 self._accepting = False
             if not self._connections and not self._accepting and not self._done:
                 break
-            # Whoever has sent something is heard first.
+            # Clients that have sent something go first.
             if not self._turn(min(0.05, deadline - now)) and now >= grace:
                 for connection in list(self._connections.values()):
                     if connection.out is None and not connection.waiting:
@@ -448,7 +448,7 @@ class Gateway:
         self._epoll.close()
 
     def close(self) -> None:
-        """Close what other threads use; called once all of them are joined."""
+        """Close what other threads use; called once they are all joined."""
         os.close(self._wake_fd)
 
 

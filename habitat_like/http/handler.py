@@ -30,23 +30,23 @@ from habitat_like.steering.access import Admission, Denied, TooMany
 
 log = logging.getLogger(__name__)
 
-#: Bodies over this many bytes, and compressed ones, are for the bulk lane: reading them would keep
+#: Bodies over this many bytes, and compressed ones, go to the bulk lane: reading them would keep
 #: everybody else waiting.
 FAST_BODY = 65536
 
-#: Members that a gzip body may have: each costs a copy of what follows it.
+#: Members that a gzip body may have: each costs a copy of what follows.
 MAX_MEMBERS = 100
-#: Into so many pieces the limit of a body is divided: after each there is a look at how much room
-#: there is. Each piece costs a copy of what is not decompressed yet.
+#: The body limit is divided into this many pieces, and the room left is checked after each. Each
+#: piece costs a copy of what is not decompressed yet.
 PIECES = 16
 
 
 class SCGIHandler:
     """Handles one request in the steps ``read_scgi_req``, ``check_scgi_environ``, ``perform_req``.
 
-    ``request`` is the whole request, ``client_address`` the peer's address or None to take the
-    web server's REMOTE_ADDR, ``server`` the Site (an SCGIApplication) whose actions may be called,
-    which is ``site`` from then on.
+    ``request`` is the whole request, ``client_address`` the peer's address or None to use the web
+    server's REMOTE_ADDR, ``server`` the Site (an SCGIApplication) whose actions may be called, kept
+    as ``site``.
     Used by one thread at a time.
     """
 
@@ -71,20 +71,20 @@ class SCGIHandler:
         self.setup()
 
     def setup(self) -> None:
-        """Begin with nothing known of the request."""
+        """Start with nothing known about the request."""
         self.action: Action | None = None
         self.name = "unknown"
         self.method = ""
         self.path = ""
         self.body = b""
-        #: Whether its action, where that is a fast one, can answer in the fast lane.
+        #: Whether its action, if a fast one, can answer in the fast lane.
         self.is_fast = True
         self.admission: Admission | None = None
-        # Bytes of room that are taken for the body.
+        # Bytes of room taken for the body.
         self.held = 0
 
     def handle(self) -> Reply | None:
-        """The reply, or None for a request of another lane than ``fast`` (``handle_slow``)."""
+        """The reply, or None for a request of a lane other than ``fast`` (``handle_slow``)."""
         try:
             self.read_scgi_req()
             self.check_scgi_environ()
@@ -107,9 +107,9 @@ class SCGIHandler:
             return self._failed(error)
 
     def hold(self) -> bool:
-        """Take room for the body, which is kept from now on; False where there is none.
+        """Take room for the body, which is kept from now on; False if there is none.
 
-        ``release`` gives it back, once, when the request is answered and nobody works on it.
+        ``release`` gives it back, once, when the request is answered and nothing works on it.
         """
         if not self.site.bodies.take(len(self.body)):
             return False
@@ -137,7 +137,7 @@ class SCGIHandler:
         self.body = self.request.body
 
     def check_scgi_environ(self) -> None:
-        """Find the action, and see whether it may be called now, and from there.
+        """Find the action, and check whether this client may call it now.
 
         Raises Refused for an unknown path or method and in maintenance, Denied and TooMany.
         """
@@ -153,7 +153,7 @@ class SCGIHandler:
 
     @property
     def lane(self) -> Lane:
-        """Where the action runs on this body: a large or compressed one is not for the fast lane.
+        """The action's lane for this body: a large or compressed one can't use the fast lane.
 
         Only after ``check_scgi_environ``.
         """
@@ -170,7 +170,7 @@ class SCGIHandler:
     def perform_req(self) -> Reply:
         """Decode the body, call the action, encode what it returned.
 
-        Raises Refused, whatever the action raises, and for an outcome that is no response too.
+        Raises Refused, whatever the action raises, and what an outcome that is no response raises.
         """
         assert self.action is not None  # noqa: S101 (check_scgi_environ has set it)
         headers = self.request.headers
@@ -187,7 +187,7 @@ class SCGIHandler:
         return to_reply(to_response(result))
 
     def _decode(self, encoding: bytes) -> bytes:
-        """The decoded body, for which there is room. Raises Refused."""
+        """The decoded body, with room taken for it. Raises Refused."""
 
         def grow(size: int) -> None:
             more = size - self.held
@@ -197,14 +197,14 @@ class SCGIHandler:
                 self.held = size
 
         body = decode_body(self.body, encoding, self.site.limits.max_body, grow)
-        # The compressed one is of no use any more.
+        # The compressed one is no longer needed.
         self.request = scgi.Request(self.request.headers, b"")
         return body
 
     def refuse(self, refusal: Response) -> Reply:
-        """The reply to a request that the gateway can't serve, in the words of its protocol.
+        """The reply, in its own protocol, to a request that the gateway can't serve.
 
-        Raises what a refusal that can't be encoded makes it raise.
+        Raises whatever encoding the refusal raises.
         """
         if self.action is not None and self.action.answers is not None:
             refusal = self.action.answers.instead_of(refusal, self.request)
@@ -212,7 +212,7 @@ class SCGIHandler:
 
     @property
     def own_refuse(self) -> Refuse | None:
-        """``refuse``, where the request's protocol has words of its own."""
+        """``refuse``, if the request's protocol has its own answers."""
         own = self.action is not None and self.action.answers is not None
         return self.refuse if own else None
 
@@ -232,7 +232,7 @@ class SCGIHandler:
 
 
 def _refusal(error: Exception) -> Response | None:
-    """The answer to a request that is refused by ``error``, None for one that failed."""
+    """The answer to a request refused with ``error``, None for one that failed."""
     if isinstance(error, BacklogFull):
         return unavailable(str(error))
     if isinstance(error, TooMany):
@@ -250,9 +250,9 @@ _FAILED = Response(500, b"the action failed; the gateway's log says why\n")
 
 
 def find_unread(request: scgi.Request | None, site: Site) -> SCGIHandler:
-    """The handler of a request that is not read to its end, for its refusal.
+    """The handler of an incompletely read request, to refuse it.
 
-    ``request`` has its headers; None where there are not even these.
+    ``request`` has its headers; None if even these are missing.
     """
     handler = SCGIHandler(request or scgi.Request({}, b""), None, site)
     if request is not None:
@@ -268,7 +268,7 @@ def decode_body(
 ) -> bytes:
     """Undo a Content-Encoding; ``limit`` bounds the decoded body, in bytes. Raises Refused.
 
-    ``grow`` is told how many bytes there are so far, and stops it by an exception.
+    ``grow`` gets the number of bytes so far, and stops decoding by raising an exception.
     """
     coding = encoding.strip().lower()
     if coding in (b"", b"identity"):
@@ -295,6 +295,6 @@ def decode_body(
             rest = member.unconsumed_tail
             if len(decoded) == before and not rest and not member.eof:
                 raise Refused(400, "body: the gzip data is cut off")
-        # Zeros may follow, as gzip itself and 'habitat import' take them; nothing else may.
+        # Only zeros may follow; gzip itself and 'habitat import' accept them too.
         rest = member.unused_data.lstrip(b"\0")
     raise Refused(400, f"body: more than {MAX_MEMBERS} gzip members")

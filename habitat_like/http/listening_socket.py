@@ -1,4 +1,4 @@
-"""A listening socket: at a path of our own, or one that systemd hands over."""
+"""A listening socket: at our own path, or handed over by systemd."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from scgi import systemd_socket
 from habitat_like.config.keys import ConfigError
 from habitat_like.disk import check_links
 
-#: Connections that may wait in the kernel; it caps this at net.core.somaxconn.
+#: Connections that may wait in the kernel, which caps this at net.core.somaxconn.
 BACKLOG = 4096
 
 
 class ListenError(Exception):
-    """The socket can't be had; one line that says why and what to do."""
+    """The socket can't be opened; one line says why and what to do."""
 
 
 class ListeningSocket:
     """A non-blocking listening UNIX socket.
 
-    ``inherited`` says that systemd owns it: it stays, with the requests that wait in it, when this
+    ``inherited`` means that systemd owns it: it stays, with the requests waiting in it, when this
     process ends.
     """
 
@@ -38,8 +38,8 @@ class ListeningSocket:
         self._identity = None if inherited else _identity(path)
 
     def unlink(self) -> None:
-        """Take our path away, so that no new client comes; those that wait can still be served."""
-        # Another instance may have put its own socket there meanwhile.
+        """Remove our path, so that no new client can connect; those waiting can still be served."""
+        # Another instance may have put its own socket there in the meantime.
         if self._identity is not None and _identity(self.path) == self._identity:
             self.path.unlink(missing_ok=True)
         self._identity = None
@@ -68,8 +68,8 @@ def listen_at(
 ) -> ListeningSocket:
     """Listen at ``path``; a stale socket file is taken over, a live one is left alone.
 
-    ``mode`` are permission bits, ``group`` the group's name; ``section`` is that of the
-    configuration which says all that. Raises ListenError, and ConfigError for an unknown group.
+    ``mode`` is the permission bits, ``group`` the group's name; ``section`` is the section of the
+    configuration that sets these. Raises ListenError, and ConfigError for an unknown group.
     """
     path = Path(path)
     key = f"{section}.socket"
@@ -85,7 +85,7 @@ def listen_at(
 
 
 def is_live(path: str | Path) -> bool:
-    """Whether a process listens at ``path``. Raises OSError when that can't be known."""
+    """Whether a process listens at ``path``. Raises OSError if that can't be found out."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -93,7 +93,7 @@ def is_live(path: str | Path) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         except BlockingIOError:
-            return True  # its queue is full, so somebody owns it
+            return True  # its queue is full, so a process owns it
         return True
 
 
@@ -123,7 +123,7 @@ def _bind(path: Path, mode: int, group: str | None) -> socket.socket:
             ) from None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # No moment with more rights than asked for: bind makes the file with the umask's.
+        # Never more permissive than asked for: bind creates the file with the umask's mode.
         umask = os.umask(0o777)
         try:
             sock.bind(os.fspath(path))
@@ -143,15 +143,15 @@ def _bind(path: Path, mode: int, group: str | None) -> socket.socket:
 
 
 def _give(path: Path, mode: int, gid: int) -> None:
-    """Set the rights of the socket that was just made at ``path``, and of nothing else."""
-    # Another user's directory may have another name's file there by now, so by descriptor.
+    """Set the permissions of the socket just made at ``path``, and of nothing else."""
+    # By descriptor: in another user's directory the name may mean a different file by now.
     found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         status = os.fstat(found)
         ours = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
         if not ours or status.st_nlink > 1:
             raise OSError(errno.EPERM, "another file has come in its place", str(path))
-        itself = f"/proc/self/fd/{found}"  # what has no other call for it
+        itself = f"/proc/self/fd/{found}"  # there is no other call for it
         if gid >= 0:
             os.chown(itself, -1, gid)
         Path(itself).chmod(mode)

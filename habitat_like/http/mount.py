@@ -1,7 +1,7 @@
-"""Mount: a WSGI application at a path of the gateway, on threads of its own.
+"""Mount: a WSGI application at a path of the gateway, on its own threads.
 
-The gateway's thread gives a whole request away, together with its connection, and has no more to
-do with it: a slow page, or a download of hours, delays no upload. The rules are those of PEP 3333.
+The gateway's thread hands over a whole request with its connection and is then done with it: a
+slow page, or a download that takes hours, delays no upload. The rules are those of PEP 3333.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 #: Requests that may wait for a thread; the next ones are answered 503.
 MAX_WAITING = 64
-#: Pieces that may still follow once the mount is to stop: what was on its way, and the end that an
-#: application which notices the stop puts to a file that isn't whole.
+#: Pieces that may still follow once the mount is stopping: what was on its way, and the ending that
+#: an application which notices the stop adds to an incomplete file.
 LAST_PIECES = 2
 
 
@@ -36,9 +36,9 @@ class Mount:
     """Serves the WSGI ``application`` as ``name``, on ``threads`` threads.
 
     ``timeout`` is the seconds that a client may take over each part of its answer; ``count`` is
-    told the name and the status of each answer, on the mount's threads; ``interrupt`` makes what
-    the application waits for fail, once it is to stop. ``put`` is for the gateway's thread;
-    ``start``, ``stop`` and ``join`` are for one thread.
+    called with the name and status of each answer, on the mount's threads; ``interrupt`` makes
+    whatever the application waits for fail, once it has to stop. ``put`` is for the gateway's
+    thread; ``start``, ``stop`` and ``join`` are for one thread.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Mount:
         self._count = threads
         self._queue: queue.SimpleQueue[Visit | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        # Guards what follows it: nothing is queued behind the end, where nobody would answer it,
-        # and join can cut off clients that take nothing. The answering threads read _stopping
+        # Guards what follows: nothing is queued after the end marker, where nobody would answer it,
+        # and join can cut off clients that stop reading. The answering threads read _stopping
         # without it.
         self._lock = threading.Lock()
         self._stopping = False
@@ -68,11 +68,11 @@ class Mount:
     def start(self) -> None:
         """Start the threads; again after a ``join`` that left none."""
         self._stopping = False
-        self._queue = queue.SimpleQueue()  # without the ends of an earlier run
+        self._queue = queue.SimpleQueue()  # without the end markers of an earlier run
         self._threads = [start_thread(f"{self.name} {n}", self._run) for n in range(self._count)]
 
     def put(self, visit: Visit) -> bool:
-        """Take a request over; False, and nothing is taken, when too many wait already."""
+        """Take over a request; False, taking nothing, when too many are waiting already."""
         with self._lock:
             if self._stopping or self._queue.qsize() >= MAX_WAITING:
                 return False
@@ -80,7 +80,7 @@ class Mount:
             return True
 
     def stop(self) -> None:
-        """Take nothing more, and break off what is being sent piece by piece; returns at once."""
+        """Accept nothing more, and abort answers sent piece by piece; returns at once."""
         with self._lock:
             self._stopping = True
             for _ in self._threads:
@@ -90,7 +90,7 @@ class Mount:
     def join(self, deadline: float) -> list[str]:
         """Join the threads by ``deadline`` (monotonic); returns the names of those still busy.
 
-        Clients that have not taken their answer when half of the time is over are cut off.
+        Clients that have not read their answer by half of that time are cut off.
         """
         half = time.monotonic() + (deadline - time.monotonic()) / 2
         for thread in self._threads:
@@ -109,7 +109,7 @@ class Mount:
                 status = self._visit(visit)
             finally:
                 visit.release()
-            del visit  # or the body would be kept until the next request
+            del visit  # otherwise the body would be kept until the next request
             self._report(self.name, status)
 
     def _visit(self, visit: Visit) -> int:
@@ -143,7 +143,7 @@ class Mount:
                 if hasattr(pieces, "close"):
                     pieces.close()
         except OSError as error:
-            # The client is gone, or takes nothing.
+            # The client is gone, or has stopped reading.
             log.debug("no answer could be sent", extra={"why": str(error)})
         except Exception as error:
             log.error("a page failed", extra={"path": visit.path}, exc_info=error)
@@ -186,7 +186,7 @@ class Mount:
 
 
 class _Answer:
-    """What the application answers, on its way to the client."""
+    """The application's answer, on its way to the client."""
 
     def __init__(self, client: socket.socket) -> None:
         self._client = client
@@ -205,7 +205,7 @@ class _Answer:
         return self.write
 
     def write(self, piece: bytes) -> None:
-        """Send a piece of the body, with the head before the first."""
+        """Send a piece of the body, preceded by the head if it is the first."""
         if not self.sent:
             piece = self._head + piece
             self.sent = True

@@ -1,4 +1,4 @@
-"""The operator's pages: what the gateway is, how it fares. They wait for nothing."""
+"""The operator's pages: what the gateway is and how it is doing. They wait for nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def routes(site: Site) -> dict[str, Action]:
         "readyz": lambda *_: readiness(site),
     }
     found = {name: Action(name, call, READ, "fast") for name, call in pages.items()}
-    # Until a console is mounted in its place.
+    # Until a console is mounted there.
     found["console"] = Action("console", no_console, READ, "fast", subpaths=True)
     return found
 
@@ -36,7 +36,7 @@ def no_console(*_: object) -> Response:
 
 
 def index(site: Site) -> Response:
-    """What this is, for whoever finds it."""
+    """What this server is, for anyone who finds it."""
     names = "".join(
         f"  {' '.join(action.methods)} /{name}\n" for name, action in site.actions.items()
     )
@@ -51,7 +51,7 @@ def index(site: Site) -> Response:
 
 
 def readiness(site: Site) -> Response:
-    """200 while a station would be served; the archive may be down."""
+    """200 while stations are served, even if the archive is down."""
     problem = site.problem()
     return unavailable(problem) if problem else Response(200, b"ready\n")
 

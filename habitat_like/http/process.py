@@ -1,4 +1,4 @@
-"""What the console and the control socket may ask of the program as a process of its own."""
+"""The program as the console and the control socket see it: a process of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Process(ServingProgram, Protocol):
-    """The program as a process of its own, which can be steered from the console and by ``ctl``.
+    """The program as a process of its own, controlled from the console and by ``ctl``.
 
     ``config_path`` is where a reload reads the configuration. Every method is thread-safe.
     """
@@ -24,13 +24,13 @@ class Process(ServingProgram, Protocol):
 
     @property
     def gateway(self) -> Site:
-        """What can be reached, and how it fares."""
+        """What can be reached, and how it is doing."""
 
     def ask_reload(self, by: str) -> Future[Reloaded]:
-        """Have the configuration read again soon; ``by`` says who asks.
+        """Have the configuration reread soon; ``by`` says who asks.
 
-        The outcome is cancelled when the program ends before it came to that.
+        The outcome is cancelled if the program ends before it gets to that.
         """
 
     def drain(self, timeout: float | None, by: str) -> Drain:
-        """Take no more uploads, and end once every sink has taken all there is."""
+        """Accept no more uploads, and end once the sinks have processed everything."""

@@ -1,4 +1,4 @@
-"""What the parts that serve requests may ask of the program that they run in."""
+"""The program as seen by the parts that serve requests."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class ServingNetworks(Protocol):
     """The networks whose stations upload here."""
 
     def status(self, now: float) -> dict[str, NetworkStatus]:
-        """What came in by each since the start; ``now`` is UNIX seconds."""
+        """What each has received since the start; ``now`` is UNIX seconds."""
 
     def metrics(self, status: Mapping[str, NetworkStatus]) -> Iterable[Any]:
-        """Prometheus metrics that single networks have of their own."""
+        """Prometheus metrics specific to single networks."""
 
     def recipes(self, host: str) -> Mapping[str, Sequence[ShownRecipe]]:
-        """How to point devices of each network to this server, which they know as ``host``."""
+        """How to point devices of each network at this server, which they know as ``host``."""
 
 
 class ShownRecipe(Protocol):
@@ -42,10 +42,10 @@ class ShownRecipe(Protocol):
 
 
 class ServingProgram(Protocol):
-    """The program, as its parts see it. They read; a reload replaces values as a whole.
+    """The program, as its parts see it. They only read; a reload replaces whole values.
 
     ``config`` is the configuration in force and ``registry`` the types that stations may send;
-    ``started`` is UNIX seconds; ``dead_letters`` are counted by sink, a moment ago.
+    ``started`` is UNIX seconds; ``dead_letters`` are recent counts by sink.
     """
 
     config: Config
@@ -69,4 +69,4 @@ class ServingProgram(Protocol):
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
-        """What is wrong, as seen a moment ago, the worst first."""
+        """What was wrong a moment ago, worst first."""

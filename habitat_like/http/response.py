@@ -1,4 +1,4 @@
-"""What a request is answered with: responses, refusals, and their bytes. No I/O."""
+"""Answers to requests: responses, refusals, and their bytes. No I/O."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 
-#: Seconds after which a station that was told 503 may try again.
+#: Seconds after which a station that got 503 may try again.
 RETRY_AFTER = 5
 
-#: The same while uploads are not taken on purpose.
+#: The same while uploads are deliberately closed.
 RETRY_AFTER_MAINTENANCE = 60
 
 
-#: Bytes of a body that may be one of a few that are sent again and again.
+#: The most bytes of a body that may be one of the few that are sent again and again.
 SHORT = 32
 
 
 class Response(NamedTuple):
-    """What a request is answered with."""
+    """An answer to a request."""
 
     status: int = 200
     body: bytes = b"OK"
     content_type: str = TEXT
     headers: Mapping[str, str] | None = None
-    #: Called once the answer's batch is committed, or could not be, with whether it is durable.
+    #: Called with whether the answer's batch is durable, once committing it succeeded or failed.
     #: On the gateway's thread: it must neither wait nor raise.
     settled: Callable[[bool], None] | None = None
-    #: A status of 400 and more means that nothing was taken; but not where this is so.
+    #: A status of 400 or more means that nothing was taken, unless this is set.
     partial: bool = False
 
     def encode(self) -> bytes:
-        """The bytes for the web server. Raises what a value of the wrong type makes it raise."""
+        """The bytes for the web server. Raises whatever a value of the wrong type causes."""
         return scgi.encode_response(self.status, self.body, self.content_type, self.headers)
 
 
@@ -57,26 +57,26 @@ class Reply(NamedTuple):
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether it says that nothing was taken: what was pushed is dropped then."""
+        """Whether it says that nothing was taken: what was pushed is then dropped."""
         return self.status >= 400 and not self.partial
 
 
 class Answers(Protocol):
-    """Answers for clients of a protocol that has its own."""
+    """Answers for clients of a protocol with its own answers."""
 
     def instead_of(self, refusal: Response, request: scgi.Request) -> Response:
-        """What such a client is answered in place of the gateway's own ``refusal``.
+        """The answer that such a client gets instead of the gateway's own ``refusal``.
 
-        Of the ``request`` there may be no more than the headers.
+        The ``request`` may have only its headers.
         """
 
 
-#: Makes the reply of a refusal, in the words of one request's protocol.
+#: Makes the reply for a refusal, in the request's protocol.
 Refuse = Callable[[Response], Reply]
 
 
 class TooSlow(Exception):
-    """On the gateway's thread: an action would compute for long, and wants another thread."""
+    """On the gateway's thread: an action would compute for long and needs another thread."""
 
 
 def to_reply(response: Response) -> Reply:
@@ -92,7 +92,7 @@ def to_reply(response: Response) -> Reply:
 
 @functools.lru_cache(maxsize=256)
 def _short_reply(status: int, body: bytes, content_type: str, partial: bool) -> Reply:
-    """A short answer: most of a protocol's are one of a few."""
+    """A short answer: most of a protocol's answers are one of a few."""
     data = scgi.encode_response(status, body, content_type)
     return Reply(status, data, partial=partial)
 
@@ -102,7 +102,7 @@ _OK_REPLY = Reply(OK.status, OK.encode())
 
 
 class Refused(Exception):
-    """A request that is answered with an error; the text is one line for the client."""
+    """A request answered with an error; the text is one line for the client."""
 
     def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
@@ -115,13 +115,13 @@ class Refused(Exception):
 
 
 def unavailable(reason: str) -> Response:
-    """503: nothing was changed, and the same request may succeed after Retry-After seconds."""
+    """503: nothing changed, and the same request may succeed after Retry-After seconds."""
     headers = {"Retry-After": str(RETRY_AFTER)}
     return Response(503, f"{reason}; try again later\n".encode(), TEXT, headers)
 
 
 def crowded() -> Refused:
-    """503: the bodies that are in the gateway leave no room for this one."""
+    """503: the bodies in the gateway leave no room for this one."""
     return Refused(
         503,
         "too many bytes of requests are waiting; try again later",
@@ -130,7 +130,7 @@ def crowded() -> Refused:
 
 
 def closed_to_uploads(closed: Closed) -> Refused:
-    """What an upload is answered while none is taken: a redirect, or 503 as ``unavailable``."""
+    """The answer to an upload while none is taken: a redirect, or 503 as ``unavailable``."""
     if closed.location is not None:
         headers = {"Location": closed.location}
     else:
@@ -144,7 +144,7 @@ def too_many(error: TooMany) -> Refused:
 
 
 def to_response(result: Any) -> Response:
-    """What an action returned as a Response: text, bytes and JSON-able values are wrapped."""
+    """An action's return value as a Response: text, bytes and JSON-able values are wrapped."""
     if isinstance(result, Response):
         return result
     if result is None:

@@ -2,7 +2,7 @@
 
 Source: the SCGI specification (https://python.ca/scgi/protocol.txt) for requests and RFC 3875
 section 6 (CGI) for replies. A request is a netstring of NUL-terminated names and values,
-CONTENT_LENGTH first, and then as many bytes of body.
+CONTENT_LENGTH first, followed by that many bytes of body.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
-#: Digits of a netstring's length that are read before the request is given up as malformed.
+#: Digits of a netstring's length to read before rejecting the request as malformed.
 MAX_LENGTH_DIGITS = 10
 #: Headers are bytes of unknown encoding; latin-1 maps each to one character and back.
 ENCODING = "latin-1"
 _COMMA = ord(",")
 _LONGEST_START = MAX_LENGTH_DIGITS + len(b":CONTENT_LENGTH\0") + 18 + 1
-# How a request begins. Only ASCII digits: int() would take signs, spaces and underscores. A body of
-# more than 18 digits is no real size.
+# How a request begins. Only ASCII digits: int() would accept signs, spaces and underscores. A body
+# length of more than 18 digits is not a real size.
 _START = re.compile(
     rb"([1-9][0-9]{0,%d}):CONTENT_LENGTH\0([0-9]{1,18})\0" % (MAX_LENGTH_DIGITS - 1)
 )
-# What would end a header field of a reply, and begin another one (RFC 9110 section 5.5).
+# What would end a reply's header field and begin another one (RFC 9110 section 5.5).
 _BREAK = re.compile(r"[\r\n\0]")
 
 
 class ScgiError(Exception):
-    """A request that can't be read; ``status`` is the HTTP status that tells the client so."""
+    """A request that can't be read; ``status`` is the HTTP status for the client."""
 
     status = HTTPStatus.BAD_REQUEST
 
@@ -60,10 +60,10 @@ class Request:
 
 
 def parse(data: bytes, max_headers: int, max_body: int) -> Request | int:
-    """The request in ``data``, or, when there is more to come, how many bytes to try again with.
+    """The request in ``data``, or, if there is more to come, how many bytes to try again with.
 
     ``max_headers`` and ``max_body`` are limits in bytes. Bytes after the body are ignored: SCGI
-    carries one request a connection. Raises ScgiError.
+    carries one request per connection. Raises ScgiError.
     """
     start = _START.match(data)
     if start is None:
@@ -94,16 +94,16 @@ def parse(data: bytes, max_headers: int, max_body: int) -> Request | int:
 
 
 class RequestParser:
-    """Reads one request out of pieces of any size, with the limits of ``parse``.
+    """Reads one request from pieces of any size, with the limits of ``parse``.
 
-    Used by one thread. Nothing is parsed again for each piece, so reading a request costs linear
-    time however small its pieces are.
+    Used by one thread. Nothing is parsed twice, so reading a request takes linear time however
+    small its pieces are.
     """
 
     __slots__ = ("_body_at", "_buffer", "_max_body", "_max_headers", "_needed")
 
     def __init__(self, max_headers: int, max_body: int, data: bytes = b"") -> None:
-        """``data`` has come already; ``parse`` has found that it is no whole request."""
+        """``data`` has arrived already; ``parse`` found that it is not a whole request."""
         self._max_headers = max_headers
         self._max_body = max_body
         self._buffer = bytearray(data)
@@ -112,7 +112,7 @@ class RequestParser:
 
     @property
     def body_size(self) -> int:
-        """How many bytes of the body have come, 0 before all headers are there."""
+        """How many bytes of the body have arrived, 0 before all headers are there."""
         if not self._body_at:
             start = _START.match(self._buffer)
             if start is None:
@@ -122,7 +122,7 @@ class RequestParser:
 
     @property
     def received(self) -> bytes:
-        """What has come."""
+        """What has arrived."""
         return bytes(self._buffer)
 
     def feed(self, data: bytes) -> Request | None:
@@ -138,7 +138,7 @@ class RequestParser:
 
 
 def peek(data: bytes) -> Request | None:
-    """The request whose beginning ``data`` is, without its body; None unless its head is whole."""
+    """The request that ``data`` begins, without its body; None unless its head is complete."""
     start = _START.match(data)
     if start is None:
         return None
@@ -153,7 +153,7 @@ def peek(data: bytes) -> Request | None:
 
 
 def _wait_or_refuse(data: bytes, max_headers: int) -> int:
-    """What ``parse`` does with a beginning that is no whole first header (yet)."""
+    """What ``parse`` does with a beginning that is not (yet) a complete first header."""
     colon = data.find(b":", 0, MAX_LENGTH_DIGITS + 1)
     digits = data[: MAX_LENGTH_DIGITS if colon < 0 else colon]
     if not digits.isdigit() or (digits[:1] == b"0" and len(digits) > 1):
@@ -167,7 +167,7 @@ def _wait_or_refuse(data: bytes, max_headers: int) -> int:
         raise HeadersTooLarge(f"headers: {length} bytes, over the limit of {max_headers} bytes")
     comma = colon + 1 + length
     if len(data) <= comma:
-        # What the first header says is known as soon as it is there, in whatever pieces it comes.
+        # The first header is evaluated as soon as it is there, in whatever pieces it arrives.
         return len(data) + 1 if len(data) < _LONGEST_START else comma + 1
     if data[comma] != _COMMA:
         raise ScgiError("SCGI: the headers' netstring does not end with a comma")
@@ -176,10 +176,10 @@ def _wait_or_refuse(data: bytes, max_headers: int) -> int:
 
 
 def parse_headers(block: bytes) -> dict[bytes, bytes]:
-    """The headers in a netstring's content. Raises ScgiError where it breaks the specification.
+    """The headers in a netstring's content. Raises ScgiError if it breaks the specification.
 
-    The specification forbids a repeated name. Web servers still repeat an ``HTTP_`` one when the
-    client sent the field on several lines; these are joined as RFC 9110 section 5.2 tells.
+    The specification forbids repeated names. Web servers still repeat an ``HTTP_`` one when the
+    client sent the field on several lines; these are joined as RFC 9110 section 5.2 says.
     """
     parts = block.split(b"\0")
     if parts.pop() or len(parts) % 2:

@@ -29,7 +29,7 @@ class SCGIApplication(Site):
     """Serves an InsertApplication's whitelisted actions, and the operator's pages, over SCGI.
 
     ``server`` and ``program`` are as for Site; ``socket_file`` is the UNIX socket's path and
-    ``timeout`` the seconds that a whole request may take to arrive and its answer to be taken.
+    ``timeout`` the seconds that a request may take to arrive, and its answer to be read.
     Raises ValueError for an action that doesn't exist.
     """
 
@@ -39,7 +39,7 @@ class SCGIApplication(Site):
         super().__init__(server, program)
         self.routes |= operator.routes(self)
         self.socket_file = socket_file
-        #: WSGI applications below paths of their own.
+        #: WSGI applications, each below its own path.
         self.mounts: list[Mount] = []
         self.timeout = timeout
         # Guards _gateway and _thread: start and shutdown may come from any thread.
@@ -63,7 +63,7 @@ class SCGIApplication(Site):
     def start(self) -> None:
         """Listen and start the threads. Raises ListenError, ConfigError, and RuntimeError.
 
-        The last when the machine has no more threads to give; no socket is left behind.
+        RuntimeError if the machine has no more threads; no socket is left behind.
         """
         config = self.program.config.gateway
         with self._lock:
@@ -86,9 +86,9 @@ class SCGIApplication(Site):
     def shutdown(self, timeout: float | None = None) -> list[str]:
         """Answer what was read, close the socket, join every thread.
 
-        ``timeout`` is in seconds, the configured ``gateway.shutdown_timeout`` if None. Returns the
-        names of threads that could not be joined by then (an action that does not end). May be
-        called at any time, also twice or before ``start``.
+        ``timeout`` is in seconds; None means the configured ``gateway.shutdown_timeout``. Returns
+        the names of threads that could not be joined by then (an action that does not end). May be
+        called at any time, even twice or before ``start``.
         """
         with self._lock:
             if self._gateway is None or self._thread is None:

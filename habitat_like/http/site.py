@@ -1,4 +1,4 @@
-"""Site: all that a request can reach, and how the gateway fares."""
+"""Site: everything a request can reach, and the gateway's state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from habitat_like.statistics.metrics import GatewayMetrics
 
 
 class Site:
-    """What handlers and pages know of the gateway that they serve in.
+    """What handlers and pages know about the gateway that they run in.
 
     ``server`` is the message server. Raises ValueError for an action that doesn't exist.
     """
@@ -26,14 +26,14 @@ class Site:
         self.actions = find_actions(self.application.actions)
         #: Actions and pages by the first part of their path.
         self.routes: dict[str, Action] = dict(self.actions)
-        #: Actions by their whole path, for what has none of these. Replaced as a whole.
+        #: Actions by their whole path, for paths not found there. Replaced as a whole.
         self.router: PathRouter | None = None
         self.metrics = GatewayMetrics()
         #: The limits in force, replaced as a whole by a reload.
         self.limits: GatewayConfig = program.config.gateway
-        #: The bodies that are in the gateway.
+        #: The bodies in the gateway.
         self.bodies = Bodies(self.limits.max_waiting)
-        #: How many connections are open beyond a single turn. Written by the gateway's thread.
+        #: How many connections stay open beyond a single turn. Written by the gateway's thread.
         self.connections = 0
         #: Why no message can be made durable now. Written by the gateway's thread.
         self.journal_problem: str | None = None
@@ -46,7 +46,7 @@ class Site:
         self.server.set_max_message(limits.max_message)
 
     def find(self, method: str, path: str) -> tuple[Action, str]:
-        """The action of a request, and the path that it is given.
+        """The action of a request, and the path to call it with.
 
         Raises Refused: 404 for an unknown path, 405 for another method.
         """
@@ -65,7 +65,7 @@ class Site:
         raise Refused(405, f"/{name} takes {allow}, not {method[:32]!r}", {"Allow": allow})
 
     def problem(self) -> str | None:
-        """Why a station would be told 503 now, None when it would be served."""
+        """Why a station would get 503 now, None if it would be served."""
         if self.stopping:
             return "the gateway is shutting down"
         if self.steering.closed is not None:

@@ -1,4 +1,4 @@
-"""What ``/status`` tells: counters, backlog, archive state, uptime and threads."""
+"""The data of ``/status``: counters, backlog, archive state, uptime and threads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from habitat_like.statistics.status import (
 
 
 def status(site: Site) -> Status:
-    """How the gateway fares now. Waits for nothing; thread-safe."""
+    """The gateway's state now. Waits for nothing; thread-safe."""
     program = site.program
     journal = program.journal
     now = time.time()

@@ -1,4 +1,4 @@
-"""The slow lane: threads for what may take long."""
+"""The slow lane: threads for actions that may take long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Done(NamedTuple):
-    """A slow request whose action has returned; ``rows`` are the messages that it pushed."""
+    """A slow request whose action has returned; ``rows`` are the messages it pushed."""
 
     connection: Connection
     handler: SCGIHandler
@@ -30,8 +30,8 @@ class Done(NamedTuple):
 class Workers:
     """A pool of ``count`` threads that run actions; ``name`` is theirs, with a number.
 
-    What an action pushes is not committed here: it goes back, with the response, through
-    ``report`` (called on a worker's thread), to be committed before the response is sent.
+    What an action pushes is not committed here: it goes back with the response through
+    ``report`` (called on a worker's thread) and is committed before the response is sent.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Workers:
         self._queue: queue.SimpleQueue[tuple[Connection, SCGIHandler] | None] = queue.SimpleQueue()
         self._count = count
         self._threads: list[threading.Thread] = []
-        # Seconds that an action takes, on average of the last few. Written by all of the threads,
-        # read by the gateway's: an estimate, so it doesn't matter when one overwrites another's.
+        # Seconds that an action takes, averaged over the last few. Written by all the threads, read
+        # by the gateway's: an estimate, so it doesn't matter if one overwrites another's.
         self._seconds = 0.0
 
     def start(self) -> None:
@@ -57,7 +57,7 @@ class Workers:
 
     @property
     def delay(self) -> float:
-        """Seconds that a request which is queued now will wait for a thread, about."""
+        """About how many seconds a request queued now will wait for a thread."""
         return self._queue.qsize() * self._seconds / self._count
 
     def stop(self, deadline: float) -> list[str]:
@@ -71,7 +71,7 @@ class Workers:
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
             self._work(*work)
-            del work  # or the body would be kept until the next request
+            del work  # otherwise the body would be kept until the next request
 
     def _work(self, connection: Connection, handler: SCGIHandler) -> None:
         if connection.abandoned:  # answered 503 while it waited here

@@ -56,7 +56,7 @@ class Parts:
         self.journal: Journal
         self.server: Server
         self.site: Site
-        #: What is wrong, as seen a moment ago, the worst first.
+        #: What was wrong a moment ago, worst first.
         self.troubles: tuple[Trouble, ...] = ()
         self._statistics: Aggregator | None = None
         self._housekeeping: Housekeeping | None = None

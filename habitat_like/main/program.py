@@ -132,17 +132,17 @@ class Program(Parts):
     def ask_reload(self, by: str) -> Future[Reloaded]:
         """Have the main thread reload; ``by`` says who asks. Thread-safe.
 
-        The outcome is cancelled when the program ends before it came to that.
+        The outcome is cancelled if the program ends before it gets to that.
         """
         outcome = self._reloads.ask(by)
         self._ask_reload()
         return outcome
 
     def drain(self, timeout: float | None, by: str) -> Drain:
-        """Take no more uploads, and end once every sink has taken all there is. Thread-safe.
+        """Accept no more uploads, and end once the sinks have processed everything. Thread-safe.
 
-        After ``timeout`` seconds (None: however long it takes) it ends all the same, with exit code
-        1. A second drain is the first one. ``by`` says who asks.
+        After ``timeout`` seconds (None: however long it takes) it ends anyway, with exit code 1.
+        A second call returns the first drain. ``by`` says who asks.
         """
         with self._lock:
             if self._drain is None:

@@ -1,1 +1,1 @@
-"""Networks: protocols of other systems whose stations upload here. One file or folder each."""
+"""Networks: other systems' protocols, whose stations upload here. One file or folder each."""

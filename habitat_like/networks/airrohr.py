@@ -1,6 +1,6 @@
 """airRohr: the fine dust sensors of Sensor.Community. No I/O.
 
-A reading that is not answered with a success is lost. The sensors have no clock.
+A reading is lost unless the answer is a success. The sensors have no clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PLACES = ("GPS_", "")
 _GPS = {
     f"{prefix}{name}" for prefix in _PLACES for name in ("lat", "lon", "height", "alt", "timestamp")
 }
-#: What X-PIN is for a GPS receiver.
+#: The X-PIN of a GPS receiver.
 _PIN_OF_GPS = "9"
 _CREATED = Response(201, b"OK")
 
@@ -34,7 +34,7 @@ class AirRohr(Network):
     plain_http = True
 
     def decode(self, request: Request) -> Decoded:
-        """One observation of all sensors. Raises BadRequest where nothing tells whose it is."""
+        """One observation of all sensors. Raises BadRequest if nothing identifies the sender."""
         uploader = request.headers.get("x-sensor").strip()
         tree: Any
         try:
@@ -60,7 +60,7 @@ class AirRohr(Network):
         return Decoded([observe(tree, uploader, pin or None)])
 
     def success(self, request: Request, outcome: Outcome) -> Response:
-        """201 where Sensor.Community has it."""
+        """201 where Sensor.Community answers so."""
         return _CREATED if request.path.startswith("/v1/") else OK
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:
@@ -74,7 +74,7 @@ class AirRohr(Network):
 
 
 def chip(tree: dict[str, Any]) -> str:
-    """The sensor's name as it is in X-Sensor, out of the body; "" where it is not there."""
+    """The sensor's name as in X-Sensor, taken from the body; "" if it is not there."""
     for kind in ("esp8266", "esp32"):
         number = text(tree.get(f"{kind}id"))
         if number:
@@ -83,7 +83,7 @@ def chip(tree: dict[str, Any]) -> str:
 
 
 def observe(tree: dict[str, Any], uploader: str, pin: str | None = None) -> Observation:
-    """The observation in airRohr's JSON; ``pin`` is the one sensor's that it is of."""
+    """The observation in airRohr's JSON; ``pin`` is that of the one sensor it comes from."""
     readings = Readings()
     readings.add_text("software_version", tree.get("software_version"))
     pairs = tree.get("sensordatavalues")

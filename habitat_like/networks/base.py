@@ -1,8 +1,8 @@
 """Network: what a network declares, and the answers of its family. No I/O.
 
-A network is a protocol of other people's stations. Its class says by which paths they come, what
-they send, and what they make of each answer; ``runner`` runs it. One network is one file, or one
-folder, in this package, or an operator's own module (docs/extending.md).
+A network is a protocol of other people's stations. Its class declares the paths they use, what
+they send, and how they react to each answer; ``runner`` runs it. A network is one file or folder
+in this package, or an operator's own module (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from habitat_like.http.response import JSON, TEXT, Response
 from habitat_like.message.message import Message
 from habitat_like.networks.observation import Decoded, Problem, Request
 
-#: What a client does with an answer that is no success. It forgets what it sent,
+#: What a client does if the answer is not a success. It forgets what it sent,
 FIRE_AND_FORGET: Final = "fire and forget"
-#: sends the same again for ever, before all else,
+#: resends it forever, before everything else,
 STUBBORN: Final = "stubborn"
 #: or knows that 4xx means never and 5xx means later.
 CAREFUL: Final = "careful"
@@ -36,16 +36,16 @@ Lane = Literal["fast", "bulk"]
 
 #: Stages a message.
 Push = Callable[[Message], object]
-#: Is told a station's callsign, and what of it could not be taken.
+#: Called with a station's callsign, and what could not be taken from it.
 Note = Callable[[str | None, str], None]
 
 
 class Route(NamedTuple):
     """A way in: ``methods`` such as ``"GET,POST"``, and the ``pattern`` of the path.
 
-    In a pattern ``{name}`` is any one part of a path, and ``*`` at its end whatever follows, also
+    In a pattern ``{name}`` is any one part of a path, and ``*`` at its end whatever follows, even
     nothing. ``glued``: a query may follow without a question mark. ``probe`` names a method of the
-    network that answers, ``(request) -> Response``, where nothing is uploaded.
+    network, ``(request) -> Response``, that answers requests which upload nothing.
     """
 
     methods: str
@@ -58,7 +58,7 @@ class Route(NamedTuple):
 class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Keys that every network has below ``networks.NAME``.
 
-    ``unknown`` is what happens to stations that are not in the ``stations`` file.
+    ``unknown`` is how to treat stations that are not in the ``stations`` file.
     """
 
     unknown: Literal["accept", "suspicious", "refuse"] = "accept"
@@ -79,15 +79,15 @@ class Recipe(NamedTuple):
 
 
 class Network:
-    """Base of all networks. Used by several threads at once; it holds no state of requests.
+    """Base of all networks. Used by several threads at once; holds no per-request state.
 
-    A subclass sets what is declared first, and writes ``decode``. The answers are those of its
-    ``family`` unless it has better ones. An answer is small, and never a redirect.
+    A subclass sets the attributes declared first, and implements ``decode``. Its answers are those
+    of its ``family`` unless it overrides them. An answer is small, and never a redirect.
     """
 
-    #: As it is named in the configuration.
+    #: Its name in the configuration.
     name: ClassVar[str]
-    #: The types of the messages that it makes.
+    #: The types of the messages it makes.
     types: ClassVar[tuple[str, ...]]
     family: ClassVar[Family] = FIRE_AND_FORGET
     routes: ClassVar[tuple[Route, ...]]
@@ -97,15 +97,15 @@ class Network:
     overload_status: ClassVar[int] = 503
     #: Whether a client sends a secret in the query, which nginx must not log.
     secret_query: ClassVar[bool] = False
-    #: Whether what its stations call themselves is a credential.
+    #: Whether its stations' identities are credentials.
     secret_identity: ClassVar[bool] = False
-    #: Its own list of stations, in place of the ``stations`` file.
+    #: Its own list of stations, instead of the ``stations`` file.
     station_list: ClassVar[StationList | None] = None
-    #: Whether there are clients without TLS, which follow no redirect to it either.
+    #: Whether some clients have no TLS, and don't follow redirects to it either.
     plain_http: ClassVar[bool] = False
 
     def __init__(self, settings: Any, loaded: Any = None) -> None:
-        """``loaded`` is what ``load`` made of the ``settings``."""
+        """``loaded`` is what ``load`` returned for the ``settings``."""
         self.settings = settings
 
     @classmethod
@@ -114,54 +114,53 @@ class Network:
         return None
 
     def configure(self, settings: Any, loaded: Any) -> None:
-        """Put other settings in force, and what ``load`` made of them."""
+        """Put new settings, and what ``load`` returned for them, in force."""
         self.settings = settings
 
     # -- what a request is
 
     def credential(self, request: Request) -> str | None:
-        """The secret that the client sent beside its identity, None if none; see ``stations``.
+        """The secret that the client sent with its identity, None if none; see ``stations``.
 
-        It is compared with the ``secret`` of the station in the ``stations`` file, where that has
-        one.
+        It is compared with the station's ``secret`` in the ``stations`` file, if it has one.
         """
         basic = request.basic
         return None if basic is None else basic.password
 
     def decode(self, request: Request) -> Decoded:
-        """What the request holds. Raises BadRequest where nothing of it can be read.
+        """What the request contains. Raises BadRequest if none of it can be read.
 
-        A part that can't be read is a Problem, and the others are taken. Anything else that is
-        raised is a fault of the decoder: it is logged, and answered as ``refused``.
+        A part that can't be read is a Problem, and the others are taken. Any other exception is a
+        bug in the decoder: it is logged, and answered as ``refused``.
         """
         raise TypeError(f"{type(self).__name__} has no decode")
 
     def serve(self, request: Request, push: Push, note: Note) -> Response:
-        """Take the whole request over: only for a network that can't be written as ``decode``.
+        """Handle the whole request: only for a network that can't be written as ``decode``.
 
         ``push`` stages a message; it raises BacklogFull, Denied and TooMany, which are passed on.
-        ``note`` is told what could not be taken: the station, None if not known, and why.
+        ``note`` gets what could not be taken: the station, None if not known, and why.
         """
         raise TypeError(f"{type(self).__name__} has no serve")
 
     # -- answers
 
     def success(self, request: Request, outcome: Outcome) -> Response:
-        """All was taken, or nothing was sent that can be taken."""
+        """Everything was taken, or there was nothing to take."""
         return Response(200, b"OK", TEXT)
 
     def partial(self, request: Request, outcome: Outcome) -> Response:
-        """Some parts were taken, and there are problems with others."""
+        """Some parts were taken; there are problems with others."""
         return self.success(request, outcome)
 
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
-        """Nothing could be taken: ``status`` and ``text`` say why to who wants to know."""
+        """Nothing could be taken: ``status`` and ``text`` say why, if anyone wants to know."""
         if self.family == STUBBORN:
             return self.success(request, outcome)
         return Response(status, f"{text}\n".encode(errors="replace"), TEXT)
 
     def wrong_key(self, request: Request) -> Response:
-        """The credential is wrong or missing, or the station is not one of those that may."""
+        """The credential is wrong or missing, or the station may not upload."""
         return Response(401, b"unknown station or wrong key\n", TEXT)
 
     def denied(self, text: str) -> Response:
@@ -171,18 +170,18 @@ class Network:
         return Response(403, f"{text}\n".encode(errors="replace"), TEXT)
 
     def overload(self, text: str, retry_after: int) -> Response:
-        """Nothing can be taken now, ``retry_after`` seconds later perhaps."""
+        """Nothing can be taken now, but perhaps in ``retry_after`` seconds."""
         headers = {"Retry-After": str(retry_after)}
         return Response(self.overload_status, f"{text}\n".encode(errors="replace"), TEXT, headers)
 
     # -- for people
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:
-        """How to point devices to this server, whose name is ``host``."""
+        """How to point devices at this server, whose name is ``host``."""
         return ()
 
     def status(self, now: float) -> dict[str, Any]:
-        """What ``/status`` tells of it beside the counts that every network has."""
+        """What ``/status`` shows of it besides the counts that every network has."""
         return {}
 
     def metrics(self, status: dict[str, Any]) -> Iterator[Any]:
@@ -192,25 +191,25 @@ class Network:
     def check(self) -> Iterator[tuple[str, str, str]]:
         """What ``habitat check`` finds: mark, key and a line.
 
-        The mark is "ok", "warning", "config error", or "secret": then the line is the path of a
-        file that others must not read. Raises ConfigError.
+        The mark is "ok", "warning", "config error" or "secret"; with "secret" the line is the path
+        of a file that others must not read. Raises ConfigError.
         """
         return iter(())
 
 
 class StationList(ABC):
-    """A list of stations that a network has of its own, apart from the ``stations`` file.
+    """A network's own list of stations, apart from the ``stations`` file.
 
     For ``habitat station``; the methods raise ConfigError for a file that can't be used.
     """
 
     @abstractmethod
     def show(self, settings: Any, status: dict[str, Any]) -> list[dict[str, Any]]:
-        """The stations, with what the network's ``status`` tells; each has the same keys."""
+        """The stations, with data from the network's ``status``; each has the same keys."""
 
     @abstractmethod
     def examine(self, path: str) -> tuple[str, list[str], bool]:
-        """Of the list at ``path``: what is in it, each problem, and if passwords are in clear."""
+        """Of the list at ``path``: its contents, each problem, and if passwords are in clear."""
 
     @abstractmethod
     def hashed(self, path: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Catalogue: the networks that there are, and the settings of those that are on."""
+"""Catalogue: the networks that exist, and the settings of those that are on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def find(name: str) -> type[Network]:
 
 
 def settings_of(key: str, value: Mapping[str, Any] | None) -> Any:
-    """The settings of the network that is ``key`` in the configuration. Raises ConfigError."""
+    """The settings of the network named ``key`` in the configuration. Raises ConfigError."""
     struct = find(key).Settings
     place = f"networks.{key}"
     try:
@@ -66,7 +66,7 @@ def settings_of(key: str, value: Mapping[str, Any] | None) -> Any:
 
 
 def _lists(given: Mapping[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """The settings, with text taken for a list where one is wanted: the environment has no lists.
+    """The settings, with text accepted where a list is wanted: the environment has no lists.
 
     A mapping can be given there as YAML.
     """

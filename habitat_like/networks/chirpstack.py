@@ -29,7 +29,7 @@ class ChirpStack(LoraNetwork):
             raise BadRequest(400, "deviceInfo.devEui: required field is missing")
         kind = parse(request.query).get("event") or ("up" if "rxInfo" in tree else "event")
         readings = Readings()
-        # What is zero is not sent.
+        # Zero values are not sent.
         defaults: dict[str, object] = {"fPort": 0, "fCnt": 0} if kind == "up" else {"event": kind}
         readings.add_all({**defaults, **tree}, _ELSEWHERE)
         transmission = child(tree, "txInfo")

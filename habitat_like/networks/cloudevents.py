@@ -18,7 +18,7 @@ _STRUCTURED = "application/cloudevents"
 
 
 class CloudEvents(Network):
-    """Events of any kind; what is in them is the sender's business."""
+    """Events of any kind; their content is the sender's business."""
 
     name = "cloudevents"
     types = ("EVENT",)
@@ -49,7 +49,7 @@ class CloudEvents(Network):
         return Response(204, b"", TEXT)
 
     def consent(self, request: Request) -> Response:
-        """The webhook's abuse protection: yes, whoever asks may send."""
+        """The webhook's abuse protection: yes, anyone who asks may send."""
         headers = {"Allow": "OPTIONS, POST"}
         origin = request.headers.get("webhook-request-origin").strip()
         if origin and origin.isascii() and origin.isprintable() and len(origin) <= 255:

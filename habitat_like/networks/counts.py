@@ -1,4 +1,4 @@
-"""What came in by each network, for ``/status``, ``/metrics`` and the console. No I/O."""
+"""What each network received, for ``/status``, ``/metrics`` and the console. No I/O."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Counts:
         self._suspicious = 0
         self._problems = 0
         self._refused: Counter[str] = Counter()
-        # Time in UNIX seconds, station, and what it was.
+        # Time in UNIX seconds, station, and problem.
         self._last_observation: tuple[float, str, str] | None = None
         self._last_problem: tuple[float, str | None, str] | None = None
 
     def taken(
         self, messages: Sequence[Message], now: float, station: str, problems: int = 0
     ) -> None:
-        """Count a request whose ``messages`` were taken; the last one is of ``station``."""
+        """Count a request whose ``messages`` were taken; the last one is from ``station``."""
         with self._lock:
             self._requests += 1
             for message in messages:
@@ -40,24 +40,24 @@ class Counts:
             self._last_observation = now, station, message.type
 
     def request(self) -> None:
-        """Count a request that brought nothing to take: a probe, an empty body."""
+        """Count a request with nothing to take: a probe, an empty body."""
         with self._lock:
             self._requests += 1
 
     def problem(self, now: float, station: str | None, text: str) -> None:
-        """Keep the last problem, which is counted elsewhere."""
+        """Keep the last problem; it is counted elsewhere."""
         with self._lock:
             self._last_problem = now, station, text
 
     def refused(self, reason: str, problems: int = 0) -> None:
-        """Count a request of which nothing was taken, by the ``reason``: one of a few words."""
+        """Count a request from which nothing was taken, by ``reason``: one of a few words."""
         with self._lock:
             self._requests += 1
             self._refused[reason] += 1
             self._problems += problems
 
     def snapshot(self, own: dict[str, Any]) -> NetworkStatus:
-        """All counts, with what the network tells of its ``own``."""
+        """All counts, with the network's ``own`` status."""
         with self._lock:
             return NetworkStatus(
                 self._requests,

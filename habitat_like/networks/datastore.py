@@ -1,4 +1,4 @@
-"""The INI file of the HiSPARC datastore, which the WSGI application reads in place of ours."""
+"""The HiSPARC datastore's INI file, which the WSGI application reads instead of ours."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import msgspec
 from habitat_like import config as configuration
 from habitat_like.config.keys import ArchiveConfig, Config, ConfigError, JournalConfig, LogConfig
 
-#: The path of requests that name none of ours: the datastore has no other.
+#: The path for requests that name none of ours: the datastore has only this one.
 DEFAULT_PATH = "/upload"
 NETWORK = "hisparc"
 
 _LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error"}
-#: The levels of the datastore that have another name here.
+#: The datastore's log levels that have another name here.
 _LEVELS |= {"critical": "error", "": "info"}
 
 
 class Settings(NamedTuple):
-    """What the INI file says: a gateway's ``socket``, or the configuration of our own.
+    """What the INI file says: a gateway's ``socket``, or our own configuration.
 
-    ``config_path`` is the file of the configuration, None where the INI file is all there is.
+    ``config_path`` is the configuration file, None if there is only the INI file.
     """
 
     config: Config
@@ -40,7 +40,7 @@ def read(path: str) -> Settings:
             parser.read_file(file)
         general = dict(parser["General"])
         own = dict(parser["Habitat"]) if parser.has_section("Habitat") else {}
-        # Of the writer's process, which there is no more: the sinks are woken by what comes in.
+        # For the writer process, which no longer exists: uploads wake the sinks.
         parser.getfloat("Writer", "sleep", fallback=0.0)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
@@ -61,7 +61,7 @@ def read(path: str) -> Settings:
 
 
 def _config(path: str, general: Mapping[str, str]) -> Config:
-    """A configuration with everything below the datastore's ``data_dir``."""
+    """A configuration with all paths below the datastore's ``data_dir``."""
     data = Path(_need(path, general, "data_dir"))
     level = general.get("loglevel", "").lower()
     if level not in _LEVELS:

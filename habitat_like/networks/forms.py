@@ -1,7 +1,7 @@
 """Queries and forms as stations send them, well formed or not. No I/O.
 
-A blank may be a ``+``, a percent sign that is no code stays, the last of a repeated key counts, and
-an ``&`` in front means nothing.
+A blank may be a ``+``, a percent sign that starts no code stays, the last of a repeated key counts,
+and a leading ``&`` means nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _BYTES = {f"{a}{b}".encode(): bytes.fromhex(a + b) for a in _DIGITS for b in _DI
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]{1,200})', re.IGNORECASE)
 _PART_NAME = re.compile(rb'[;\s]name="?([^";\r\n]{1,200})', re.IGNORECASE)
 
-# Where a query begins that its sender put behind the path without a question mark: after the last
-# slash, ampersand, blank code or script's name in front of its first equals sign.
+# Where a query begins that is glued to the path without a question mark: after the last slash,
+# ampersand, blank code or script name before its first equals sign.
 _GLUED = re.compile(r"(?:/|&|\.php|\.aspx?|\.cgi)(?=[^/&]*\Z)", re.IGNORECASE)
 
 
 def parse(text: str, into: dict[str, str] | None = None) -> dict[str, str]:
-    """The fields of a query or form, added to ``into``; ``text`` has one character for each byte.
+    """The fields of a query or form, added to ``into``; ``text`` has one character per byte.
 
     A field without an equals sign has the value "".
     """
@@ -63,7 +63,7 @@ def _byte(code: re.Match[bytes]) -> bytes:
 
 
 def text_of(raw: bytes) -> str:
-    """Bytes as text: UTF-8, or else Latin-1, which any bytes are."""
+    """Bytes as text: UTF-8, or else Latin-1, which always works."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -71,7 +71,7 @@ def text_of(raw: bytes) -> str:
 
 
 def multipart(body: bytes, content_type: str) -> dict[str, str]:
-    """The fields of a ``multipart/form-data`` body; none where the type names no boundary."""
+    """The fields of a ``multipart/form-data`` body; none if the type names no boundary."""
     boundary = _BOUNDARY.search(content_type)
     if boundary is None:
         return {}
@@ -85,9 +85,9 @@ def multipart(body: bytes, content_type: str) -> dict[str, str]:
 
 
 def query_of(target: str) -> str:
-    """The query in a request's target: what follows the question mark, or is glued to the path.
+    """The query in a request's target: after the question mark, or glued to the path.
 
-    The path of a glued one ends at a slash, an ampersand or a script's name.
+    With a glued query, the path ends at a slash, an ampersand or a script name.
     """
     path, mark, query = target.partition("?")
     if mark and query.strip("&"):

@@ -25,7 +25,7 @@ _ENTRY = {"time_created", "time_uploaded", "rig_info"}
 
 
 class Habitat(Network):
-    """The part of habitat's database that its listeners write to."""
+    """The part of habitat's database that listeners write to."""
 
     name = "habitat"
     types = ("RECEIVED_TELEM", "LISTENER_INFO", "LISTENER_TELEM")
@@ -57,7 +57,7 @@ class Habitat(Network):
         return Decoded([_listener(tree, request.now)])
 
     def success(self, request: Request, outcome: Outcome) -> Response:
-        """What CouchDB and its update functions say; the id is the one of the path."""
+        """What CouchDB and its update functions answer; the id is the one in the path."""
         if request.path.startswith("/ssdv/"):
             return Response(200, b"OK", TEXT)
         if "/_update/" in request.path:
@@ -67,7 +67,7 @@ class Habitat(Network):
         return json_response(201, {"ok": True, "id": identity, "rev": f"1-{revision}"})
 
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
-        """403, which ends it; but RockBLOCK delivers again what is refused."""
+        """403, which is final; but RockBLOCK redelivers what is refused."""
         if request.path.endswith("/http_post"):
             return self.success(request, outcome)
         return json_response(403 if status == 400 else status, _forbidden(text))
@@ -81,13 +81,13 @@ class Habitat(Network):
         return json_response(403, _forbidden(text))
 
     def uuids(self, request: Request) -> Response:
-        """Ids for documents to come, 100 or 1000 at once."""
+        """Ids for future documents, 100 or 1000 at once."""
         asked = number(request.fields.get("count", "1"))
         count = min(max(int(asked or 1), 1), MAX_UUIDS)
         return json_response(200, {"uuids": [secrets.token_hex(16) for _ in range(count)]})
 
     def view(self, request: Request) -> Response:
-        """Flights and payloads: there are none; who listens sets the modem by hand."""
+        """Flights and payloads: there are none; listeners set the modem by hand."""
         return Response(200, b'{"total_rows":0,"offset":0,"rows":[]}', JSON)
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:
@@ -150,7 +150,7 @@ def _listener(tree: dict[str, Any], now: float) -> Observation:
 
 
 def _received(tree: dict[str, Any], identity: str) -> Observation:
-    """RECEIVED_TELEM out of an add_listener document. Raises BadRequest."""
+    """RECEIVED_TELEM from an add_listener document. Raises BadRequest."""
     string = tree["data"].get("_raw")
     if not isinstance(string, str) or not is_base64(string):
         raise BadRequest(403, "data._raw: must be base64")
@@ -183,7 +183,7 @@ def _received(tree: dict[str, Any], identity: str) -> Observation:
 
 
 def _picture(request: Request) -> list[Observation]:
-    """RECEIVED_TELEM out of a form with an SSDV packet."""
+    """RECEIVED_TELEM from a form with an SSDV packet."""
     kind = request.headers.get("content-type")
     multipart = "multipart/" in kind.lower()
     fields = forms.multipart(request.body, kind) if multipart else request.fields

@@ -1,4 +1,4 @@
-"""Helium: the old Console's JSON, and ChirpStack's, which Helium has now. No I/O."""
+"""Helium: the old Console's JSON, and ChirpStack's, which Helium uses now. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from habitat_like.networks.values import Readings, text, unbase64
 
 
 class Helium(ChirpStack):
-    """The HTTP integration of Helium's Console, told from ChirpStack's by its fields."""
+    """The HTTP integration of Helium's Console; its fields distinguish it from ChirpStack's."""
 
     name = "helium"
     routes = (Route("POST", "/helium"),)
@@ -58,7 +58,7 @@ class Helium(ChirpStack):
         )
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:
-        """For the Console of whoever still has one."""
+        """For anyone who still has a Console."""
         return (
             Recipe(
                 'Helium Console: "Integrations", "HTTP"',

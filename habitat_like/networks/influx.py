@@ -1,6 +1,6 @@
-"""InfluxDB, versions 1 and 2: whoever writes line protocol over HTTP. No I/O.
+"""InfluxDB, versions 1 and 2: anything that writes line protocol over HTTP. No I/O.
 
-There is no station in the protocol: a tag tells, or who has logged in, or where it is written to.
+The protocol has no station: a tag identifies it, or the login, or where it writes to.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from habitat_like.networks.keys import authorization
 from habitat_like.networks.observation import BadRequest, Decoded, Observation, Problem, Request
 from habitat_like.networks.values import Readings
 
-#: Lines in one request. A client that knows better halves its batch at 413.
+#: Lines in one request. A well-behaved client halves its batch on a 413.
 MAX_LINES = 5000
-#: How many of a second a time is in.
+#: Time units per second, by precision.
 _PRECISIONS = {
     **dict.fromkeys(("", "n", "ns"), 1_000_000_000),
     **dict.fromkeys(("u", "us", "µ", "µs"), 1_000_000),
@@ -32,7 +32,7 @@ _PRECISIONS = {
     "m": 1 / 60,
     "h": 1 / 3600,
 }
-#: Seconds: a time beyond them is no time in any precision.
+#: Seconds: anything beyond is not a time in any precision.
 _LATEST = 1e12
 
 
@@ -43,7 +43,7 @@ class InfluxSettings(NetworkSettings, frozen=True, forbid_unknown_fields=True, k
 
 
 class Influx(Network):
-    """The two ways to write, and what clients ask before."""
+    """The two ways to write, and what clients ask first."""
 
     name = "influx"
     types = ("SENSOR",)
@@ -85,7 +85,7 @@ class Influx(Network):
         return Decoded(observations, problems)
 
     def _sender(self, request: Request) -> tuple[str, bool]:
-        """Who writes, where no tag tells, and whether that is a secret."""
+        """Who writes, if no tag says so, and whether that is a secret."""
         fields = request.fields
         login = request.login or fields.get("u")
         if login:
@@ -99,7 +99,7 @@ class Influx(Network):
         return Response(204, b"", TEXT)
 
     def partial(self, request: Request, outcome: Outcome) -> Response:
-        """Version 1 says so; version 2 would send again what was taken."""
+        """Version 1 reports it; version 2 would resend what was taken."""
         if _is_v2(request):
             return self.success(request, outcome)
         first = outcome.problems[0].text
@@ -107,7 +107,7 @@ class Influx(Network):
         return json_response(400, {"error": text})
 
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
-        """In JSON, with the words that make a client drop what can't be read."""
+        """In JSON, worded so that a client drops what can't be read."""
         if _is_v2(request):
             code = "request too large" if status == 413 else "invalid"
             return json_response(status, {"code": code, "message": text})
@@ -121,7 +121,7 @@ class Influx(Network):
         return json_response(401, {"error": "authorization failed"})
 
     def ping(self, request: Request) -> Response:
-        """Whether somebody is there."""
+        """Whether the server is up."""
         return Response(204, b"", TEXT, {"X-Influxdb-Version": "1.8.10"})
 
     def health(self, request: Request) -> Response:
@@ -130,7 +130,7 @@ class Influx(Network):
         return Response(200, body, JSON)
 
     def query(self, request: Request) -> Response:
-        """``CREATE DATABASE`` and the like: a result of nothing."""
+        """``CREATE DATABASE`` and the like: an empty result."""
         return Response(200, b'{"results":[{"statement_id":0}]}', JSON)
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:

@@ -8,7 +8,7 @@ _SCHEMES = ("bearer", "token", "apikey", "key")
 
 
 def authorization(request: Request) -> str | None:
-    """The key: the password of Basic, what follows Bearer or Token, or all of it; None without."""
+    """The key: the Basic password, what follows Bearer or Token, or all of it; None without."""
     basic = request.basic
     if basic is not None:
         return basic.password

@@ -1,6 +1,6 @@
 """JSON as stations write it: strict where it is JSON, lenient where it nearly is. No I/O.
 
-Small devices print ``nan`` and ``inf`` where a number should be, which would lose the whole upload.
+Small devices print ``nan`` and ``inf`` in place of numbers, which would lose the whole upload.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import msgspec
 
 from habitat_like.networks.forms import text_of
 
-#: Digits of an integer that stays one; more are no number that a double holds.
+#: The most digits an integer may have; a double can't hold more.
 _DIGITS = 300
 _strict = msgspec.json.Decoder().decode
-# Strings are skipped as wholes, so that only what is outside them is replaced; one without an end
-# too, or each quote in it would be the start of another search to the end.
+# Whole strings are skipped, so that only what is outside them is replaced; unterminated ones too,
+# or each quote in them would start another search to the end.
 _ODD = re.compile(
     r'"(?:[^"\\]++|\\.)*+"?|[-+]?(?<![A-Za-z0-9_])(?:nan|inf(?:inity)?|ovf|undefined)(?![A-Za-z0-9_])',
     re.IGNORECASE | re.DOTALL,
@@ -26,13 +26,13 @@ _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class NotJson(ValueError):
-    """Not JSON, however lenient; the text is one line that says what is wrong."""
+    """Not JSON, even leniently; the text is one line that says what is wrong."""
 
 
 def parse(body: bytes) -> Any:
     """What ``body`` says: only objects, lists, text, finite numbers, bools and None.
 
-    NaN and infinities are None, bytes that are no UTF-8 are Latin-1. Raises NotJson.
+    NaN and infinities become None; bytes that are not UTF-8 are read as Latin-1. Raises NotJson.
     """
     try:
         return _strict(body)
@@ -73,7 +73,7 @@ _lenient = json.JSONDecoder(
 
 
 def _without_surrogates(tree: Any) -> Any:
-    """``tree`` with a question mark for each half of a character, which no UTF-8 can write."""
+    """``tree`` with a question mark for each lone surrogate, which UTF-8 can't encode."""
     if isinstance(tree, str):
         return tree.encode("utf-8", "replace").decode()
     if isinstance(tree, list):

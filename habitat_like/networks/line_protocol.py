@@ -1,6 +1,6 @@
 """InfluxDB's line protocol. No I/O.
 
-``measurement[,tag=value…] field=value[,field=value…] [time]``, one point a line.
+``measurement[,tag=value…] field=value[,field=value…] [time]``, one point per line.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_NUMBER = {"nan", "inf", "+inf", "-inf", "-nan", "null"}
 
 
 class Point(NamedTuple):
-    """A line: ``time`` is the integer as sent; a field is None where it is no finite number."""
+    """A line: ``time`` is the integer as sent; a field is None if it is not a finite number."""
 
     measurement: str
     tags: dict[str, str]
@@ -52,7 +52,7 @@ class BadLine(NamedTuple):
 
 
 def parse(source: str) -> Iterator[Point | BadLine]:
-    """The points in ``source``, in order; blank lines and comments are none."""
+    """The points in ``source``, in order; blank lines and comments are skipped."""
     start = 0
     number = 0
     while start < len(source):
@@ -122,7 +122,7 @@ def _fields(source: str, at: int) -> tuple[dict[str, Scalar | None], int]:
 
 
 def _value(name: str, text: str) -> Scalar | None:
-    """A field's value, None for no finite number. Raises _Unreadable."""
+    """A field's value, None for a number that is not finite. Raises _Unreadable."""
     if text in _BOOLS:
         return _BOOLS[text]
     if integer := _INTEGER.fullmatch(text):

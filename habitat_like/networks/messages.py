@@ -13,19 +13,19 @@ from habitat_like.networks.observation import Observation
 from habitat_like.networks.stations import UNKNOWN, Station, Stations, to_callsign
 from habitat_like.times import FUTURE, MAX_TIME, is_set, show_day
 
-#: 2020-01-01: no station's clock that is right tells an earlier time.
+#: 2020-01-01: a correct station clock never shows an earlier time.
 EARLIEST = 1577836800
-#: 2100-01-01: a clock beyond it corrects nothing.
+#: 2100-01-01: a clock beyond it is not used for correction.
 LAST_CLOCK = 4102444800
 
-#: The same stations send again and again.
+#: Cached, as the same stations send again and again.
 _listener = functools.lru_cache(maxsize=16384)(Listener)
 
 
 class Times(msgspec.Struct, frozen=True, gc=False):
     """A message's times in UNIX seconds; ``doubt`` is why its station's clock can't be right.
 
-    ``replaced``: the station's own time was not taken.
+    ``replaced``: the station's own time was not used.
     """
 
     created: int
@@ -35,10 +35,10 @@ class Times(msgspec.Struct, frozen=True, gc=False):
 
 
 def times_of(observation: Observation, now: int) -> Times:
-    """The times of an observation that came in at ``now``, by its rule.
+    """The times of an observation received at ``now``, by its rule.
 
-    ``corrected``: the station's clock, and how far off that was when it sent; ``trusted``: the
-    network's clock, as it is; ``station``: the station's clock, where it can be right; ``gateway``:
+    ``corrected``: the station's clock, corrected by how far off it was when it sent; ``trusted``:
+    the network's clock, as is; ``station``: the station's clock, if it can be right; ``gateway``:
     ours.
     """
     time = observation.time
@@ -47,7 +47,7 @@ def times_of(observation: Observation, now: int) -> Times:
         return _unset(time, now, rule)
     if time is None or rule == "gateway":
         return Times(now, now)
-    if not 0 <= time < MAX_TIME + 1:  # not a number, too
+    if not 0 <= time < MAX_TIME + 1:  # also catches NaN
         return Times(now, now, "the time is out of range", True)
     created = int(time)
     sent = observation.sent
@@ -63,7 +63,7 @@ def times_of(observation: Observation, now: int) -> Times:
 
 
 def _unset(time: float | None, now: int, rule: str) -> Times:
-    """The times where our own clock tells nothing: the station's, as it is."""
+    """The times when our own clock is unusable: the station's, as is."""
     created = now if time is None or not 0 <= time < MAX_TIME + 1 else int(time)
     return Times(created, created, None if rule == "trusted" else unset_clock(now))
 
@@ -77,7 +77,7 @@ def _ahead(created: int, now: int) -> str | None:
 def callsign_of(
     network: str, observation: Observation, station: Station | None, stations: Stations
 ) -> str:
-    """The callsign of an observation's station; "" where nothing tells who that is."""
+    """The callsign of an observation's station; "" if nothing identifies it."""
     if station is not None:
         return station.callsign
     if observation.secret and observation.uploader.strip():
@@ -94,10 +94,10 @@ def to_message(
     now: int,
     doubt: str | None = None,
 ) -> Message:
-    """The message of an observation of the station ``callsign``, that came in at ``now``.
+    """The message of an observation by the station ``callsign``, received at ``now``.
 
     ``station`` is its entry in the ``stations`` file. ``doubt`` is a reason to mark it suspicious,
-    beside its own. Raises ValueError, TypeError and OverflowError for data that JSON can't hold.
+    besides its own. Raises ValueError, TypeError and OverflowError for data that JSON can't hold.
     """
     times = times_of(observation, now)
     data = observation.data
@@ -127,7 +127,7 @@ def to_message(
 def _shape(
     network: str, observation: Observation, callsign: str, station: Station | None
 ) -> dict[str, Any]:
-    """An observation as it is archived; what is not there is left out."""
+    """An observation as archived; absent parts are left out."""
     data: dict[str, Any] = {"network": network, "values": observation.values}
     if observation.payload is not None:
         data["payload"] = observation.payload

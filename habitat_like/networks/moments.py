@@ -8,7 +8,7 @@ from email.utils import mktime_tz, parsedate_tz
 
 from habitat_like.networks.values import number
 
-#: Seconds that no station's clock shows: from here on a number is milliseconds, and so on.
+#: Seconds that no station's clock shows: larger numbers are milliseconds, and so on.
 _LARGEST_SECONDS = 1e11
 _LONGEST = 64
 #: Characters of ``2026-11-20 10:15:30``, and every third of them from the first hyphen on.
@@ -19,19 +19,19 @@ _EPOCH_DAY = _EPOCH.toordinal()
 _ISO = re.compile(
     r"\s*([0-9]{4}|[0-9]{2})-([0-9]{1,2})-([0-9]{1,2})"
     r"(?:[Tt\s]\s*([0-9]{1,2})\s*:\s*([0-9]{1,2})(?:\s*:\s*([0-9]{1,2})(?:[.,]([0-9]+))?)?"
-    # In a query a plus has become a blank.
+    # In a query, a plus has become a blank.
     r"\s*(?:[Zz]|UTC|GMT|(?<=[0-9])\s?([+\s-])([0-9]{2}):?([0-9]{2})?)?)?\s*",
     re.ASCII,
 )
 
 
 def iso(text: str) -> float | None:
-    """``2026-11-20T10:15:30.123456789Z`` and the like; UTC where it says nothing else; else None.
+    """``2026-11-20T10:15:30.123456789Z`` and the like, UTC unless it says otherwise; else None.
 
-    A blank may stand for the T and anywhere around the colons; years may have two digits.
+    A blank may replace the T or be anywhere around the colons; years may have two digits.
     """
     if len(text) == _USUAL and text[4::3] in _USUAL_MARKS:
-        # Most stations write it so, and this takes a third of the pattern's time.
+        # Most stations write it like this, and it takes a third of the pattern's time.
         try:
             return (datetime.datetime.fromisoformat(text) - _EPOCH).total_seconds()
         except ValueError:  # a 60th second may still be right
@@ -40,7 +40,7 @@ def iso(text: str) -> float | None:
 
 
 def _by_pattern(text: str) -> float | None:
-    """``iso`` of a text in any form."""
+    """``iso`` for text in any form."""
     match = _ISO.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
         return None
@@ -64,7 +64,7 @@ def _by_pattern(text: str) -> float | None:
 
 
 def unix(value: object) -> float | None:
-    """A number, or text that is one, as seconds; milli-, micro- and nanoseconds by their size."""
+    """A number, or numeric text, as seconds; its size tells milli-, micro- and nanoseconds."""
     found = number(value)
     if found is None or found < 0:
         return None
@@ -76,20 +76,20 @@ def unix(value: object) -> float | None:
 
 
 def moment(value: object) -> float | None:
-    """A time in any of these forms, None where it is none."""
+    """A time in any of these forms, None if it is not one."""
     found = unix(value)
     return iso(value) if found is None and isinstance(value, str) else found
 
 
 def http_date(text: str) -> float | None:
-    """A Date header (RFC 9110 section 5.6.7); None where it is in another form, or no such day."""
+    """A Date header (RFC 9110 section 5.6.7); None for another form or an impossible date."""
     if len(text) > _LONGEST or "," not in text:
         return None
     try:
         fields = parsedate_tz(text)
         if fields is None or fields[0] < 1970:
             return None
-        datetime.datetime(*fields[:6])  # parsedate_tz takes the 40th of a month
+        datetime.datetime(*fields[:6])  # parsedate_tz accepts the 40th of a month
         return float(mktime_tz(fields))
     except (ValueError, OverflowError, TypeError, IndexError):
         return None

@@ -1,4 +1,4 @@
-"""Networks: all the networks that are on, as the program has them."""
+"""Networks: all the networks that are on, as the program uses them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Prepared(NamedTuple):
 
     @property
     def types(self) -> dict[str, str]:
-        """Types of messages that they make, with the reason why stations may not send them."""
+        """The message types that they make, with the reason why stations may not send them."""
         return _types(self.classes.values())
 
 
 class Networks:
-    """The networks of one gateway. Made once, ``apply`` puts another configuration in force.
+    """The networks of one gateway. Made once; ``apply`` puts a new configuration in force.
 
-    ``router`` and ``stations`` are replaced as a whole, so any thread may look at them. Raises
+    ``router`` and ``stations`` are replaced as a whole, so any thread may read them. Raises
     ConfigError.
     """
 
@@ -58,7 +58,7 @@ class Networks:
         entries = [] if config.stations is None else stations.read(config.stations)
         if self._key is None and (classes or entries):
             path = stations.key_path(config.journal.path)
-            # The journal makes it as well, after this.
+            # The journal also creates it, but later.
             path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             self._key = stations.load_key(path)
         try:
@@ -75,7 +75,7 @@ class Networks:
         return prepared
 
     def apply(self, prepared: Prepared) -> None:
-        """Put it in force: networks that stay keep what they know and count."""
+        """Put it in force: networks that stay keep their state and counts."""
         runners = {}
         for name, network in prepared.classes.items():
             runner = self.runners.get(name)
@@ -97,24 +97,24 @@ class Networks:
 
     @property
     def types(self) -> dict[str, str]:
-        """Types of messages that they make, with the reason why stations may not send them."""
+        """The message types that they make, with the reason why stations may not send them."""
         return _types(type(runner.network) for runner in list(self.runners.values()))
 
     def status(self, now: float) -> dict[str, NetworkStatus]:
-        """What ``/status`` tells of each; ``now`` is in UNIX seconds."""
+        """What ``/status`` shows of each; ``now`` is in UNIX seconds."""
         return {
             name: runner.counts.snapshot(runner.network.status(now))
             for name, runner in list(self.runners.items())
         }
 
     def metrics(self, status: Mapping[str, NetworkStatus]) -> Iterator[Any]:
-        """The Prometheus metrics that single networks have of their own."""
+        """The Prometheus metrics specific to single networks."""
         for name, runner in list(self.runners.items()):
             if name in status:
                 yield from runner.network.metrics(status[name].own)
 
     def recipes(self, host: str) -> dict[str, tuple[Recipe, ...]]:
-        """How to point devices of each network to this server, which they know as ``host``."""
+        """How to point devices of each network at this server, which they know as ``host``."""
         return {name: one.network.recipes(host) for name, one in list(self.runners.items())}
 
 

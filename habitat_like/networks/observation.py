@@ -1,7 +1,7 @@
-"""What a request is to a network, and what a network makes of it. No I/O.
+"""A request as a network sees it, and what the network makes of it. No I/O.
 
 A network's decoder is one function from a Request to a Decoded: observations, and problems with
-what could not be taken. The runner does all the rest.
+what could not be taken. The runner does the rest.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from habitat_like.networks import forms
 
 Scalar = str | int | float | bool
 
-#: By whose clock an observation's time is: see ``runner``.
+#: Whose clock an observation's time comes from: see ``runner``.
 Rule = Literal["corrected", "trusted", "station", "gateway"]
 
 _FORM = "application/x-www-form-urlencoded"
 
 
 class BadRequest(Exception):
-    """Nothing of the request can be read; ``text`` is one line for the client, with no secret."""
+    """None of the request can be read; ``text`` is one line for the client, with no secret."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -35,12 +35,12 @@ class BadRequest(Exception):
 
 @functools.lru_cache(maxsize=256)
 def _variable(name: str) -> bytes:
-    """The SCGI variable that has a header field."""
+    """The SCGI variable of a header field."""
     return b"HTTP_" + name.upper().replace("-", "_").encode("ascii", "replace")
 
 
 class Headers:
-    """The client's header fields, by their names in any case; those of an SCGI request."""
+    """The client's header fields in an SCGI request, by case-insensitive names."""
 
     __slots__ = ("_scgi",)
 
@@ -48,7 +48,7 @@ class Headers:
         self._scgi = scgi
 
     def get(self, name: str, default: str = "") -> str:
-        """The value of a field, ``default`` where there is none; one character for each byte."""
+        """The value of a field, ``default`` if there is none; one character per byte."""
         variable = _variable(name)
         value = self._scgi.get(variable)
         if value is None and variable == b"HTTP_CONTENT_TYPE":
@@ -56,7 +56,7 @@ class Headers:
         return default if value is None else value.decode("latin-1")
 
     def starting(self, prefix: str) -> dict[str, str]:
-        """The fields whose names start with ``prefix``, by their names in lower case."""
+        """The fields whose names start with ``prefix``, by lower-case name."""
         start = b"HTTP_" + prefix.upper().replace("-", "_").encode("ascii", "replace")
         return {
             name[5:].decode("latin-1").lower().replace("_", "-"): value.decode("latin-1")
@@ -65,7 +65,7 @@ class Headers:
         }
 
     def of_scgi(self, variable: bytes) -> str:
-        """A variable of the web server's; "" where there is none."""
+        """One of the web server's variables; "" if there is none."""
         return self._scgi.get(variable, b"").decode("latin-1")
 
 
@@ -84,13 +84,13 @@ class Login(NamedTuple):
 
 
 class Request:
-    """One request. Everything that costs something is made when it is asked for.
+    """One request. Anything expensive is computed on demand.
 
     ``path`` is decoded, from the site's root; ``route`` is the pattern of the route that it took,
-    with the values of its ``variables``. ``target`` is the path and query as sent, "" where that is
-    not known; ``query`` is the query as sent; both are taken out of ``headers`` where they are not
-    given. ``body`` is what was sent, decompressed. ``now`` is the gateway's clock in UNIX seconds.
-    ``found`` is the network's own: what its decoder saw that its answer depends on, None before.
+    with the values of its ``variables``. ``target`` is the path and query as sent, "" if not known;
+    ``query`` is the query as sent; both come from ``headers`` if not given. ``body`` is what was
+    sent, decompressed. ``now`` is the gateway's clock in UNIX seconds. ``found`` is the network's
+    own: what its decoder saw that its answer depends on, None until then.
     """
 
     __slots__ = (
@@ -137,21 +137,21 @@ class Request:
 
     @property
     def target(self) -> str:
-        """Path and query as sent, one character for each byte; "" where that is not known."""
+        """Path and query as sent, one character per byte; "" if not known."""
         if self._target is None:
             self._target = self.headers.of_scgi(b"REQUEST_URI")
         return self._target
 
     @property
     def query(self) -> str:
-        """The query as sent, one character for each byte."""
+        """The query as sent, one character per byte."""
         if self._query is None:
             self._query = self.headers.of_scgi(b"QUERY_STRING")
         return self._query
 
     @property
     def fields(self) -> dict[str, str]:
-        """The fields of the query, glued to the path or not, and over them those of a form."""
+        """The fields of the query, glued to the path or not, overridden by those of a form."""
         if self._fields is None:
             query = self.query
             if not query or not query.strip("&"):
@@ -165,14 +165,14 @@ class Request:
 
     @property
     def is_form(self) -> bool:
-        """Whether the body looks like a form; the content type is no more than a hint."""
+        """Whether the body looks like a form; the content type is only a hint."""
         if self.body.lstrip()[:1] in (b"{", b"[", b"<", b""):
             return False
         return b"=" in self.body[:4096] or self.content_type == _FORM
 
     @property
     def content_type(self) -> str:
-        """The body's type in lower case, without parameters; "" where none was sent."""
+        """The body's type in lower case, without parameters; "" if none was sent."""
         return self.headers.get("content-type").partition(";")[0].strip().lower()
 
     @property
@@ -199,7 +199,7 @@ class Request:
 
 
 class Position(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A place on Earth: degrees, degrees, and metres where they are known."""
+    """A place on Earth: degrees, degrees, and metres if known."""
 
     latitude: float
     longitude: float
@@ -207,15 +207,15 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Observation(msgspec.Struct, kw_only=True, gc=False):
-    """One message to be, before it is known who its station is to us.
+    """A future message, before its station is known to us.
 
-    ``uploader`` is the station as sent, "" where nothing tells; ``secret`` if that is a credential
-    (PASSKEY, MAC address, key), which is never shown. ``time`` is in UNIX seconds by the clock that
-    ``rule`` names, ``sent`` the station's clock when it was sent ("corrected" alone). ``missing``
-    are the names of values that are not there (``nan``, ``--``), ``marks`` the reasons why it can't
-    be right. ``extra`` are further keys of the archived data. ``data``, where given, is archived in
-    place of all of the observation's shape. ``unique`` is the network's own identity of the
-    message, which its id is made of in place of the data: what differs in a repeat is no part.
+    ``uploader`` is the station as sent, "" if nothing says so; ``secret`` means that it is a
+    credential (PASSKEY, MAC address, key), which is never shown. ``time`` is in UNIX seconds by the
+    clock that ``rule`` names, ``sent`` the station's clock when it was sent ("corrected" only).
+    ``missing`` lists the names of values without a reading (``nan``, ``--``), ``marks`` the reasons
+    why it can't be right. ``extra`` has further keys of the archived data. ``data``, if given, is
+    archived instead of the observation's usual shape. ``unique`` is the network's own identity of
+    the message; its id is made from it, not from the data, so it omits what differs in a repeat.
     """
 
     type: str
@@ -237,15 +237,15 @@ class Observation(msgspec.Struct, kw_only=True, gc=False):
 
     @property
     def raw_text(self) -> str:
-        """``raw`` as it is archived."""
+        """``raw`` as archived."""
         return base64.b64encode(self.raw or b"").decode("ascii")
 
 
 class Problem(msgspec.Struct, frozen=True):
     """A part of a request that was not taken: ``text`` is one line, with no secret in it.
 
-    ``index`` is its place among the parts, from 0; ``item`` the part itself, for networks that send
-    it back.
+    ``index`` is its place among the parts, from 0; ``item`` is the part itself, for networks that
+    send it back.
     """
 
     index: int

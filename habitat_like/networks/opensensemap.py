@@ -1,7 +1,7 @@
-"""openSenseMap: senseBoxes and whoever else sends to a box. No I/O.
+"""openSenseMap: senseBoxes and anything else that sends to a box. No I/O.
 
-Upstream refuses all of a batch for one bad value; here the good ones are taken. The measurements
-of one box at one time are one observation.
+Upstream refuses a whole batch for one bad value; here the good ones are taken. The measurements of
+one box at one time are one observation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_MEASUREMENTS = 2500
 
 
 class OpenSenseMap(Network):
-    """The measurements that are posted to a box."""
+    """The measurements posted to a box."""
 
     name = "opensensemap"
     types = ("SENSOR",)
@@ -42,7 +42,7 @@ class OpenSenseMap(Network):
         return authorization(request)
 
     def decode(self, request: Request) -> Decoded:
-        """An observation for each time. Raises BadRequest where no measurement can be read."""
+        """An observation for each time. Raises BadRequest if no measurement can be read."""
         box = request.variables["box"]
         try:
             found = _measurements(request)
@@ -93,7 +93,7 @@ class OpenSenseMap(Network):
 
 
 class _Measurement(NamedTuple):
-    """``created`` is what was sent as its time, ``place`` as its place, None for none."""
+    """``created`` is the time as sent, ``place`` the place as sent; None for none."""
 
     sensor: str
     value: object
@@ -115,7 +115,7 @@ class _Group:
             self.readings.add("createdAt", created)
 
     def fits(self, one: _Measurement) -> bool:
-        """Whether ``one`` can be in it: each sensor once, all at one place."""
+        """Whether ``one`` fits in: each sensor once, all at one place."""
         if one.sensor in self.sensors:
             return False
         if one.place is None or self.position is None:
@@ -152,7 +152,7 @@ def _group(groups: dict[str, list[_Group]], one: _Measurement) -> _Group:
 
 
 def _place(readings: Readings, one: _Measurement) -> Position | None:
-    """The place of a measurement: longitude first, as GeoJSON has it, or by names."""
+    """The place of a measurement: longitude first, as in GeoJSON, or by names."""
     place = one.place
     if isinstance(place, dict):
         longitude = place.get("lng", place.get("lon", place.get("longitude")))
@@ -164,7 +164,7 @@ def _place(readings: Readings, one: _Measurement) -> Position | None:
 
 
 def _measurements(request: Request) -> Iterator[_Measurement | str] | dict[str, Any]:
-    """What a body holds, one by one, or airRohr's object; a text says why one can't be read.
+    """The measurements in a body, or airRohr's object; a text says why one can't be read.
 
     Raises NotJson.
     """
@@ -232,5 +232,5 @@ def _binary(body: bytes, layout: str) -> Iterator[_Measurement | str]:
 
 
 def _short(value: float) -> float:
-    """A float of 32 bits with the digits that it has."""
+    """A 32-bit float with only its significant digits."""
     return float(f"{value:.7g}")

@@ -1,7 +1,7 @@
 """OsmAnd's protocol, as Traccar Client, OsmAnd, GPSLogger and many trackers speak it. No I/O.
 
-Traccar Client sends a record that was not answered with 200 again each 30 seconds, for ever, and
-the newer ones wait behind it. So whatever is sent is a success.
+Traccar Client resends a record that was not answered with 200 every 30 seconds, forever, and the
+newer ones wait behind it. So everything is answered with success.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from habitat_like.networks.observation import Decoded, Observation, Problem, Req
 from habitat_like.networks.values import MAX_ITEMS, Readings, number, text, unread
 
 _ELSEWHERE = {"id", "deviceid", "lat", "lon", "location", "altitude", "timestamp"}
-#: A place-holder that the sender has not filled in. ``%BA`` would be a letter.
+#: A placeholder that the sender has not filled in. ``%BA`` would be a letter.
 _UNFILLED = re.compile(r"(?:^|&)([^=&%]+)=%(?:[A-Za-z_]{2,20})?(?=&|$)")
-#: -1 says that the phone does not know.
+#: -1 means that the phone does not know.
 _UNKNOWN_AT_MINUS_ONE = {"speed", "heading", "accuracy", "altitude_accuracy", "speed_accuracy"}
 
 
@@ -37,7 +37,7 @@ class OsmAnd(Network):
     plain_http = True
 
     def credential(self, request: Request) -> str | None:
-        """Basic authentication, where the sender has it; else the id is the secret."""
+        """Basic authentication, if the sender supports it; else the id is the secret."""
         return super().credential(request)
 
     def decode(self, request: Request) -> Decoded:
@@ -68,7 +68,7 @@ class OsmAnd(Network):
         return _SUCCESS
 
     def wrong_key(self, request: Request) -> Response:
-        """Only where the operator refuses unknown ids: their senders stop at the first record."""
+        """Only if the operator refuses unknown ids: their senders get stuck at the first record."""
         return Response(403, b"", TEXT)
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:
@@ -121,7 +121,7 @@ def _observation(
 
 
 def _decode_json(request: Request) -> Decoded:
-    """Traccar Client's JSON: one place, or a list; units are those of the phone (m/s)."""
+    """Traccar Client's JSON: one place, or a list; in the phone's units (m/s)."""
     try:
         tree = lenient.parse(request.body)
     except lenient.NotJson as error:

@@ -1,7 +1,7 @@
 """OwnTracks, in HTTP mode. No I/O.
 
-Phones send what was not answered with a success again, before all else, up to 100,000 times. So
-whatever they send is a success, but a wrong password.
+Phones resend what was not answered with success, before everything else, up to 100,000 times. So
+everything they send is answered with success, except a wrong password.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class OwnTracks(Network):
     routes = (Route("POST", "/pub"),)
 
     def decode(self, request: Request) -> Decoded:
-        """One observation; none of an empty body."""
+        """One observation; none for an empty body."""
         body = request.body.strip()
         if not body:
             return Decoded([])
@@ -106,7 +106,7 @@ def _unread(request: Request, problem: str) -> Observation:
 
 
 def _who(item: dict[str, Any], request: Request) -> tuple[str, str]:
-    """User and device: by the headers, the query, the topic, the login, the two letters."""
+    """User and device: from the headers, the query, the topic, the login, or the two letters."""
     headers = [
         text_of(request.headers.get(name).encode("latin-1", "replace")).strip()
         for name in ("x-limit-u", "x-limit-d")

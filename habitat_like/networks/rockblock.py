@@ -1,7 +1,7 @@
 """RockBLOCK and Cloudloop: messages of Iridium modems. No I/O.
 
-What is not answered with 200 within seconds is delivered again, for half a day; so whatever is
-delivered is a success.
+What is not answered with 200 within seconds is redelivered for half a day, so every delivery is
+answered with success.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _TEXTS = ("imei", "device_type", "transmit_time")
 
 
 class RockBlockSettings(NetworkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``addresses``: who may deliver, as addresses or networks; empty: everybody."""
+    """``addresses``: who may deliver, as addresses or networks; empty: anyone."""
 
     addresses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what is no address."""
+        """Raise ValueError for anything that is not an address."""
         for one in self.addresses:
             ipaddress.ip_network(one)
 
@@ -50,13 +50,13 @@ class RockBlock(Network):
         return Response(200, b"OK", TEXT)
 
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
-        """A success, but for other people's addresses."""
+        """Success, except for other people's addresses."""
         if status == 403:
             return self.wrong_key(request)
         return super().refused(request, status, text, outcome)
 
     def wrong_key(self, request: Request) -> Response:
-        """Delivered again in vain, until it is given up."""
+        """Redelivered in vain until RockBLOCK gives up."""
         return Response(403, b"not allowed\n", TEXT)
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:
@@ -70,7 +70,7 @@ class RockBlock(Network):
 
 
 def delivery(request: Request) -> list[Observation]:
-    """The message that was delivered; none of an empty request."""
+    """The delivered message; none for an empty request."""
     fields: dict[str, Any] = dict(request.fields)
     problem = None
     if request.content_type == "multipart/form-data":

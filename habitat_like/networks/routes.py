@@ -18,8 +18,8 @@ _SLASHES = re.compile(r"//+")
 class Router(NamedTuple):
     """All routes of all networks that are on. Immutable.
 
-    ``by_first`` has them by the first part of the path, ``glued`` those behind which a query may
-    follow without a question mark: then the first part of a path is not theirs alone.
+    ``by_first`` has them by the first part of the path, ``glued`` those that a query may follow
+    without a question mark: then the path's first part may be more than the route's.
     """
 
     exact: dict[tuple[str, str], Action]
@@ -28,9 +28,9 @@ class Router(NamedTuple):
     glued: tuple[tuple[Way, Action], ...]
 
     def find(self, method: str, path: str) -> Action | None:
-        """The action of a request, None where no network has this path.
+        """The action of a request, None if no network has this path.
 
-        Raises Refused (405) where one has, but not with this ``method``.
+        Raises Refused (405) if one has it, but not with this ``method``.
         """
         action = self.exact.get((method, path))
         if action is not None:
@@ -56,7 +56,7 @@ class Router(NamedTuple):
 
 
 def make_router(runners: Iterable[Runner]) -> Router:
-    """The routes of ``runners``; the more exact of two comes first. Raises ValueError."""
+    """The routes of ``runners``, the more specific first. Raises ValueError."""
     exact: dict[tuple[str, str], Action] = {}
     ways = []
     for runner in runners:

@@ -1,7 +1,7 @@
-"""Runner: one request of a network, from what came in to its messages and its answer.
+"""Runner: one request of a network, from its arrival to its messages and its answer.
 
-Decoding, identity, time, messages, one commit, the answer: all that the networks have in common.
-The messages are staged in the caller's transaction; whoever commits that sends the answer.
+Decoding, identity, time, messages, one commit, the answer: what all networks have in common. The
+messages are staged in the caller's transaction; the code that commits it sends the answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two lines in the log about one network's problems.
 LOG_EVERY = 60.0
-#: Characters of a problem that are kept and logged.
+#: Characters of a problem to keep and log.
 MAX_TEXT = 300
 
 # Why nothing of a request was taken, as counted.
@@ -59,7 +59,7 @@ class Runner:
         self.counts = Counts()
         self._gatekeeper = gatekeeper
         self._serves = type(network).serve is not Network.serve
-        # When the log last had a line, monotonic; that two threads log at once does no harm.
+        # When the last line was logged, monotonic; two threads logging at once do no harm.
         self._logged = -LOG_EVERY
 
     # -- one request
@@ -67,8 +67,8 @@ class Runner:
     def run(self, way: Way, application: InsertApplication, ip: str | None, args: Args) -> Response:
         """Take a request that came by ``way``; returns its answer.
 
-        Raises TooSlow on the gateway's thread for what takes longer than that may, and what pushing
-        a message raises where nothing of the request could be taken.
+        Raises TooSlow for what would take too long on the gateway's thread, and what pushing a
+        message raises if nothing of the request could be taken.
         """
         request = _request(way, ip, args, application.clock())
         network = self.network
@@ -91,7 +91,7 @@ class Runner:
         return network.success(request, Outcome([], []))
 
     def _serve(self, request: Request, application: InsertApplication) -> Response:
-        """Have the network do all by itself."""
+        """Let the network handle the whole request."""
         pushed: list[Message] = []
 
         def push(message: Message) -> None:
@@ -111,7 +111,7 @@ class Runner:
     def _take(
         self, request: Request, args: Args, application: InsertApplication, decoded: Decoded
     ) -> Response:
-        """Stage the messages of what was decoded, those that can be."""
+        """Stage the messages of what was decoded, where possible."""
         network = self.network
         push = application.server.push_message
         messages: list[Message] = []
@@ -187,7 +187,7 @@ class Runner:
         return self.network.refused(request, status, text, Outcome([], list(problems)))
 
     def _failed(self, request: Request, error: Exception) -> Response:
-        """Answer what can't be read; a decoder's own mistake is answered the same."""
+        """Answer what can't be read; a bug in a decoder gets the same answer."""
         if isinstance(error, BadRequest):
             return self._refuse(request, error.status, error.text, [Problem(0, error.text)])
         log.error(
@@ -199,7 +199,7 @@ class Runner:
         return self.network.refused(request, 400, text, Outcome([], [Problem(0, text)]))
 
     def _note(self, request: Request, station: str | None, text: str) -> None:
-        """Keep the last problem, and tell the log once a minute."""
+        """Keep the last problem, and log one a minute."""
         text = text[:MAX_TEXT]
         who = station or None
         self.counts.problem(request.now, who, text)
@@ -210,7 +210,7 @@ class Runner:
             log.warning("a network's upload was not taken as a whole", extra=extra)
 
     def instead_of(self, refusal: Response, request: scgi.Request) -> Response:
-        """What this network's clients are answered where others get the gateway's ``refusal``."""
+        """The answer for this network's clients where others get the gateway's ``refusal``."""
         network = self.network
         status = refusal.status
         text = refusal.body.decode(errors="replace").strip()

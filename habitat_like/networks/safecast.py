@@ -29,7 +29,7 @@ class Safecast(Network):
         return request.fields.get("api_key") or authorization(request)
 
     def decode(self, request: Request) -> Decoded:
-        """One measurement. Raises BadRequest for what is none."""
+        """One measurement. Raises BadRequest for anything else."""
         item = _measurement(request)
         if number(item.get("value")) is None:
             return Decoded([], [Problem(0, "value: must be a number")])
@@ -44,7 +44,7 @@ class Safecast(Network):
         position = None
         if "latitude" in item or "longitude" in item:
             if height is not None and height == item.get("latitude"):
-                # A fault of bGeigieZen: it sends the latitude a second time.
+                # A bug in bGeigieZen: it sends the latitude twice.
                 readings.add("height", None)
                 height = None
             position = readings.position(item.get("latitude"), item.get("longitude"), height)
@@ -63,7 +63,7 @@ class Safecast(Network):
         return Decoded([observation])
 
     def success(self, request: Request, outcome: Outcome) -> Response:
-        """As upstream: 201 and a number; for a repeat, too, where upstream has 422."""
+        """As upstream: 201 and a number; also for a repeat, where upstream has 422."""
         digest = hashlib.blake2b(request.body, digest_size=4).digest()
         return json_response(201, {"id": int.from_bytes(digest, "big") >> 1})
 
@@ -76,7 +76,7 @@ class Safecast(Network):
         return json_response(401, {"error": "wrong api_key"})
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:
-        """For who builds the firmware, or uses the Python package."""
+        """For those who build the firmware or use the Python package."""
         return (
             Recipe("bGeigieZen: constant of the firmware", (("API host", host),)),
             Recipe("SafecastPy", (("api_url", f"https://{host}"),)),

@@ -1,7 +1,7 @@
 """SondeHub: amateur balloons, radiosondes, and the listeners who hear them. No I/O.
 
-Its Python clients give a batch up at any answer but 200 and 500, so overload is 500, and what can
-be taken of a batch is taken.
+Its Python clients give up a batch on any answer but 200 and 500, so overload is 500, and whatever
+can be taken of a batch is taken.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from habitat_like.networks.observation import (
 )
 from habitat_like.networks.values import MAX_ITEMS, Readings, number, place, text, unhex
 
-#: Errors that are told, and bytes of an item that is sent back with its error.
+#: Errors to report, and bytes of an item to send back with its error.
 MAX_ERRORS = 100
 MAX_ITEM = 2000
 
 #: Seconds that a payload's clock may be ahead (GPS time is 18 s), and off if not "historical".
 _AHEAD = 60.0
 _OFF = {"AMATEUR_TELEM": 86400.0, "SONDE_TELEM": 172800.0}
-#: 2020; before that a station's clock has not been set.
+#: 2020; a station's clock that shows an earlier time has not been set.
 _CLOCK_IS_SET = 1577836800.0
-#: What can be an identity, a version or digits of something, and is text whatever it looks like.
+#: Fields that may be an identity, a version or digits, and are text whatever they look like.
 _TEXTS = {
     *("software_name", "software_version", "manufacturer", "type", "subtype", "modulation"),
     *("xdata", "uploader_antenna", "uploader_radio"),
@@ -59,7 +59,7 @@ class SondeHub(Network):
     plain_http = True
 
     def decode(self, request: Request) -> Decoded:
-        """A batch of telemetry, or one listener. Raises BadRequest for what is neither."""
+        """A batch of telemetry, or one listener. Raises BadRequest for anything else."""
         try:
             tree = lenient.parse(request.body)
         except lenient.NotJson as error:
@@ -91,7 +91,7 @@ class SondeHub(Network):
         return Response(200, b"^v^ telm logged")
 
     def partial(self, request: Request, outcome: Outcome) -> Response:
-        """The errors one by one, as upstream; clients take it for a success."""
+        """The errors one by one, as upstream; clients treat it as success."""
         errors = [
             {"error_message": problem.text, "payload": _small(problem.item)}
             for problem in outcome.problems[:MAX_ERRORS]
@@ -100,14 +100,14 @@ class SondeHub(Network):
         return json_response(202, {"message": message, "errors": errors, "warnings": []})
 
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
-        """A batch of which nothing is good is answered like one of which something is."""
+        """A batch with nothing good in it is answered like one that is partly good."""
         is_batch = any(problem.item is not None for problem in outcome.problems)
         if is_batch and not request.path.endswith("/listeners"):
             return self.partial(request, outcome)
         return super().refused(request, status, text, outcome)
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:
-        """For devices, and for the clients whose constants are to be changed."""
+        """For devices, and for clients whose constants must be changed."""
         return (
             Recipe("rdzTTGOsonde", (("sondehub.host", host), ("sondehub.active", "1"))),
             Recipe(
@@ -177,7 +177,7 @@ def _telemetry(kind: str, item: dict[str, Any], request: Request) -> Observation
 
 
 def _check_fields(item: dict[str, Any], sonde: bool) -> None:
-    """Raise _Refused for what upstream refuses."""
+    """Raise _Refused for anything upstream refuses."""
     for key in ("uploader_callsign", "datetime", "lat", "lon", "alt", *(["serial"] * sonde)):
         if key not in item:
             raise _Refused(f"{key}: required field is missing")
@@ -189,7 +189,7 @@ def _check_fields(item: dict[str, Any], sonde: bool) -> None:
 
 
 def _station(item: dict[str, Any]) -> Position | None:
-    """Where the listener is; None where it does not say."""
+    """Where the listener is; None if it does not say."""
     own = item.get("uploader_position")
     return place(*[*own, None, None, None][:3]) if isinstance(own, list) else None
 
@@ -197,7 +197,7 @@ def _station(item: dict[str, Any]) -> Position | None:
 def _compare(
     readings: Readings, kind: str, observed: float, received: float | None, now: float
 ) -> None:
-    """Mark a payload's clock that is off by the station's, or by ours where that is not set."""
+    """Mark a payload's clock that is off from the station's, or from ours if that is not set."""
     if received is None or received < _CLOCK_IS_SET:
         received = now
     ahead = observed - received
@@ -207,7 +207,7 @@ def _compare(
 
 
 def _check_sonde(readings: Readings, altitude: object) -> None:
-    """SondeHub's own rules for radiosondes, which here only mark."""
+    """SondeHub's own rules for radiosondes; here they only add marks."""
     metres = number(altitude)
     if metres is None or metres == 0 or metres > 50000:
         readings.mark("altitude")
@@ -225,7 +225,7 @@ def _check_sonde(readings: Readings, altitude: object) -> None:
 
 
 def _raw(sent: object) -> bytes | None:
-    """What was received: hexadecimal digits of a packet, or a sentence."""
+    """What was received: a packet in hexadecimal, or a sentence."""
     if not isinstance(sent, str) or not sent:
         return None
     packet = unhex(sent) if len(sent) >= 8 else None
@@ -256,7 +256,7 @@ def listener_telemetry(
 ) -> dict[str, Any]:
     """The data of a LISTENER_TELEM; ``when`` is in UNIX seconds.
 
-    A height that was not sent is 0, and named in ``missing``.
+    An altitude that was not sent is 0, and named in ``missing``.
     """
     minutes, second = divmod(int(when) % 86400, 60)
     hour, minute = divmod(minutes, 60)
@@ -270,5 +270,5 @@ def listener_telemetry(
 
 
 def _small(item: object) -> object:
-    """``item`` to send back; nothing for one that is large."""
+    """``item`` to send back; nothing for a large one."""
     return item if len(msgspec.json.encode(item)) <= MAX_ITEM else None

@@ -1,4 +1,4 @@
-"""Changes of the ``stations`` file: entries come and go, the rest of it stays as it is written."""
+"""Changes to the ``stations`` file: entries come and go, the rest stays as written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from habitat_like.disk import Directory
 from habitat_like.networks import stations
 from habitat_like.networks.stations import Station
 
-#: Bytes of the file; ten thousand stations have some two million.
+#: Bytes of the file; ten thousand stations take about two million.
 LARGEST = 64 * 1024 * 1024
 
 
@@ -34,7 +34,7 @@ def add(path: Path, entry: Station) -> None:
             _write(path, new if not text.strip() else f"{text.rstrip()}\n{new}")
         elif _is_block(text):
             _write(path, f"{text.rstrip()}\n{new}")
-        else:  # all of it in one pair of brackets
+        else:  # a list in brackets
             kept = yaml.load(text, TextLoader)  # noqa: S506 (derived from the safe loader)
             _write(path, yaml.safe_dump([*kept, fields], sort_keys=False, allow_unicode=True))
 
@@ -72,7 +72,7 @@ def remove(path: Path, callsign: str, network: str | None) -> int:
 
 
 def _items(text: str) -> list[tuple[int, int]] | None:
-    """First line, and the one after the last, of each entry; None where there is no list."""
+    """First line, and the one after the last, of each entry; None if there is no list."""
     node = yaml.compose(text, TextLoader)
     if not isinstance(node, yaml.SequenceNode):
         return None
@@ -82,7 +82,7 @@ def _items(text: str) -> list[tuple[int, int]] | None:
 
 
 def _last_line(item: yaml.Node) -> int:
-    """The last line with something of an entry: the end of a block is where the next one begins."""
+    """The last line with content of an entry: YAML ends a block where the next one begins."""
     if isinstance(item, yaml.MappingNode) and not item.flow_style and item.value:
         return int(item.value[-1][1].end_mark.line)
     return int(item.end_mark.line)
@@ -95,7 +95,7 @@ def _is_block(text: str) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[str]:
-    """The file's text, "" where there is none, while no other program of ours changes it."""
+    """The file's text, "" if there is none, while no other program of ours changes it."""
     with Directory(path.absolute().parent) as directory, directory.locked():
         there = directory.status(path.name) is not None
         data = directory.read(path.name, LARGEST)[0] if there else b""
@@ -107,12 +107,12 @@ def _locked(path: Path) -> Iterator[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file in one step; owner and mode stay. A new one is for its group to read."""
+    """Replace the file in one step, keeping owner and mode. A new one is group-readable."""
     with Directory(path.absolute().parent) as directory:
         before = directory.status(path.name)
         mode = 0o640 if before is None else before.st_mode & 0o777
         with directory.replacing(path.name, mode) as file:
-            # By descriptor: whoever owns the directory may put something else under the name.
+            # By descriptor: the directory's owner may put something else under the name.
             if before is not None and os.geteuid() == 0:
                 os.fchown(file.fileno(), before.st_uid, before.st_gid)
             os.fchmod(file.fileno(), mode)

@@ -1,8 +1,8 @@
-"""Stations: who is who. Identities of networks' stations, their callsigns and their secrets.
+"""Stations: the identities of networks' stations, their callsigns and their secrets.
 
 The ``stations`` file is a YAML list of ``{network, identity or identity_hash, callsign, secret,
-name, latitude, longitude, altitude}``. An identity that is a credential is known by a keyed hash,
-whose key is made once, beside the journal, and never leaves this machine.
+name, latitude, longitude, altitude}``. An identity that is a credential is known by a keyed hash;
+its key is made once, beside the journal, and never leaves this machine.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from habitat_like.config.keys import Callsign, ConfigError, Text
 from habitat_like.disk import Directory
 from habitat_like.passwords import Limiter, Verifier
 
-#: The key's file; it lies beside the journal.
+#: The key's file, beside the journal.
 KEY_FILE = "identity.key"
 KEY_BYTES = 32
 MAX_KEY_FILE = 1000
-#: Hex digits of a keyed hash, and of those the ones in a callsign.
+#: Hex digits of a keyed hash, and how many of them are in a callsign.
 HASH_DIGITS = 32
 SHORT_HASH = 12
 #: The callsign of a stubborn client's messages that name no station.
@@ -63,14 +63,14 @@ class Station(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Stations:
     """The stations of one ``stations`` file, by their identities. Immutable; thread-safe.
 
-    ``key`` is the key of hashes. Raises ConfigError, without the place, for an identity that two
-    entries have.
+    ``key`` is the key for hashes. Raises ConfigError, without the location, for an identity that
+    two entries share.
     """
 
     def __init__(self, key: bytes, entries: Iterable[Station] = ()) -> None:
         self._key = key
         self.entries = tuple(entries)
-        #: The networks that have an entry; the others need no look.
+        #: The networks that have an entry; the others need no lookup.
         self.networks = frozenset(entry.network for entry in self.entries)
         self._by_hash: dict[tuple[str, str], Station] = {}
         # The same stations send again and again.
@@ -83,14 +83,14 @@ class Stations:
             self._by_hash[place] = entry
 
     def _hash(self, network: str, identity: str) -> str:
-        """The keyed hash of an identity, whose letters' case makes no difference."""
+        """The keyed hash of an identity, ignoring case."""
         text = f"{network}\0{identity.strip().casefold()}".encode(errors="surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=HASH_DIGITS // 2).hexdigest()
 
     def find(self, network: str, identity: str) -> Station | None:
         """The station with this identity.
 
-        Everything is looked up by its hash: how long that takes tells nothing of an identity.
+        Everything is looked up by its hash, so that the time taken reveals nothing about it.
         """
         if network not in self.networks or not identity:
             return None
@@ -101,23 +101,23 @@ class Stations:
         return found
 
     def stand_in(self, network: str, identity: str) -> str:
-        """The callsign of a station whose identity is a secret and that is in no file."""
+        """The callsign of a station with a secret identity that is not in the file."""
         return f"{network}-{self.hash(network, identity)[:SHORT_HASH]}".upper()
 
 
 class Gatekeeper:
-    """Compares secrets with those of stations, and limits who guesses. Thread-safe."""
+    """Compares secrets with those of stations, and limits guessing. Thread-safe."""
 
     def __init__(self) -> None:
         self._verifier = Verifier()
         self._limiter = Limiter()
 
     def keep(self, stations: Stations) -> None:
-        """Forget secrets that are in use no more."""
+        """Forget secrets that are no longer in use."""
         self._verifier.keep({one.secret for one in stations.entries if one.secret is not None})
 
     def is_quick(self, station: Station) -> bool:
-        """Whether ``is_right`` answers in microseconds; a hash takes longer for the first time."""
+        """Whether ``is_right`` answers in microseconds; a hash takes longer the first time."""
         return station.secret is None or self._verifier.is_quick(station.secret)
 
     def is_right(self, station: Station, given: str | None, ip: str | None) -> bool:
@@ -136,7 +136,7 @@ class Gatekeeper:
 
 @functools.lru_cache(maxsize=16384)
 def to_callsign(text: str) -> str:
-    """``text`` in a callsign's letters: others become ``_``, 64 at most, upper case; "" of none."""
+    """``text`` as a callsign: upper case, others become ``_``, at most 64; "" for none."""
     return _FOREIGN.sub("_", text.strip())[:64].upper()
 
 
@@ -158,7 +158,7 @@ def parse(text: str, where: str) -> list[Station]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        # YAML's own words may quote the line, and with it a secret.
+        # YAML's own message may quote the line, and with it a secret.
         reason = str(getattr(error, "problem", None) or "not valid YAML").partition("\n")[0]
         raise ConfigError(f"{where}{line}: {reason}") from None
     except (RecursionError, ValueError):
@@ -177,7 +177,7 @@ def parse(text: str, where: str) -> list[Station]:
 
 
 def _entry(item: Any) -> Station:
-    """An entry. Raises ValueError (msgspec's too); no value is in its text."""
+    """An entry. Raises ValueError (msgspec's too), whose text has no value."""
     if not isinstance(item, dict):
         raise ValueError("expected network, identity and callsign, each on a line of its own")
     given = {key: value for key, value in item.items() if value != ""}
@@ -197,7 +197,7 @@ def _entry(item: Any) -> Station:
 
 
 def check_entry(entry: Station) -> None:
-    """Check what the types of an entry's fields can't tell. Raises ValueError."""
+    """Check what the field types can't express. Raises ValueError."""
     if (entry.identity is None) == (entry.identity_hash is None):
         raise ValueError("give either identity or identity_hash")
     if (entry.latitude is None) != (entry.longitude is None):
@@ -207,12 +207,12 @@ def check_entry(entry: Station) -> None:
 
 
 def key_path(journal_path: str | Path) -> Path:
-    """Where the key of hashes is."""
+    """Where the key for hashes is."""
     return Path(journal_path).with_name(KEY_FILE)
 
 
 def load_key(path: Path) -> bytes:
-    """The key at ``path``, made if there is none, in a directory that is there.
+    """The key at ``path``, made if there is none, in an existing directory.
 
     Raises ConfigError.
     """
@@ -220,7 +220,7 @@ def load_key(path: Path) -> bytes:
         with Directory(path.parent) as directory:
             if directory.status(path.name) is None:
                 with directory.locked():
-                    # Another start or command may have been first: then its key is the one.
+                    # Another process may have been first: then its key counts.
                     if directory.status(path.name) is None:
                         _make_key(directory, path.name)
             data, _ = directory.read(path.name, MAX_KEY_FILE)
@@ -238,7 +238,7 @@ def load_key(path: Path) -> bytes:
 
 
 def _make_key(directory: Directory, name: str) -> None:
-    """Make the key for its owner alone: that of the directory, if we are root."""
+    """Make the key, readable only by its owner: the directory's owner, if we are root."""
     with directory.replacing(name, 0o600) as file:
         if os.geteuid() == 0:
             owner = directory.status(".")

@@ -1,4 +1,4 @@
-"""The Things Stack, version 3: webhooks of The Things Network and its commercial kin. No I/O."""
+"""The Things Stack, version 3: webhooks of The Things Network and commercial ones. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from habitat_like.networks.observation import BadRequest, Observation, Request
 from habitat_like.networks.uplinks import LoraNetwork, child, gateway, locate, objects
 from habitat_like.networks.values import Readings, place, text, unbase64
 
-#: The kinds of events, as keys of the body; any other that is an object is one, too.
+#: The kinds of events, as keys of the body; any other key with an object is one too.
 _ENVELOPE = {"end_device_ids", "correlation_ids", "received_at", "simulated"}
 
 
@@ -80,7 +80,7 @@ def _observation(kind: str, readings: Readings, **more: Any) -> Observation:
 
 def _uplink(message: dict[str, Any]) -> Observation:
     readings = Readings()
-    # What is zero, empty or false is not sent.
+    # Zero, empty and false values are not sent.
     readings.add("f_port", message.get("f_port", 0))
     readings.add("f_cnt", message.get("f_cnt", 0))
     settings = child(message, "settings")

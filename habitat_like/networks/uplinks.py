@@ -1,4 +1,4 @@
-"""What the networks of LoRaWAN servers have in common: many devices behind one sender. No I/O."""
+"""Common to the networks of LoRaWAN servers: many devices behind one sender. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from habitat_like.networks.keys import authorization
 from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
 from habitat_like.networks.values import Readings, number, place, text
 
-#: Gateways that are kept of one uplink.
+#: Gateways to keep per uplink.
 MAX_GATEWAYS = 100
 _LATITUDES = ("latitude", "lat", "Latitude", "gps_lat", "GPS_lat")
 _LONGITUDES = ("longitude", "lon", "lng", "long", "Longitude", "gps_lon", "gps_lng", "GPS_lon")
@@ -20,7 +20,7 @@ _PROTOBUF = ("application/octet-stream", "application/x-protobuf", "application/
 
 
 class LoraSettings(NetworkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``callsign``: who the station is: each device, or the application that devices belong to."""
+    """``callsign``: whether each device is a station, or the application that devices belong to."""
 
     callsign: Literal["device", "application"] = "device"
 
@@ -32,11 +32,11 @@ class LoraNetwork(Network):
     Settings = LoraSettings
 
     def credential(self, request: Request) -> str | None:
-        """The key in the Authorization header that the webhook's owner has set."""
+        """The key in the Authorization header, as set by the webhook's owner."""
         return authorization(request)
 
     def decode(self, request: Request) -> Decoded:
-        """One uplink, or another event of a device. Raises BadRequest for no JSON."""
+        """One uplink, or another event of a device. Raises BadRequest if it is not JSON."""
         if request.content_type in _PROTOBUF and not request.body.lstrip().startswith(b"{"):
             raise BadRequest(415, "body: protobuf; set the format of the webhook to JSON")
         try:
@@ -49,7 +49,7 @@ class LoraNetwork(Network):
         return Decoded([] if observation is None else [observation])
 
     def event(self, tree: dict[str, Any], request: Request) -> Observation | None:
-        """The observation in ``tree``, None where there is nothing to keep. Raises BadRequest."""
+        """The observation in ``tree``, None if there is nothing to keep. Raises BadRequest."""
         raise TypeError(f"{type(self).__name__} has no event")
 
     def station(self, device: str, application: str) -> str:
@@ -62,7 +62,7 @@ class LoraNetwork(Network):
 
 
 def child(tree: object, *keys: str) -> dict[str, Any]:
-    """The object that these keys lead to, an empty one where there is none."""
+    """The object that these keys lead to, an empty one if there is none."""
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree if isinstance(tree, dict) else {}
@@ -88,7 +88,7 @@ def gateway(
 
 
 def locate(readings: Readings, decoded: object) -> Any:
-    """The place in what a device's codec made, by its usual names, also one level down."""
+    """The place in a codec's output, by the usual names, also one level down."""
     if not isinstance(decoded, dict):
         return None
     for tree in (decoded, *(one for one in decoded.values() if isinstance(one, dict))):

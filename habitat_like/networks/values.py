@@ -1,7 +1,7 @@
-"""The values in other networks' uploads: numbers as text, what stands for none. No I/O.
+"""The values in other networks' uploads: numbers as text, placeholders for none. No I/O.
 
-Stations write numbers as they like: as text, with a decimal comma, with a unit behind them. What
-is a number becomes one; what means "no reading" is left out, and its name kept.
+Stations write numbers as they like: as text, with a decimal comma, followed by a unit. Any number
+becomes one; anything that means "no reading" is left out, and its name kept.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from habitat_like.networks.observation import Position, Scalar
 
-#: Observations in one request; what is beyond is a problem.
+#: Observations in one request; any more are a problem.
 MAX_ITEMS = 2500
-#: Values of one observation, and how deep they may be nested; a mark says that there were more.
+#: Values of one observation, and how deeply they may nest; a mark says that there were more.
 MAX_VALUES = 2000
 MAX_DEPTH = 12
 #: Characters of a value's name; longer ones are cut.
@@ -25,9 +25,9 @@ MAX_NAME = 128
 #: The mark of a position that can't be right.
 POSITION = "position"
 
-#: Characters of a number; a longer text is no reading.
+#: Characters of a number; longer text is not a reading.
 SHORT = 40
-#: Beyond it an integer is an infinity to whoever reads numbers as doubles.
+#: Beyond it an integer is infinite to programs that read numbers as doubles.
 _LARGE = 2**64
 _NO_READING = -9999
 _HUGE = float("inf")
@@ -35,7 +35,7 @@ _MISSING = {
     *("nan", "-nan", "+nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"),
     *("ovf", "-ovf", "", "-", "--", "---", "----", "--.-", "---.-", "n/a", "na", "null"),
 }
-# As ``isinstance`` takes them: a union is made anew each time that it is written out.
+# For ``isinstance``: a union written out in place is built anew each time.
 _TREES = (dict, list)
 _NO_NUMBERS = (str, bool)
 _LONGEST_MISSING = max(map(len, _MISSING))
@@ -49,15 +49,15 @@ _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
 
 
 def scalar(value: object) -> Scalar | None:
-    """``value`` as a number, text or bool; None where it stands for no reading.
+    """``value`` as a number, text or bool; None if it means no reading.
 
-    Text that is a number all over becomes one; NaN, infinities, -9999 and placeholders are None.
+    Text that is entirely a number becomes one; NaN, infinities, -9999 and placeholders are None.
     """
     kind = type(value)
     if kind is str:
         return short_reading(value) if len(value) <= SHORT else value.strip() or None  # type: ignore
     if kind is float:
-        # An infinity less itself is no number either.
+        # Infinity minus itself is NaN too.
         return None if value == _NO_READING or value - value != 0 else value  # type: ignore
     if kind is int:
         if value == _NO_READING:
@@ -69,13 +69,13 @@ def scalar(value: object) -> Scalar | None:
 
 
 def number(value: object) -> float | int | None:
-    """``value`` as a number if it is one, in whatever form; else None."""
+    """``value`` as a number if it is one, in any form; else None."""
     found = scalar(value)
     return None if isinstance(found, _NO_NUMBERS) else found
 
 
 def text(value: object) -> str:
-    """``value`` as text without blanks around it, for names and identities; "" if it is neither."""
+    """``value`` as stripped text, for names and identities; "" if it is neither."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -83,7 +83,7 @@ def text(value: object) -> str:
     return ""
 
 
-#: Names of what is never archived, whatever sends it; of nested names the last part counts.
+#: Names of values never archived, whoever sends them; of nested names the last part counts.
 SECRETS = {
     *("password", "passwd", "pwd", "passkey", "siteauthenticationkey", "api_key", "apikey"),
     *("secret", "token", "access_token", "auth_token", "authorization", "jwt", "encryptionkey"),
@@ -92,7 +92,7 @@ SECRETS = {
 }
 
 
-#: Bytes that are kept of a body that can't be read.
+#: Bytes to keep of a body that can't be read.
 MAX_RAW = 4096
 _SECRET = re.compile(
     rb"(?:(?<=[^A-Za-z_])|^)((?:%b)[\"']?\s*[:=]\s*)(?:\"(?:[^\"\\]|\\.)*+\"?|[^&,;}\s]*+)"
@@ -103,12 +103,12 @@ _SECRET = re.compile(
 
 @functools.lru_cache(maxsize=4096)
 def is_secret(key: str) -> bool:
-    """Whether a value of this name is a credential, and is kept nowhere."""
+    """Whether a value with this name is a credential, which is never kept."""
     return key.lower() in SECRETS
 
 
 class Readings:
-    """What one observation says: ``values`` by name, the names that are ``missing``, ``marks``.
+    """An observation's content: ``values`` by name, the names that are ``missing``, ``marks``.
 
     Collects at most MAX_VALUES names. Used by one thread.
     """
@@ -126,11 +126,11 @@ class Readings:
         return list(self._missing)
 
     def add(self, key: str, value: object) -> None:
-        """Take a value of any kind: objects and lists are taken apart, ``outer.inner``, ``list.0``.
+        """Take any value: objects and lists are taken apart, ``outer.inner``, ``list.0``.
 
-        What has the name of a secret is dropped.
+        Values with a secret's name are dropped.
         """
-        # A longer name is no secret's, and too long for the cache.
+        # A longer name is not a secret's, and too long for the cache.
         if len(key) <= MAX_NAME and is_secret(key):
             return
         if isinstance(value, _TREES):
@@ -139,7 +139,7 @@ class Readings:
             self._add_scalar(key, value)
 
     def add_all(self, pairs: Mapping[str, object], leave: Iterable[str] = ()) -> None:
-        """Take all ``pairs`` but those whose names are in ``leave``."""
+        """Take all ``pairs`` except those named in ``leave``."""
         for key, value in pairs.items():
             if key not in leave:
                 self.add(key, value)
@@ -162,11 +162,11 @@ class Readings:
         *,
         is_needed: bool = False,
     ) -> Position | None:
-        """The place, None with a mark where these numbers can't be one.
+        """The place, None with a mark if these numbers can't be one.
 
         A receiver without a fix says 0/0 or -200/-200, or nothing: then the position is missing,
-        and what was measured is as good as ever. Where ``is_needed``, a message without a place
-        says nothing, and has the mark all the same.
+        but the measurements are still good. If ``is_needed``, a message without a place is
+        useless, and gets the mark anyway.
         """
         found = place(latitude, longitude, altitude)
         if found is None:
@@ -209,7 +209,7 @@ class Readings:
 
 
 def place(latitude: object, longitude: object, altitude: object = None) -> Position | None:
-    """The place that these numbers are; None for 0/0, out of range, or no numbers."""
+    """The place given by these numbers; None for 0/0, out of range, or not numbers."""
     north, east = number(latitude), number(longitude)
     if north is None or east is None:
         return None
@@ -219,30 +219,30 @@ def place(latitude: object, longitude: object, altitude: object = None) -> Posit
 
 
 def _is_no_fix(latitude: float | None, longitude: float | None) -> bool:
-    """Whether a receiver says so that it does not know where it is."""
+    """Whether this is how a receiver says that it does not know where it is."""
     return (latitude, longitude) in ((None, None), (0, 0)) or (
         latitude is not None and abs(latitude) == 200
     )
 
 
 def height(value: object) -> float | None:
-    """Metres above the sea, None where there are none: between the sea's ground and space."""
+    """Metres above sea level, None if not between the sea floor and space."""
     found = number(value)
     return None if found is None or not -12000 <= found <= 1e8 else float(found)
 
 
 def unread(body: bytes) -> bytes:
-    """What is kept of a body that can't be read: its beginning, without what may be a secret."""
+    """What to keep of a body that can't be read: its beginning, without possible secrets."""
     return _SECRET.sub(rb"\1...", body[:MAX_RAW])
 
 
 def unhex(digits: str) -> bytes | None:
-    """The bytes that hexadecimal digits spell; None where they are none or one is missing."""
+    """The bytes that hexadecimal digits spell; None if they are not such or one is missing."""
     return bytes.fromhex(digits) if _HEX.fullmatch(digits) else None
 
 
 def unbase64(letters: str) -> bytes | None:
-    """The bytes that base64 spells, padded or not, either alphabet; None where it is none."""
+    """The bytes that base64 encodes, padded or not, in either alphabet; None if invalid."""
     letters = letters.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return binascii.a2b_base64(letters + "=" * (-len(letters) % 4), strict_mode=True)
@@ -257,15 +257,15 @@ def to_base64(data: bytes) -> str:
 
 @functools.lru_cache(maxsize=8192)
 def short_reading(value: str) -> Scalar | None:
-    """``scalar`` of a text of up to SHORT characters: the same ones come again and again."""
+    """``scalar`` of text of up to SHORT characters, cached: the same ones come repeatedly."""
     if value[:1].isalpha():
         return _word(value)
-    # float() reads nearly all numbers that stations send, in a tenth of the pattern's time.
+    # float() reads nearly all numbers that stations send in a tenth of the pattern's time.
     try:
         found = float(value)
     except ValueError:
         return _odd_text(value)
-    if not -_HUGE < found < _HUGE or found == _NO_READING:  # not a number, too
+    if not -_HUGE < found < _HUGE or found == _NO_READING:  # also catches NaN
         return None
     if "_" in value or not value.isascii():  # Python's own notation
         return value.strip()

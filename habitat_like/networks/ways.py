@@ -20,7 +20,7 @@ class Way:
         self.route = route
         self.methods = tuple(method.strip() for method in route.methods.split(","))
         whole, star, _ = route.pattern.partition("*")
-        #: The parts of the path that are the same for all.
+        #: The fixed parts of the path.
         self.base = whole.partition("{")[0].rstrip("/")
         self.first = self.base.removeprefix("/").partition("/")[0]
         self.has_variables = "{" in route.pattern
@@ -28,21 +28,21 @@ class Way:
         self._below = self.base + "/" if star and not self.has_variables else None
         pattern = _PART.sub(r"(?P<\1>[^/]+)", _SPECIAL.sub(r"\\\g<0>", whole)).rstrip("/")
         self._regex = re.compile(pattern + ("(?:/.*)?" if star else "/?"), re.DOTALL)
-        #: What answers in place of the decoder.
+        #: What answers instead of the decoder.
         self.probe: Callable[[Request], Response] | None = None
         if route.probe is not None:
             self.probe = getattr(network, route.probe)
 
     def matches(self, path: str) -> bool:
-        """Whether the path is one of this route."""
+        """Whether the path belongs to this route."""
         if self._below is not None and path.startswith(self._below):
             return True
         if self._regex.fullmatch(path) is not None:
             return True
-        # A query that its sender put behind the path without a question mark.
+        # A query glued to the path without a question mark.
         return self.route.glued and "=" in path and self.base != "" and path.startswith(self.base)
 
     def variables(self, path: str) -> dict[str, str]:
-        """The values of the route's variables in a path that it matches."""
+        """The values of the route's variables in a matching path."""
         match = self._regex.fullmatch(path)
         return {} if match is None else match.groupdict()

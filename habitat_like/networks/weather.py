@@ -1,7 +1,7 @@
 """Weather stations: Weather Underground, Ecowitt, Ambient, WOW and AcuRite. No I/O.
 
-All send one flat list of readings, in a query or a form, and are told apart by their fields. What
-they send is archived with its names and units.
+All send one flat list of readings, in a query or a form; their fields tell them apart. Readings
+are archived with the names and units sent.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from habitat_like.networks.base import FAST, Network, Outcome, Recipe, Route, js
 from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
 from habitat_like.networks.values import SECRETS, SHORT, Readings, scalar, short_reading
 
-#: A station's clock is believed from 2020 on, and until it is a day ahead.
+#: A station's clock is trusted from 2020 on, unless it is more than a day ahead.
 _EARLIEST = 1577836800.0
 _AHEAD = 86400.0
-#: What is in the observation's other parts, or a word of the protocol.
+#: Fields kept elsewhere in the observation, or part of the protocol.
 _ELSEWHERE = SECRETS | {"id", "siteid", "mac", "dateutc", "action", "pass", "key", "stationkey"}
-#: Characters of a name that is taken as it is.
+#: Characters of a name that is taken as is.
 MAX_LENGTH = 64
-#: The keys that tell who sends.
+#: The keys that identify the sender.
 _IDENTITIES = ("passkey", "siteid", "id", "mac")
 
 ECOWITT, WOW, UNDERGROUND, ACURITE = "Ecowitt", "WOW", "Weather Underground", "AcuRite"
 
 
 class Weather(Network):
-    """Consoles and programs that upload as they do to Weather Underground, Ecowitt or WOW."""
+    """Consoles and programs that upload as to Weather Underground, Ecowitt or WOW."""
 
     name = "weather"
     secret_identity = True
@@ -52,7 +52,7 @@ class Weather(Network):
         return super().credential(request)
 
     def decode(self, request: Request) -> Decoded:
-        """One observation. Raises BadRequest where nothing tells whose it is."""
+        """One observation. Raises BadRequest if nothing identifies the sender."""
         fields = _fields(request)
         layout = _layout(tuple(fields))
         request.found = layout.protocol
@@ -102,7 +102,7 @@ class Weather(Network):
         )
 
     def success(self, request: Request, outcome: Outcome) -> Response:
-        """A word that the sender's protocol has for it, and few bytes: consoles read no more."""
+        """The protocol's word for success, in few bytes: consoles read no more."""
         kind = request.found or protocol(_fields(request))
         if kind == UNDERGROUND:
             return _SUCCESS
@@ -112,10 +112,10 @@ class Weather(Network):
         return _OK
 
     def wrong_key(self, request: Request) -> Response:
-        """As each protocol says it."""
+        """In each protocol's own way."""
         kind = protocol(_fields(request))
         if kind == UNDERGROUND:
-            # In capitals: weewx gives a record up at "invalid", and waits an hour after "ERROR".
+            # In capitals: weewx drops a record on "invalid", and waits an hour after "ERROR".
             return Response(401, b"INVALIDPASSWORDID\n", TEXT)
         return Response(403 if kind == WOW else 401, b"wrong key\n", TEXT)
 
@@ -155,10 +155,10 @@ _OK = Response(200, b"OK", TEXT)
 
 
 class _Layout(NamedTuple):
-    """What the names of a request's fields tell: a console sends the same ones every time.
+    """What a request's field names reveal: a console sends the same ones every time.
 
-    ``identity`` and ``date`` are the fields that have these, "" where none has; ``is_secret`` is
-    about the identity. ``odd`` are readings of names that are too long as they are.
+    ``identity`` and ``date`` are the fields that hold these, "" if none does; ``is_secret`` is
+    about the identity. ``odd`` has the readings whose names are too long as they are.
     """
 
     protocol: str
@@ -194,12 +194,12 @@ def _layout(names: tuple[str, ...]) -> _Layout:
 
 
 def protocol(fields: dict[str, str]) -> str:
-    """Whose protocol it is, by the fields that name the sender."""
+    """Which protocol it is, by the fields that name the sender."""
     return _layout(tuple(fields)).protocol
 
 
 def _identity(fields: dict[str, str]) -> tuple[str, bool] | None:
-    """Who sends, and whether that is a secret; None where nothing tells."""
+    """The sender, and whether that is a secret; None if nothing identifies it."""
     if name := fields.get("PASSKEY", "").strip():
         return name, True
     if name := fields.get("ID", "").strip():
@@ -215,7 +215,7 @@ def _identity(fields: dict[str, str]) -> tuple[str, bool] | None:
 def _fields(request: Request) -> dict[str, str]:
     """The request's fields.
 
-    A name at the end of the path it is glued to is cut out: ``/updateweatherstationID=…``.
+    A first name that is glued to the path is cut off it: ``/updateweatherstationID=…``.
     """
     fields = request.fields
     if "PASSKEY" in fields or "ID" in fields or "siteid" in fields:
@@ -230,5 +230,5 @@ def _fields(request: Request) -> dict[str, str]:
 
 
 def _lower(fields: dict[str, str]) -> dict[str, str]:
-    """The fields by their names in lower case, as firmwares differ."""
+    """The fields by lower-case name, as firmwares differ."""
     return {key.lower(): value for key, value in fields.items()}

@@ -1,4 +1,4 @@
-"""What nginx needs for networks: their own overload answers, and no secret in a log."""
+"""What nginx needs for networks: their own overload answers, and no secrets in logs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from habitat_like.networks.base import STUBBORN, Network, Outcome, Route
 from habitat_like.networks.observation import Request
 
 TEXT = "the gateway can't be reached; try again later"
-#: Statuses by which nginx itself says that it can't serve a request now: the gateway is away, or
+#: Statuses with which nginx itself says that it can't serve a request now: the gateway is down or
 #: slow, or an operator's own limits are reached.
 AWAY = "429 502 503 504"
 
@@ -39,7 +39,7 @@ location = /habitat_unreadable {
 
 
 class _Page(NamedTuple):
-    """An answer of nginx itself, in place of the statuses ``codes``."""
+    """An answer by nginx itself, replacing the statuses ``codes``."""
 
     name: str
     codes: str
@@ -48,7 +48,7 @@ class _Page(NamedTuple):
 
 
 def networks_of(config: Config, *, everything: bool = False) -> list[Network]:
-    """The networks that are on, or ``everything``: also those of ours that are off.
+    """The networks that are on; with ``everything`` also our own that are off.
 
     Raises ConfigError for settings that can't be used.
     """
@@ -66,9 +66,9 @@ def networks_of(config: Config, *, everything: bool = False) -> list[Network]:
 
 
 def inside(networks: Iterable[Network], scgi_pass: str, *, all_of_them: bool = False) -> str:
-    """Locations for inside of the gateway's own; ``scgi_pass`` is what they hand requests to.
+    """Locations to nest in the gateway's own; ``scgi_pass`` is where they pass requests.
 
-    Those that need something of their own, or ``all_of_them``.
+    Only those that need special treatment, or ``all_of_them``.
     """
     text = ""
     for network in networks:
@@ -82,7 +82,7 @@ def inside(networks: Iterable[Network], scgi_pass: str, *, all_of_them: bool = F
 
 
 def beside(networks: Iterable[Network]) -> str:
-    """Locations and directives for beside of the gateway's own."""
+    """Locations and directives to put beside the gateway's own."""
     text = ""
     networks = list(networks)
     for network in networks:
@@ -111,7 +111,7 @@ def places(routes: Iterable[Route]) -> list[str]:
 
 
 def _base(pattern: str) -> str:
-    """The parts of a pattern's path before its first variable, without slashes around."""
+    """The parts of a pattern's path before its first variable, without outer slashes."""
     return re.split(r"[{*]", pattern)[0].strip("/")
 
 
@@ -127,14 +127,14 @@ def _directives(network: Network) -> list[str]:
 
 
 def _pages(network: Network) -> Iterator[_Page]:
-    """What nginx itself answers a network's clients."""
+    """The answers that nginx itself gives a network's clients."""
     name = re.sub(r"\W", "_", network.name)
     overload = network.overload(TEXT, RETRY_AFTER)
-    # Without one, the query would be logged where all others are told the same.
+    # Without one, the query would be logged when the default answer is sent.
     if network.secret_query or overload.status != 503 or network.family == STUBBORN:
         yield _Page(f"@habitat_{name}_unavailable", AWAY, overload, network.secret_query)
     if network.family == STUBBORN:
-        # Else it would be sent again for ever.
+        # Otherwise it would be resent forever.
         taken = network.refused(Request("", ""), 413, "body: too large", Outcome([], []))
         yield _Page(f"@habitat_{name}_too_large", "413", taken, network.secret_query)
 

@@ -1,4 +1,4 @@
-"""What stations did lately, for ``/status`` and ``/metrics``. No I/O."""
+"""Recent station activity, for ``/status`` and ``/metrics``. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Record:
 class Activity:
     """Counts of uploads by code and by station, since the gateway's start. Thread-safe.
 
-    Times are UNIX seconds; a day is one of UTC. Only stations of the station list have a record.
+    Times are UNIX seconds; days are in UTC. Only stations in the station list have a record.
     """
 
     def __init__(self) -> None:
@@ -33,17 +33,17 @@ class Activity:
         self._records: dict[int, _Record] = {}
 
     def refused(self, code: str) -> None:
-        """Count an upload that was answered with another code than 100."""
+        """Count an upload that was answered with a code other than 100."""
         with self._lock:
             self._codes[code] += 1
 
     def wrong_password(self, station: int, now: float) -> None:
-        """Count a password that was not the station's, or was not looked at."""
+        """Count a password that was not the station's, or was not checked."""
         with self._lock:
             self._today(station, now).failed_passwords += 1
 
     def stored(self, code: str, station: int, events: int, suspicious: int, now: float) -> None:
-        """Count an upload that is durable; ``suspicious`` of its ``events`` are."""
+        """Count a durable upload; ``suspicious`` counts its suspicious ``events``."""
         with self._lock:
             self._codes[code] += 1
             self._events += events
@@ -54,7 +54,7 @@ class Activity:
             record.suspicious += suspicious
 
     def snapshot(self, now: float) -> dict[str, Any]:
-        """All counts as plain data; stations that were never heard of are not in it."""
+        """All counts as plain data, without stations that were never heard from."""
         with self._lock:
             return {
                 "uploads": dict(sorted(self._codes.items())),
@@ -73,7 +73,7 @@ class Activity:
             }
 
     def _today(self, station: int, now: float) -> _Record:
-        """The station's record, with the counts of a day that is over set to 0."""
+        """The station's record, with the counts of a past day reset to 0."""
         record = self._records.get(station)
         if record is None:
             record = self._records[station] = _Record()

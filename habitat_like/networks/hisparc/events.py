@@ -1,7 +1,7 @@
 """Events of stations, and the messages that they become. No I/O.
 
-What a station uploads is a list of dicts, each with a ``header`` and a ``datalist`` of values by
-their upload code.
+A station uploads a list of dicts, each with a ``header`` and a ``datalist`` of values by upload
+code.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from habitat_like.times import FUTURE, MAX_TIME, is_set
 HISPARC_EVENT = "HISPARC_EVENT"
 #: Values whose bytes are archived as base64; so are those of traces.
 BLOBS = frozenset({"CFG_MAS_VERSION", "CFG_SLV_VERSION", "CFG_PASSWORD", "CFG_BUFFER"})
-#: How often, on average, each byte of a pickle may be in what is archived of it. References make a
-#: short pickle stand for endless text; real ones archive about twice their size.
+#: How often, on average, each byte of a pickle may occur in what is archived of it. With references
+#: a short pickle can stand for endless text; real ones archive about twice their size.
 EXPANSION = 8
-#: Bytes over that which any upload may have: one event refers to few things twice.
+#: Bytes that any upload may have beyond that: one event refers to few things twice.
 EXPANSION_FREE = 65536
 
 _CODE = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -98,12 +98,12 @@ def to_message(
 def _doubt(clock: datetime.datetime, created: int, now: int, minimum_year: int) -> str | None:
     """Why the event's date can't be right, or None.
 
-    A receiver without a fix dates events at the epoch of its firmware, one that is too old at 1024
-    weeks before they were: the counter of weeks in the GPS signal has ten bits.
+    A receiver without a fix dates events at the epoch of its firmware, one that is too old 1024
+    weeks too early: the week counter in the GPS signal has ten bits.
     """
     if clock.year < minimum_year:
         return f"dated {clock.date()}, before {minimum_year}"
-    # The stations' clocks are set by GPS, and may be right where the gateway's is not.
+    # The stations' clocks are set by GPS, and may be right when the gateway's is not.
     if is_set(now) and created > now + FUTURE:
         return f"dated {clock.date()}, more than a day after it came in"
     return None
@@ -137,9 +137,9 @@ _MISSING = object()
 
 
 def _get(tree: Any, key: str, old: bytes) -> Any:
-    """A value by its ``key``; ``old`` is that as Python 2 writes it. ``_MISSING`` if there is none.
+    """A value by its ``key``, or by ``old``, as Python 2 writes it; ``_MISSING`` if there is none.
 
-    Raises EventError where there is no dict.
+    Raises EventError if ``tree`` is not a dict.
     """
     if type(tree) is not dict:
         raise EventError(f"{key}: expected in a dict")
@@ -148,7 +148,7 @@ def _get(tree: Any, key: str, old: bytes) -> Any:
 
 
 def _part(tree: Any, key: str, kind: type, where: str = "") -> Any:
-    """A value of the type that it must have. Raises EventError."""
+    """A value of the required type. Raises EventError."""
     value = _get(tree, key, key.encode())
     if type(value) is not kind:
         raise EventError(f"{where}{key}: must be a {kind.__name__}")
@@ -171,7 +171,7 @@ def _value(code: str, value: Any) -> Any:
             raise EventError(f"{code}: over 64 bits")
     elif kind is float:
         if not math.isfinite(value):
-            # JSON has none of these. Text that Python's float() reads loses nothing.
+            # JSON has none of these. As text that Python's float() reads, nothing is lost.
             return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     elif kind is str or kind is bytes:
         if code in BLOBS or _TRACE.fullmatch(code):
@@ -191,7 +191,7 @@ def _blob(code: str, value: str | bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """The bytes that a client of Python 3 took for latin-1 text."""
+    """The bytes that a Python 3 client took for latin-1 text."""
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
@@ -199,7 +199,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _text(raw: bytes) -> str:
-    """A byte string as text: UTF-8 if it is that, else latin-1, which every one is."""
+    """A byte string as text: UTF-8 if valid, else latin-1, which always works."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -12,20 +12,20 @@ FIELDS = (b"station_id", b"password", b"checksum", b"data")
 #: Fields that a body may have; those that are not ours are ignored.
 MAX_FIELDS = 32
 
-#: Bytes from which on the faster way to undo the encoding is worth a look at all of it.
+#: From this many bytes on, the faster decoding is worth scanning the whole text first.
 _LONG = 200
 _WELL_FORMED = re.compile(rb"[^%]*+(?:%[0-9A-Fa-f]{2}[^%]*+)*+")
 _INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*")
-#: More digits than these are an integer that is no station's number.
+#: An integer with more digits than these is not a station number.
 _DIGITS = 18
 
 
 class FormError(ValueError):
-    """Not the form that a station posts; the text is one line: the field and the reason."""
+    """Not a station's form; the text is one line: the field and the reason."""
 
 
 class Form(NamedTuple):
-    """What a station posted. ``station`` is -1 for a number that no station can have."""
+    """What a station posted. ``station`` is -1 for an impossible station number."""
 
     station: int
     password: bytes
@@ -61,8 +61,8 @@ def parse(body: bytes) -> Form:
 def pickle_of(form: Form) -> bytes | None:
     """The pickle whose MD5 is the form's checksum, None if there is none.
 
-    Clients take the pickle's bytes for latin-1 text and percent-encode that as UTF-8, or they
-    encode the bytes as they are. Both look alike; the checksum tells.
+    Clients either take the pickle's bytes for latin-1 text and percent-encode that as UTF-8, or
+    encode the bytes as they are. Both look alike; the checksum tells which.
     """
     if _md5(form.data) == form.checksum:
         return form.data
@@ -78,11 +78,11 @@ def _unquote(text: bytes) -> bytes:
     text = text.replace(b"+", b" ")
     if len(text) < _LONG or not _WELL_FORMED.fullmatch(text):
         return unquote_to_bytes(text)
-    # Quoted-printable (RFC 2045) is the same with another sign, and is undone in C, seven times
-    # faster. Its further rules are about a sign without two digits, and there is none.
+    # Quoted-printable (RFC 2045) is the same with another sign, and is decoded in C, seven times
+    # faster. Its other rules concern a sign without two digits, which doesn't occur here.
     return binascii.a2b_qp(text.replace(b"=", b"%3D").replace(b"%", b"="))
 
 
 def _md5(data: bytes) -> str:
-    # The protocol's checksum, which protects against accidents and nothing else.
+    # The protocol's checksum, which only protects against accidents.
     return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -1,7 +1,7 @@
 """GPS time and UTC. No I/O.
 
-GPS time has no leap seconds: it was equal to UTC on 6 January 1980, and is ahead of it by one more
-second for each leap second since. Source of the table: IERS Bulletin C
+GPS time has no leap seconds: it equalled UTC on 6 January 1980, and has gained one second for each
+leap second since. Source of the table: IERS Bulletin C
 (https://hpiers.obspm.fr/iers/bul/bulc/Leap_Second.dat), less the 19 s by which TAI is ahead of GPS.
 """
 
@@ -12,7 +12,7 @@ import datetime
 from bisect import bisect_right
 
 #: The first moments (UTC, midnight) at which GPS - UTC was 1 s, 2 s, 3 s ... Extend it when IERS
-#: announces a leap second; until then the last difference goes on.
+#: announces a leap second; until then the last difference applies.
 LEAPS = (
     (1981, 7, 1),
     (1982, 7, 1),
@@ -33,7 +33,7 @@ LEAPS = (
     (2015, 7, 1),
     (2017, 1, 1),
 )
-# The same moments as clocks with GPS time show them, in seconds since 1970 by that clock.
+# The same moments as GPS clocks show them, in seconds since 1970 by that clock.
 _STEPS = [calendar.timegm((*day, 0, 0, 0)) + n for n, day in enumerate(LEAPS, 1)]
 
 
@@ -43,7 +43,7 @@ def ahead(clock: datetime.datetime) -> int:
 
 
 def unix_time(clock: datetime.datetime) -> int:
-    """UNIX seconds, cut, at the moment at which a clock with GPS time shows ``clock``.
+    """UNIX seconds, truncated, at the moment when a GPS clock shows ``clock``.
 
     A leap second has the UNIX time of the second after it (POSIX, "Seconds Since the Epoch").
     """

@@ -32,7 +32,7 @@ class Listing(StationList):
         ]
 
     def examine(self, path: str) -> tuple[str, list[str], bool]:
-        """How many stations there are, broken lines, and if passwords are in clear."""
+        """The number of stations, the broken lines, and whether passwords are in clear."""
         try:
             found, problems = stations.examine(path)
         except StationListError as error:

@@ -26,7 +26,7 @@ class HisparcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Hisparc(Network):
-    """The network. Its answers are those of its protocol, which knows of no identities of ours."""
+    """The network. Its answers are those of its protocol, which doesn't know our identities."""
 
     name = "hisparc"
     types = (HISPARC_EVENT,)
@@ -57,11 +57,11 @@ class Hisparc(Network):
         return self.uploads.take(request.body, request.ip, request.now, push, note)
 
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
-        """As everywhere: the protocol has codes for what is in an upload, and none for its size."""
+        """The usual answer: the protocol has codes for an upload's contents, not for its size."""
         return Response(status, f"{text}\n".encode(errors="replace"), TEXT)
 
     def denied(self, text: str) -> Response:
-        """As everywhere."""
+        """The usual answer."""
         return Response(403, f"{text}\n".encode(errors="replace"), TEXT)
 
     def status(self, now: float) -> dict[str, Any]:

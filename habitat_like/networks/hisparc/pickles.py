@@ -2,18 +2,18 @@
 
 A pickle is a program for a small machine
 (https://github.com/python/cpython/blob/main/Lib/pickletools.py describes every opcode). Two things
-make it safe to run one that a stranger wrote:
+make it safe to run one written by a stranger:
 
-- ``_scan`` reads the whole program first, without running it, and refuses every opcode that an
-  event list has no use for, among them all that make instances, look up extensions or ask for
-  persistent objects. Tuples, which could nest as dictionary keys, are let through only as the
+- ``_scan`` first reads the whole program without running it, and refuses every opcode that an
+  event list doesn't need, including all that make instances, look up extensions or ask for
+  persistent objects. Tuples, which could nest as dictionary keys, are allowed only as the
   arguments of a call. It also bounds what the program may ask for.
-- ``_Machine`` then runs it: the interpreter's own unpickler, whose only way to anything outside is
-  ``find_class``, replaced here. It knows six names, and gives each a constructor of ours that makes
-  a plain value. They are all that there is to call.
+- ``_Machine`` then runs it: the interpreter's own unpickler, whose only way out is ``find_class``,
+  replaced here. It knows six names, and maps each to a constructor of ours that makes a plain
+  value. There is nothing else to call.
 
-The first keeps time and memory in proportion to the input; the second alone already keeps every
-function of Python out of reach. Nothing is imported in a pickle's name.
+The first keeps time and memory proportional to the input; the second alone already keeps every
+Python function out of reach. Nothing is imported on behalf of a pickle.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from typing import Any
 MAX_CONTAINERS = 100_000
 #: Bytes of one string. A trace of 20 us has about 20,000.
 MAX_STRING = 1 << 20
-#: Bytes of an integer in two's complement: all of 64 bits, with and without a sign.
+#: Bytes of an integer in two's complement: any 64-bit one, signed or unsigned.
 MAX_INTEGER = 9
-#: The newest protocol that is known.
+#: The newest known protocol.
 MAX_PROTOCOL = 5
 
 
@@ -43,10 +43,10 @@ class PickleError(ValueError):
 def load(data: bytes) -> Any:
     """The value in the pickle ``data``, of any protocol from 0 to 5.
 
-    Made of lists, dicts, str, bytes, int, float, bool, None and datetime alone. A byte string of
-    Python 2 is bytes. The same object may stand in many places, and a list inside of itself. Takes
-    time and memory in proportion to ``len(data)``; depth costs nothing more, as the machine has a
-    stack of its own. Raises PickleError, nothing else.
+    Made only of lists, dicts, str, bytes, int, float, bool, None and datetime. A byte string of
+    Python 2 is bytes. The same object may be in many places, and a list inside itself. Takes time
+    and memory proportional to ``len(data)``; depth costs nothing more, as the machine has its own
+    stack. Raises PickleError, nothing else.
     """
     program = _scan(data)
     # One frame around everything: the machine then reads all of it into memory in one step.
@@ -56,8 +56,8 @@ def load(data: bytes) -> Any:
     except PickleError:
         raise
     except Exception as error:
-        # What a wrong program makes the machine raise has no common base: UnpicklingError,
-        # EOFError, TypeError of a key that is a list, ValueError of an escape, and more.
+        # The errors that a bad program makes the machine raise have no common base:
+        # UnpicklingError, EOFError, TypeError for a list as a key, ValueError for an escape, ...
         raise PickleError(f"{type(error).__name__}: {error}") from None
 
 
@@ -65,7 +65,7 @@ def load(data: bytes) -> Any:
 
 # Index into the memo: below 2^20, as the machine's table grows to twice the largest.
 _PUT = rb"(?:\x94|q.|p[0-9]{1,6}\n|r..[\x00-\x0f]\x00)"
-# Text with the escapes that Python's repr() writes. Others would make Python warn.
+# Text with the escapes that Python's repr() writes; others would make Python warn.
 _TEXT = rb"[^\\%b\n]*+(?:\\(?:[\\'\"nrt]|x[0-9a-f]{2})[^\\%b\n]*+)*+"
 _GLOBALS = (
     ("_codecs", "encode"),
@@ -76,7 +76,7 @@ _GLOBALS = (
     ("numpy", "dtype"),
 )
 _NAMES = b"|".join(re.escape(f"{module}\n{name}\n".encode()) for module, name in _GLOBALS)
-# Short strings with their length before them: a step of the expression is cheaper than one of
+# Short strings preceded by their length: a step of the expression is cheaper than one of
 # Python's loop.
 _SHORT = b"|".join(
     opcode + b"(?:" + b"|".join(b"\\x%02x%b.{%d}" % (n, zeros, n) for n in range(2, 17)) + b")"
@@ -106,7 +106,7 @@ _PLAIN = b"|".join(
     )
 )
 _RUN = re.compile(rb"(?:" + _PLAIN + rb")++", re.DOTALL)
-#: Opcodes with a length before their data: how many bytes that has, and the largest.
+#: Opcodes with a length before their data: the length's bytes, and its largest value.
 _COUNTED = {
     0x58: (4, MAX_STRING),  # X BINUNICODE
     0x8C: (1, 255),  # SHORT_BINUNICODE
@@ -120,11 +120,11 @@ _PROTO, _FRAME, _STOP = 0x80, 0x95, 0x2E
 
 
 def _scan(data: bytes) -> bytes:
-    """The program in ``data`` without its frames, once all of it is known to be harmless.
+    """The program in ``data`` without its frames, once it is known to be harmless.
 
-    Frames tell a reader how much to read ahead and mean nothing else. Raises PickleError.
+    Frames only tell a reader how much to read ahead. Raises PickleError.
     """
-    # Counted wherever these bytes stand, which is never too few.
+    # Counted wherever these bytes occur, which is never too few.
     if data.count(b"]") + data.count(b"}") + data.count(b"(") > MAX_CONTAINERS:
         raise PickleError(f"more than {MAX_CONTAINERS} lists and dictionaries")
     parts = []
@@ -144,7 +144,7 @@ def _scan(data: bytes) -> bytes:
         if opcode in _COUNTED:
             width, limit = _COUNTED[opcode]
             size = int.from_bytes(data[at + 1 : at + 1 + width], "little")
-            # Signed in the machine's eyes, for the old T; then it is over the limit here.
+            # For the old T the machine reads it as signed; a negative one is over the limit here.
             if size > limit or at + 1 + width + size > end:
                 raise PickleError(f"a string or integer of {size} bytes at byte {at}")
             at += 1 + width + size
@@ -164,7 +164,7 @@ def _scan(data: bytes) -> bytes:
 
 
 class _Machine(pickle.Unpickler):
-    """Python's unpickler, which finds our constructors and nothing else."""
+    """Python's unpickler, able to find only our constructors."""
 
     def find_class(self, module: str, name: str, /) -> Any:
         """The constructor that stands for the global. Raises PickleError."""
@@ -179,7 +179,7 @@ class _Machine(pickle.Unpickler):
 
 
 class _Constructor:
-    """A function that a pickle may call, and can't change in any way."""
+    """A function that a pickle may call but can't change in any way."""
 
     __slots__ = ("_function",)
 
@@ -195,7 +195,7 @@ class _Constructor:
 
 
 def _datetime(state: Any) -> datetime.datetime:
-    """A datetime of the ten bytes that it is pickled as (``__reduce__`` of CPython's datetime).
+    """A datetime from the ten bytes it is pickled as (``__reduce__`` of CPython's datetime).
 
     Year in two bytes, month (its top bit is the fold), day, hour, minute, second, and the
     microsecond in three.
@@ -217,7 +217,7 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 
 def _no_bytes() -> bytes:
-    """Bytes without any, which Python 3 writes as a call of their type in protocols 0 to 2."""
+    """Empty bytes, which Python 3 writes as a call of their type in protocols 0 to 2."""
     return b""
 
 
@@ -239,7 +239,7 @@ _TEXT_DTYPE = re.compile(r"([SU])([0-9]{1,6})")
 
 
 class _Dtype:
-    """A numpy dtype of a scalar: the letter of its kind, its size, its byte order.
+    """A numpy scalar's dtype: the letter of its kind, its size, its byte order.
 
     Source: ``dtype.__reduce__`` (https://numpy.org/doc/stable/reference/arrays.dtypes.html).
     """
@@ -278,7 +278,7 @@ class _Dtype:
 
 
 def _scalar(dtype: Any, raw: Any) -> bool | int | float | str | bytes:
-    """A numpy scalar as the plain value that it holds. Raises PickleError."""
+    """A numpy scalar as a plain value. Raises PickleError."""
     if type(dtype) is not _Dtype:
         raise PickleError("a numpy scalar without a dtype")
     return dtype.value(raw)

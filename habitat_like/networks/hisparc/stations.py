@@ -1,7 +1,7 @@
-"""The station list: which stations there are, in which cluster, with which password.
+"""The station list: the stations, their clusters and their passwords.
 
-A CSV file of lines ``number,cluster,password``, as the HiSPARC datastore has it. A password may
-stand there in clear or as a hash (see ``passwords``).
+A CSV file of lines ``number,cluster,password``, as in the HiSPARC datastore. A password may be in
+clear or a hash (see ``passwords``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class StationListError(ValueError):
 
 
 class HisparcStation(NamedTuple):
-    """One station. ``password`` is as it stands in the list."""
+    """One station. ``password`` is as written in the list."""
 
     number: int
     cluster: str
@@ -36,7 +36,7 @@ class HisparcStation(NamedTuple):
 def load(path: str) -> dict[int, HisparcStation]:
     """The stations in the file ``path`` by their numbers. Raises StationListError.
 
-    The first broken line is named; ``examine`` finds all.
+    The error names the first broken line; ``examine`` finds all.
     """
     stations, problems = examine(path)
     if problems:
@@ -77,7 +77,7 @@ def examine(path: str) -> tuple[Mapping[int, HisparcStation], list[str]]:
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, with the number of the line on which each ends."""
-    # A line is a record: with quotes over lines, one forgotten quote would swallow all the rest.
+    # A line is a record: with multi-line quotes, one forgotten quote would swallow the rest.
     for line, record in enumerate(text.split("\n"), 1):
         if record.strip():
             try:
@@ -87,7 +87,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _station(row: list[str]) -> HisparcStation:
-    """A station of the cells of a line. Raises ValueError; a password is never in its text."""
+    """A station from the cells of a line. Raises ValueError, whose text never has a password."""
     if len(row) != 3:
         raise ValueError("expected number,cluster,password")
     number, cluster, password = row[0].strip(), row[1].strip(), row[2]

@@ -1,7 +1,7 @@
 """One station's upload, from its form to its messages.
 
-The protocol answers every upload with HTTP 200 and a code of three digits. A code other than 100
-means that nothing was taken. When nothing can be taken now, the answer is HTTP 503 as everywhere;
+The protocol answers every upload with HTTP 200 and a three-digit code. A code other than 100 means
+that nothing was taken. When nothing can be taken now, the answer is HTTP 503 as for all networks;
 stations keep their events until they see 100.
 """
 
@@ -31,9 +31,9 @@ LOG_EVERY = 60.0
 
 
 class Uploads:
-    """What is known of the stations: their list, and what they did.
+    """What is known about the stations: their list, and their activity.
 
-    Made once; ``configure`` puts other stations, and another year before which no event can be, in
+    Made once; ``configure`` puts new stations, and a new year before which no event can be, in
     force. Thread-safe.
     """
 
@@ -61,11 +61,11 @@ class Uploads:
         push: Callable[[Any], object],
         note: Callable[[str | None, str], None],
     ) -> Response:
-        """Check an upload and ``push`` the message of each event, once all are known to be good.
+        """Check an upload and, once all its events are known to be good, ``push`` their messages.
 
-        ``ip`` is the station's address, ``now`` the gateway's clock in UNIX seconds; ``note`` is
-        told the station, if it is known, and why its upload was refused. Raises what ``push``
-        raises; then nothing may be kept of what was pushed before.
+        ``ip`` is the station's address, ``now`` the gateway's clock in UNIX seconds; ``note`` gets
+        the station, if known, and why its upload was refused. Raises what ``push`` raises; then
+        nothing that was pushed before may be kept.
         """
         try:
             posted = form.parse(body)
