@@ -1,6 +1,6 @@
 """Passwords of stations and of the console's users: hashes by scrypt (RFC 7914). No I/O.
 
-A station's may also stand in clear in the station list.
+A station's may also be in clear text in the station list.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from habitat_like.config.addresses import network_of
 from habitat_like.threads import RateLimiter
 
-#: What a hash begins with; no password in clear may.
+#: What a hash begins with; no clear-text password may.
 PREFIX = "scrypt$"
 #: The cost of a new hash: 8 MB and about 20 ms. It is paid once for each station and start.
 COST, BLOCK, PARALLEL = 2**13, 8, 1
@@ -46,18 +46,18 @@ def make_hash(password: str, cost: int = COST) -> str:
 
 
 def is_hash(stored: str) -> bool:
-    """Whether what stands in the station list is a hash."""
+    """Whether the entry in the station list is a hash."""
     return stored.startswith(PREFIX)
 
 
 def check(stored: str) -> None:
-    """Raise ValueError for what begins like a hash and is none that can be computed."""
+    """Raise ValueError for what begins like a hash but can't be computed."""
     if is_hash(stored):
         _parse(stored)
 
 
 class Cost(NamedTuple):
-    """What it takes to look at a password: scrypt's parameters N, r and p."""
+    """The cost of checking a password: scrypt's parameters N, r and p."""
 
     cost: int
     block: int
@@ -65,22 +65,22 @@ class Cost(NamedTuple):
 
 
 def cost_of(stored: str) -> Cost:
-    """What the hash ``stored`` asks for. Raises ValueError for a broken one."""
+    """The cost of the hash ``stored``. Raises ValueError for a broken one."""
     return Cost(*_parse(stored)[:3])
 
 
 def decoy(cost: Cost) -> str:
-    """A hash that no password has, as costly to look at as others of that ``cost``."""
+    """A hash that no password has, as costly to check as others of that ``cost``."""
     salt, digest = _base64(os.urandom(16)), _base64(os.urandom(32))
     return f"{PREFIX}{cost.cost}${cost.block}${cost.parallel}${salt}${digest}"
 
 
 class Verifier:
-    """Tells right passwords from wrong ones, in a time that does not depend on how wrong they are.
+    """Checks passwords, in a time that does not depend on how wrong they are.
 
-    scrypt is slow on purpose. So the right password of a hash, once seen, is remembered as a keyed
-    digest; from then on a yes costs microseconds. A no always costs scrypt: else the time would
-    tell which accounts were used. Thread-safe.
+    scrypt is slow on purpose. So a hash's right password, once seen, is remembered as a keyed
+    digest; from then on a yes costs microseconds. A no always costs scrypt: otherwise the time
+    would reveal which accounts were used. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Verifier:
         self._known: dict[str, bytes] = {}
 
     def is_right(self, stored: str, password: bytes) -> bool:
-        """Whether ``password`` is the one that the station list has as ``stored``."""
+        """Whether ``password`` matches ``stored`` in the station list."""
         given = self._digest(password)
         if not is_hash(stored):
             return hmac.compare_digest(self._digest(stored.encode()), given)
@@ -153,16 +153,14 @@ def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode("ascii")
 
 
-#: Passwords from one address for one account that are looked at in a row; then one every
-#: ``REFILL`` seconds.
+#: Passwords checked in a row from one address for one account; then one every ``REFILL`` seconds.
 TRIES = 10
 REFILL = 6.0
 
-#: Pairs of address and account that are remembered; over it the one unused for longest is
-#: forgotten.
+#: Maximum pairs of address and account remembered; beyond it the least recently used is forgotten.
 MAX_PAIRS = 10_000
 
-#: Addresses of one account that are its own; over it the one unused for longest is forgotten.
+#: Maximum addresses that count as an account's own; beyond it the least recently used is forgotten.
 MAX_OWN = 4
 
 #: A station's number, or the name of a user of the console.
@@ -170,11 +168,11 @@ Account = int | str
 
 
 class Limiter:
-    """Bounds the passwords that are looked at from each address for each account.
+    """Bounds the passwords checked from each address for each account.
 
-    The addresses from which an account was last used with its right password are its own: from
-    there every password is looked at. So whoever guesses can't lock anybody out, be it from
-    elsewhere or from an address that both share. Times are monotonic seconds. Thread-safe.
+    The addresses from which an account was last used with its right password are its own: every
+    password from there is checked. So an attacker can't lock anybody out, whether from elsewhere
+    or from a shared address. Times are monotonic seconds. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -186,9 +184,9 @@ class Limiter:
         self._tries = RateLimiter(60 / REFILL, TRIES, MAX_PAIRS)
 
     def take(self, address: str | None, account: Account, now: float) -> bool:
-        """Whether a password from ``address`` for ``account`` is looked at.
+        """Whether to check a password from ``address`` for ``account``.
 
-        It is counted in the same step, so that many at once are no more than one after the other.
+        It is counted in the same step, so that concurrent tries get no more than sequential ones.
         """
         place = network_of(address)
         pair = (place, account)
@@ -201,7 +199,7 @@ class Limiter:
             return True
 
     def right(self, address: str | None, account: Account) -> None:
-        """Remember that the account is used from ``address``, and forget what was counted there."""
+        """Remember that the account is used from ``address``, and reset the count there."""
         place = network_of(address)
         with self._lock:
             others = [one for one in self._own.get(account, ()) if one != place]

@@ -9,9 +9,9 @@ import re
 #: The largest time, in UNIX seconds, that a message may carry (ten digits).
 MAX_TIME = 9_999_999_999
 
-#: Before this version was made, UNIX seconds (2026-01-01): a clock that shows less is wrong.
+#: A time before this version was made, in UNIX seconds (2026-01-01): an earlier clock is wrong.
 RELEASED = 1_767_225_600
-#: Seconds by which what a message tells of may be ahead of the gateway's clock.
+#: Seconds by which a message's time may be ahead of the gateway's clock.
 FUTURE = 86400
 
 UNITS = {
@@ -31,7 +31,7 @@ UNITS = {
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 _UNIT = "|".join(sorted(UNITS, key=len, reverse=True))
 _UNIX = re.compile(_NUMBER)
-#: Digits that are taken for a year, a month, a day of the year, a day, or more.
+#: Digits read as a year, a month, a day of the year, a day, or more.
 _DATES = {4: "%Y", 6: "%Y%m", 7: "%Y%j", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M"}
 _DATES[14] = "%Y%m%d%H%M%S"
 _SHORT_DATES = ("%y%m%d", "%d%m%y", "%m%d%y")
@@ -95,7 +95,7 @@ def show(seconds: object) -> str:
 
 
 def show_short(seconds: int) -> str:
-    """UNIX seconds as local time, to be read, with the name of the zone at that time."""
+    """UNIX seconds as readable local time, with the name of the zone at that time."""
     try:
         moment = datetime.datetime.fromtimestamp(seconds).astimezone()
     except (ValueError, OverflowError, OSError):
@@ -104,7 +104,7 @@ def show_short(seconds: int) -> str:
 
 
 def is_set(now: float) -> bool:
-    """Whether a clock that shows ``now`` can be right: a small computer has none before NTP."""
+    """Whether a clock that shows ``now`` can be right: a small computer's isn't before NTP."""
     return now >= RELEASED
 
 
@@ -130,7 +130,7 @@ def show_age(seconds: float) -> str:
 
 
 def _date_in_digits(digits: str) -> float | None:
-    """The day that eight digits name, None where digits don't look like a date.
+    """The day that eight digits name, None if digits don't look like a date.
 
     Raises ValueError with a line for people for those that do, and may not be one.
     """

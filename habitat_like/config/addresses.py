@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 
 class Address(NamedTuple):
-    """An address as numbers. ``network`` is the address, or of IPv6 the network of 64 bits.
+    """An address as numbers. ``network`` is the address, or for IPv6 its /64 network.
 
-    In such a network one host has as many addresses as it likes.
+    In such a network one host can have any number of addresses.
     """
 
     version: int
@@ -37,9 +37,9 @@ def parse(text: str | None) -> Address | None:
 
 @functools.lru_cache(maxsize=16384)
 def plain(text: str) -> str:
-    """An address as it is archived: one of IPv4 that is written in IPv6's form is IPv4 again.
+    """An address as it is archived: IPv4 in IPv6 form becomes IPv4.
 
-    So it is one address whichever way the web server listens. Anything else stays as it is.
+    So an address is the same however the web server listens. Anything else is unchanged.
     """
     try:
         mapped = ipaddress.IPv6Address(text).ipv4_mapped
@@ -49,7 +49,7 @@ def plain(text: str) -> str:
 
 
 def network_of(text: str | None) -> str:
-    """The ``network`` of an address, an empty text for what is none."""
+    """The ``network`` of an address, empty if it is not one."""
     address = parse(text)
     return "" if address is None else address.network
 
@@ -57,7 +57,7 @@ def network_of(text: str | None) -> str:
 class IpNetworks:
     """A set of networks such as 192.0.2.0/24, 2001:db8::/32, or single addresses.
 
-    To look one up takes as long with thousands as with one. Raises ValueError for what is none.
+    A lookup takes as long with thousands as with one. Raises ValueError for an invalid one.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""``archive.uri`` as everybody may see it. What it means, the archives know."""
+"""``archive.uri`` in a form safe to show. Its meaning is up to the archives."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 def mask(uri: str) -> str:
     """``uri`` with the password, if there is one, written as ***.
 
-    Of what is no address, nothing before the last @ is shown: it may be half of a password.
+    If it is not a URI, nothing before the last @ is shown: it may be half of a password.
     """
     head, at, tail = uri.rpartition("@")
     if not at or uri.startswith("sqlite:"):

@@ -22,17 +22,17 @@ DEFAULT_PATH = "/etc/habitat/config.yml"
 ENVIRONMENT_PREFIX = "HABITAT_"
 #: HABITAT_ variables that are not configuration keys.
 ENVIRONMENT_OTHERS = frozenset({"HABITAT_CONFIG"})
-#: The networks of ours, by their names.
+#: Our own networks, by name.
 NETWORKS = "habitat_like.networks.catalogue:BUILT_IN"
 #: Settings of sinks and networks with such names are not shown.
 SECRET = re.compile("password|secret|token|key$", re.IGNORECASE)
 
 
 def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Config:
-    """Read the configuration file, put the environment's overrides on top, check it all.
+    """Read the configuration file, apply the environment's overrides, check it all.
 
-    ``path`` is the file; None takes ``$HABITAT_CONFIG`` or, where neither is given, the default
-    path if that exists and the built-in defaults if not. Raises ConfigError.
+    ``path`` is the file; None means ``$HABITAT_CONFIG`` or, if neither is given, the default path
+    if that exists and the built-in defaults if not. Raises ConfigError.
     """
     environ = os.environ if environ is None else environ
     source = find(path, environ)
@@ -60,7 +60,7 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
 
 
 def find(path: str | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
-    """The file that ``load`` reads; None where it takes the built-in defaults."""
+    """The file that ``load`` reads; None if it uses the built-in defaults."""
     environ = os.environ if environ is None else environ
     named = path or environ.get("HABITAT_CONFIG")
     if named:
@@ -87,9 +87,9 @@ def origin(key: str, path: str | None, environ: Mapping[str, str] | None = None)
 
 
 def unknown_environment(environ: Mapping[str, str], config: Config | None = None) -> list[str]:
-    """One line for each HABITAT_ variable that overrides nothing, with the nearest right name.
+    """One line for each HABITAT_ variable that overrides nothing, with the nearest valid name.
 
-    With ``config``, those of the networks that are on override something.
+    With ``config``, variables of enabled networks count as overrides.
     """
     known = set(environment_keys().values()) | ENVIRONMENT_OTHERS
     for name in () if config is None else config.networks:
@@ -103,7 +103,7 @@ def unknown_environment(environ: Mapping[str, str], config: Config | None = None
 
 
 def effective(config: Config) -> dict[str, Any]:
-    """The configuration as plain data, with secrets masked, for people to read."""
+    """The configuration as plain data, with secrets masked, for display."""
     tree = cast("dict[str, Any]", msgspec.to_builtins(config))
     tree["archive"]["uri"] = mask(tree["archive"]["uri"])
     tree["sinks"] = [_shown(sink) for sink in config.sinks]
@@ -113,7 +113,7 @@ def effective(config: Config) -> dict[str, Any]:
 
 
 def _shown(sink: SinkConfig) -> str | dict[str, Any]:
-    """A sink as it is written in the file, its secrets masked."""
+    """A sink as written in the file, with secrets masked."""
     settings = _masked(sink.settings)
     if sink.name != sink.path:
         settings = {"name": sink.name, **settings}
@@ -202,7 +202,7 @@ def _read(path: Path, text: str) -> dict[str, Any]:
 
 
 def _check_names(tree: dict[Any, Any]) -> None:
-    """Refuse an unknown key with the nearest right name. Raises ConfigError."""
+    """Refuse an unknown key, with the nearest valid name. Raises ConfigError."""
     known = facts()
     sections = {key.partition(".")[0] for key in known}
     for section, value in tree.items():
@@ -224,7 +224,7 @@ def _check_names(tree: dict[Any, Any]) -> None:
 
 
 def _check_moved(section: str, value: Any) -> None:
-    """Say where the keys of a network are, for one that is written as a section of its own."""
+    """Say where a network's keys belong, for one written as a top-level section."""
     if section in pkgutil.resolve_name(NETWORKS):
         below = value if isinstance(value, dict) else {}
         names = ", ".join(f"networks.{section}.{name}" for name in below) or f"networks.{section}"
@@ -236,10 +236,10 @@ def _network_variable(key: str) -> str:
 
 
 def _override_networks(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """Put the environment's overrides on top of the settings of the networks that are on.
+    """Apply the environment's overrides to the settings of the enabled networks.
 
-    Which keys a network has is known to itself alone, so an unknown one is found out there. Raises
-    ConfigError for what are no settings.
+    Only a network knows its keys, so unknown ones are found there. Raises ConfigError for invalid
+    settings.
     """
     networks = tree.get("networks", {})
     if not isinstance(networks, dict):
@@ -295,7 +295,7 @@ def _sinks(listed: Any) -> Any:
 
 
 def _check(config: Config) -> None:
-    """The checks that no type can express. Raises ConfigError."""
+    """The checks that types can't express. Raises ConfigError."""
     for section, sockets in (("gateway", config.gateway), ("control", config.control)):
         try:
             socket_mode(sockets.socket_mode)

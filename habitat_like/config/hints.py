@@ -1,4 +1,4 @@
-"""Hints for values that YAML took for something else than they were meant as. No I/O."""
+"""Hints for values that YAML read as something other than was meant. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from habitat_like import times
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _ODD = re.compile(r"[0-9]:[0-5]?[0-9]|(?<![0-9.])0[0-9]")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-#: What YAML 1.1 reads by sixties, as 12:30, which is 750.
+#: What YAML 1.1 reads in base 60, such as 12:30, which is 750.
 _SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _POWER = re.compile(r"[0-9]+(?:\.[0-9]*)?e\+?[0-9]{1,2}", re.IGNORECASE)
 _NUMBERS = ("int", "float")
@@ -23,7 +23,7 @@ _NUMBERS = ("int", "float")
 def hint(reason: str, written: str) -> str:
     """What to do about ``reason``, msgspec's "Expected float, got str"; empty where unclear.
 
-    ``written`` is the value as it is in the file or the environment, empty where that isn't known.
+    ``written`` is the value as written in the file or the environment, empty if unknown.
     """
     found = re.match(r"Expected ([\w| ]+), got (\w+)", reason)
     _, few, choices = reason.partition("; one of ")
@@ -80,7 +80,7 @@ def _bytes(size: re.Match[str]) -> int:
 
 
 def written(text: str) -> dict[str, str]:
-    """Each value in a YAML ``text``, as it is written, by its dotted key with indices."""
+    """Each value in a YAML ``text``, as written, by its dotted key with indices."""
     try:
         root = yaml.compose(text, yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError):
@@ -89,9 +89,9 @@ def written(text: str) -> dict[str, str]:
 
 
 def misread(text: str, numbers: Collection[str]) -> tuple[str, str] | None:
-    """The first of the keys ``numbers`` whose value means another number to YAML, with the reason.
+    """The first of the keys ``numbers`` whose value is another number to YAML, with the reason.
 
-    ``text`` is YAML. None where each is what it looks like.
+    ``text`` is YAML. None if each is what it looks like.
     """
     if not _ODD.search(text):
         return None

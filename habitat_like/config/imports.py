@@ -10,7 +10,7 @@ from habitat_like.config.file import find
 
 
 def make_importable(path: str | None) -> None:
-    """Let dotted paths lead to modules that lie beside the file that ``load(path)`` reads."""
+    """Let dotted paths find modules next to the file that ``load(path)`` reads."""
     source = find(path)
     if source is not None and str(source.resolve().parent) not in sys.path:
         sys.path.append(str(source.resolve().parent))
@@ -26,5 +26,5 @@ def import_path(path: str) -> Any:
     except AttributeError:
         raise ValueError(f"{path}: the module {module} has no {name}") from None
     except (Exception, SystemExit) as error:
-        # Whatever an operator's own module raises while it is imported belongs in one line.
+        # Whatever an operator's own module raises on import belongs in one line.
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from None

@@ -12,15 +12,15 @@ import msgspec
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
-#: Threads, or things that are held in memory at once.
+#: Threads, or objects held in memory at once.
 SmallCount = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 
-#: Durations in seconds; three years are longer than anything here lasts, and no infinity.
+#: Durations in seconds; three years exceed any duration here, and rule out infinity.
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=100_000_000)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-#: What a reload puts in force; every other key waits for a restart.
+#: What a reload applies; every other key needs a restart.
 Reloadable = msgspec.Meta(extra={"reloadable": True})
 
 
@@ -38,7 +38,7 @@ class ConfigError(Exception):
         self.where = where
 
     def at(self, where: str) -> ConfigError:
-        """The same error with where it is, unless that is known."""
+        """The same error with its location added, unless it has one."""
         return self if self.where else ConfigError(self.reason, self.key, where)
 
 
@@ -132,7 +132,7 @@ class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_on(self) -> bool:
-        """Whether there is a console: only where its users can be told from others."""
+        """Whether there is a console: only if its users can be told from others."""
         return self.password_file is not None or self.trust_proxy_auth
 
 

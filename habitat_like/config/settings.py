@@ -1,7 +1,7 @@
-"""Settings: plain data out of a file or the environment, checked against a Struct.
+"""Settings: plain data from a file or the environment, checked against a Struct.
 
-The sections of the configuration are read so, and the settings of sinks and networks, which have
-Structs of their own. Every mistake is a ConfigError that names the key.
+This reads the sections of the configuration, and the settings of sinks and networks, which have
+their own Structs. Every mistake is a ConfigError that names the key.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 def convert(tree: Any, struct: type[T], key: str) -> T:
     """The ``struct`` that ``tree`` (a mapping, or None for an empty one) describes.
 
-    ``key`` is the dotted key at which ``tree`` is found. Texts are taken for numbers where a number
-    is wanted. Raises ConfigError.
+    ``key`` is the dotted key of ``tree``. Texts are converted to numbers where a number is
+    expected. Raises ConfigError.
     """
     tree = {} if tree is None else tree
     if isinstance(tree, Mapping):
@@ -37,7 +37,7 @@ def convert(tree: Any, struct: type[T], key: str) -> T:
 
 
 def explain(error: msgspec.ValidationError) -> tuple[str, str]:
-    """The key, and what is wrong with it, of msgspec's message."""
+    """The key, and what is wrong with it, from msgspec's message."""
     reason, _, path = str(error).replace("at `key` in ", "at ").partition(" - at `$")
     return path.rstrip("`").lstrip("."), reason.replace("`", "")
 
@@ -50,12 +50,12 @@ def join(key: str, name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the known name that is most like ``name``, of dotted ones by their last part."""
+    """A hint at the known name closest to ``name``; dotted ones compare by their last part."""
     by_part: dict[str, str] = {}
     for one in sorted(known, key=lambda one: not one.startswith(name.partition(".")[0] + ".")):
         by_part.setdefault(one.rpartition(".")[2].lower(), one)
     part = name.rpartition(".")[2].lower()
-    import difflib  # noqa: PLC0415 (slow to import, and needed for mistakes alone)
+    import difflib  # noqa: PLC0415 (slow to import, and only needed for mistakes)
 
     near = difflib.get_close_matches(part, by_part, n=1, cutoff=0.6)
     return f"; did you mean {by_part[near[0]]!r}?" if near else ""

@@ -1,6 +1,6 @@
 """SQLite files: their write-ahead log, what a failed fsync means for it, reads in bounded memory.
 
-The kernel takes pages whose fsync failed for clean, and no later fsync brings them to the disk
+The kernel marks pages whose fsync failed as clean, and no later fsync writes them to disk
 (https://lwn.net/Articles/752063/).
 """
 
@@ -17,22 +17,21 @@ from habitat_like.disk.directory import open_in_place
 
 #: SQLite's codes for an fsync that failed (https://www.sqlite.org/rescode.html#ioerr_fsync).
 SYNC_ERRORS = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
-#: Bytes of a log's file that are kept when it starts over.
+#: Bytes of a log's file that are kept when it restarts.
 WAL_KEPT = 64 * 1024 * 1024
-#: Bytes of documents that one read gives at most, unless one alone is larger. Whoever takes them
-#: makes copies of all, and objects of some.
+#: Maximum bytes of documents per read, unless a single one is larger. The caller copies all of
+#: them, and makes objects of some.
 READ_BYTES = 4 * 1024 * 1024
 _BLOCK = 1 << 20
 
 
 def rewrite_log(connection: sqlite3.Connection, path: Path, room: int = 0) -> None:
-    """Write the write-ahead log anew, byte for byte, and fsync it; make it ``room`` bytes long.
+    """Rewrite the write-ahead log byte for byte and fsync it; make it ``room`` bytes long.
 
     Raises OSError and sqlite3.Error.
 
-    After a failed fsync the kernel takes the pages for clean, so a log that is read well here may
-    not be on the disk, and no later fsync would bring it there. What is committed from now on must
-    not build on that.
+    After a failed fsync the kernel marks the pages as clean, so a log that reads fine here may not
+    be on disk, and no later fsync would write it. Later commits must not build on that.
     """
     connection.execute("BEGIN IMMEDIATE")  # keeps 'habitat journal' from writing to it meanwhile
     try:
@@ -40,8 +39,8 @@ def rewrite_log(connection: sqlite3.Connection, path: Path, room: int = 0) -> No
             while block := log.read(_BLOCK):
                 log.seek(-len(block), os.SEEK_CUR)
                 log.write(block)
-            # Room for what comes: an fsync of what makes the file grow takes twice as long. Zeros
-            # are no frames of a log (https://www.sqlite.org/fileformat2.html#walformat).
+            # Preallocate: an fsync that grows the file takes twice as long. Zeros are not log
+            # frames (https://www.sqlite.org/fileformat2.html#walformat).
             if shutil.disk_usage(path.parent).free > 16 * room:
                 log.write(bytes(max(room - log.tell(), 0)))
             log.flush()
@@ -51,7 +50,7 @@ def rewrite_log(connection: sqlite3.Connection, path: Path, room: int = 0) -> No
 
 
 def sync(path: Path) -> None:
-    """Bring a file or directory to the disk. Raises OSError."""
+    """Fsync a file or directory. Raises OSError."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -62,8 +61,8 @@ def sync(path: Path) -> None:
 def read_rows(cursor: sqlite3.Cursor, most: int = READ_BYTES) -> tuple[list[Any], bool]:
     """The first rows of a statement, and whether these are all; the cursor is closed.
 
-    They end before the row with which their last column, a document, would have more than ``most``
-    bytes in all. One row comes in any case. Raises sqlite3.Error.
+    They end before the row that would take their last column, a document, over ``most`` bytes in
+    total. There is always at least one row, if any. Raises sqlite3.Error.
     """
     rows: list[Any] = []
     with contextlib.closing(cursor):

@@ -1,4 +1,4 @@
-"""The log: what goes into it, how it looks, and a writer that keeps nobody waiting."""
+"""The log: its content, its format, and a writer that blocks nobody."""
 
 from habitat_like.log.log import (
     ROOT,

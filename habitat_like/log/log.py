@@ -1,4 +1,4 @@
-"""How it is logged: readable lines on a terminal, JSON lines elsewhere, never a request's body."""
+"""Log formats: readable lines on a terminal, JSON lines elsewhere, never a request's body."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from habitat_like.config.keys import ConfigError, LogConfig
 from habitat_like.log.writer import FileOutput, LogWriter, Output, Tally, stream_output
 
 ROOT = "habitat_like"
-#: Seconds that what is not written yet has at the end of a log.
+#: Seconds allowed for writing what is left when a log ends.
 FLUSH = 1.0
-#: Bytes of one line; a longer one is not logged, but that there was one is.
+#: Maximum bytes of one line; a longer one is not logged, only the fact that there was one.
 MAX_LINE = 64 * 1024
-#: What keeps a file from being opened that may go by itself.
+#: Errors in opening a file that may pass by themselves.
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -48,16 +48,16 @@ class JsonFormatter(logging.Formatter):
             entry["exception"] = self.formatException(record.exc_info)
         try:
             line = msgspec.json.encode(entry, enc_hook=str).decode("utf-8")
-        except UnicodeEncodeError:  # a lone surrogate, out of somebody's file or request
+        except UnicodeEncodeError:  # a lone surrogate from a file or request
             line = ""
-        # All that could steer a terminal is written as an escape.
+        # Anything that could control a terminal is escaped.
         return line if line and line.isprintable() else json.dumps(entry, default=str)
 
 
 class TextFormatter(logging.Formatter):
     """One readable line: local time, level, message, extras as key=value.
 
-    What could end the line or steer a terminal is written as an escape.
+    Anything that could end the line or control a terminal is escaped.
     """
 
     def __init__(self, colour: bool) -> None:
@@ -65,7 +65,7 @@ class TextFormatter(logging.Formatter):
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback below it where there is one."""
+        """The line, and below it the traceback if there is one."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         level = f"{record.levelname.lower():7}"
         if self._colour:
@@ -76,14 +76,14 @@ class TextFormatter(logging.Formatter):
             message = json.dumps(message)
         line = f"{stamp} {level} {message}{extras}"
         if record.exc_info:
-            # Indented, so that no text in it passes for a line of the log.
+            # Indented, so that no text in it looks like a log line.
             for below in self.formatException(record.exc_info).splitlines():
                 line += "\n  " + (below if below.isprintable() else json.dumps(below))
         return line
 
 
 class LogHandler(logging.Handler):
-    """Hands each record to the writer as a line. Never raises, never waits for long."""
+    """Passes each record to the writer as a line. Never raises, never waits for long."""
 
     def __init__(self, output: Output, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -91,13 +91,13 @@ class LogHandler(logging.Handler):
         self.writer = LogWriter(output, _TALLY, self._notice)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Have it written, or a line that says why it can't be."""
+        """Write it, or a line saying why it can't be written."""
         try:
             line = self._line(record)
             if len(line) > MAX_LINE:
                 why = f"it has {len(line)} bytes, over the limit of {MAX_LINE}"
                 line = self._stand_in(record, why)
-        except Exception as error:  # an extra whose text can't be had, arguments that don't fit
+        except Exception as error:  # an extra with a failing str(), arguments that don't fit
             try:
                 line = self._stand_in(record, f"{type(error).__name__}: {error}")
             except Exception:
@@ -106,11 +106,11 @@ class LogHandler(logging.Handler):
         self.writer.put(line)
 
     def flush(self) -> None:
-        """Wait a moment for what is not written yet."""
+        """Wait briefly for pending lines."""
         self.writer.flush(FLUSH)
 
     def close(self) -> None:
-        """Write what waits, for a moment, and end the thread."""
+        """Write pending lines, briefly, and end the thread."""
         self.writer.close(FLUSH)
         super().close()
 
@@ -128,17 +128,17 @@ class LogHandler(logging.Handler):
 
 
 class State(msgspec.Struct, frozen=True):
-    """How the log is: ``lost`` lines since the start, and the ``problem`` there is now."""
+    """The log's health: ``lost`` lines since the start, and the current ``problem``."""
 
     lost: int
     problem: str | None
 
 
 def configure(config: LogConfig) -> None:
-    """Log as ``config`` says, in place of what was configured before, until ``close``.
+    """Log as ``config`` says, replacing the previous configuration, until ``close``.
 
-    Raises ConfigError for a file that can't be had. One that can't be had at present (a full disk)
-    is tried again with each line, and what isn't logged meanwhile is counted. For one thread.
+    Raises ConfigError for a file that can't be opened. One that can't be opened for now (a full
+    disk) is retried with each line, and lines lost meanwhile are counted. For one thread.
     """
     global _handler  # noqa: PLW0603 (a process has one log)
     stream = sys.stderr.behind if isinstance(sys.stderr, Printed) else sys.stderr
@@ -164,10 +164,10 @@ def configure(config: LogConfig) -> None:
 
 
 def capture() -> None:
-    """Make lines of the log of what would go to standard output and error, until ``close``.
+    """Redirect standard output and error to the log, until ``close``.
 
-    That is what an operator's own code prints, and what Python has to say: warnings, and exceptions
-    in places from which they go nowhere. A pipe that nobody reads would keep who prints waiting.
+    That covers what an operator's own code prints, and Python's own output: warnings, and
+    exceptions that can't propagate. A pipe that nobody reads would block whoever prints.
     """
     sys.stdout = cast("TextIO", Printed(sys.stdout))
     sys.stderr = cast("TextIO", Printed(sys.stderr))
@@ -176,7 +176,7 @@ def capture() -> None:
 
 
 def close() -> None:
-    """End what ``configure`` and ``capture`` began; what waits is written, for FLUSH seconds."""
+    """Undo ``configure`` and ``capture``; pending lines get FLUSH seconds to be written."""
     global _handler  # noqa: PLW0603
     if isinstance(sys.stdout, Printed):
         sys.stdout = sys.stdout.behind
@@ -191,7 +191,7 @@ def close() -> None:
 
 
 def _attach(handler: LogHandler | None) -> None:
-    """Have all that is logged in this process go to ``handler``, None: where it went before."""
+    """Send this process's log to ``handler``; None: where it went before."""
     for name in (ROOT, "py.warnings"):
         logger = logging.getLogger(name)
         for old in list(logger.handlers):
@@ -199,25 +199,25 @@ def _attach(handler: LogHandler | None) -> None:
         if handler is not None:
             logger.addHandler(handler)
         logger.propagate = handler is None
-    # In place of Python's own, which writes to standard error whatever becomes of that.
+    # Replaces Python's own, which writes to standard error whatever happens to that.
     logging.lastResort = handler or _LAST_RESORT
 
 
 def handler() -> logging.Handler:
-    """The handler that ``configure`` made. Raises RuntimeError where there is none."""
+    """The handler that ``configure`` made. Raises RuntimeError if there is none."""
     if _handler is None:
         raise RuntimeError("no log is configured")
     return _handler
 
 
 def state() -> State:
-    """How the log is. Thread-safe."""
+    """The log's health. Thread-safe."""
     now = _handler
     return State(_TALLY.lines, now.writer.problem if now is not None else None)
 
 
 def say(line: str) -> None:
-    """Write a last line to standard error, if it takes one. For when there is no log."""
+    """Write a last line to standard error, if possible. For when there is no log."""
     writer = LogWriter(stream_output(sys.stderr), _TALLY, lambda lines, why: b"")
     writer.start()
     writer.put(f"{line}\n".encode("utf-8", "backslashreplace"))
@@ -225,23 +225,23 @@ def say(line: str) -> None:
 
 
 class Printed(io.TextIOBase):
-    """A stream whose lines become lines of the log; ``behind`` is what it stands in for.
+    """A stream whose lines go to the log; ``behind`` is the stream it replaces.
 
     Thread-safe.
     """
 
     def __init__(self, behind: TextIO | Any) -> None:
         self.behind = behind
-        # Guards _begun, the line that is not at its end yet.
+        # Guards _begun, the unfinished line.
         self._lock = threading.Lock()
         self._begun = ""
 
     def writable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def write(self, text: str) -> int:
-        """Log the lines that ``text`` completes; as long as there is no log, pass it on."""
+        """Log the lines that ``text`` completes; while there is no log, pass it on."""
         if _handler is None:
             return int(self.behind.write(text))
         with self._lock:
@@ -273,5 +273,5 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
 def _word(value: Any) -> str:
     text = str(value)
     if not text.isprintable():
-        return json.dumps(text)  # no line breaks, nothing that steers a terminal
+        return json.dumps(text)  # no line breaks, no terminal controls
     return f'"{text}"' if " " in text or not text else text

@@ -1,8 +1,8 @@
-"""The thread that writes the log, so that no other one ever waits for a disk or for a reader.
+"""The thread that writes the log, so that no other ever waits for a disk or a reader.
 
-A line is out before the call that logs it returns, as long as that takes next to no time. Where it
-takes longer (a pipe that nobody reads, a disk that hangs) lines wait in a queue of bounded size.
-What can't be written is counted, and never raises.
+A line is out before the call that logs it returns, as long as that is nearly instant. If it takes
+longer (a pipe that nobody reads, a disk that hangs) lines wait in a bounded queue. Lines that can't
+be written are counted, and never raise.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Protocol, TextIO
 from habitat_like.disk import DIRECTORY_MODE, FILE_MODE, check_links
 from habitat_like.threads import start_thread
 
-#: Bytes of lines that may wait to be written; what comes on top is lost, and counted.
+#: Maximum bytes of lines waiting to be written; anything beyond is lost, and counted.
 QUEUE_BYTES = 256 * 1024
-#: Seconds that who logs waits for the line to be out; once that was too short, nobody waits until
-#: all that waits is written.
+#: Seconds a caller waits for its line to be out; once that was too short, nobody waits until the
+#: queue is written.
 PATIENCE = 0.2
-#: Seconds between two looks at whether a pipe is read again, or the writer has to end.
+#: Seconds between checks whether a pipe is read again, or the writer has to end.
 _SLICE = 0.1
 #: Bytes that a pipe, a terminal or a socket takes without blocking once it takes any (pipe(7)).
 _PIPE = 4096
@@ -50,21 +50,21 @@ class Tally:
 
 
 class Output(Protocol):
-    """Where lines go. Used by the writer's thread alone."""
+    """Where lines go. Used only by the writer's thread."""
 
     def write(self, data: bytes, room: Room) -> None:
-        """Write all of ``data``, asking ``room`` before what could block. Raises OSError."""
+        """Write all of ``data``, asking ``room`` before it could block. Raises OSError."""
 
     def close(self) -> None:
-        """Let it go."""
+        """Release it."""
 
 
 class LogWriter:
     """Writes lines to ``output`` in the order of ``put``.
 
-    ``tally`` counts those that can't be written; ``notice`` makes the line that tells of them, of
+    ``tally`` counts those that can't be written; ``notice`` makes the line that reports them, from
     their number and the reason, once lines can be written again. ``put`` is for one thread at a
-    time, which the handler's lock sees to; ``start`` and ``close`` are for one thread; ``flush``
+    time, which the handler's lock ensures; ``start`` and ``close`` are for one thread; ``flush``
     and the attributes are for any.
     """
 
@@ -75,13 +75,13 @@ class LogWriter:
         #: Why lines can't be written now; None: they can.
         self.problem: str | None = None
         self._queue: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
-        # Bytes that were put, and that were taken: each is written by one side alone.
+        # Bytes put, and bytes taken: each is written by one side only.
         self._put = 0
         self._taken = 0
-        # Lines that were refused; whether the last one was. Of who puts.
+        # Lines refused; whether the last one was. Owned by the putting side.
         self._refused = 0
         self._is_full = False
-        # How many of those the writer knows of, lines that are lost and not told of yet.
+        # How many of those the writer knows of; lines lost but not reported yet.
         self._seen = 0
         self._missing = 0
         self._why = "they came too fast"
@@ -95,13 +95,13 @@ class LogWriter:
         self._thread = start_thread("log", self._run)
 
     def put(self, line: bytes) -> None:
-        """Have ``line`` written. Never raises; returns within PATIENCE, as a rule at once."""
+        """Write ``line``. Never raises; returns within PATIENCE, usually at once."""
         waiting = self._put - self._taken
         if self._deadline is not None or waiting + len(line) > QUEUE_BYTES:
             self._refused += 1
             self._tally.add()
             if not self._is_full:
-                self._queue.put(b"")  # here is where lines are missing
+                self._queue.put(b"")  # marks where lines are missing
             self._is_full = True
             return
         self._is_full = False
@@ -112,19 +112,19 @@ class LogWriter:
             self._is_late = True
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was put is out, for ``timeout`` seconds; returns whether it is."""
+        """Wait up to ``timeout`` seconds until everything put is out; returns whether it is."""
         written = threading.Event()
         self._queue.put(written)
         return written.wait(timeout)
 
     def close(self, timeout: float) -> None:
-        """Write what waits, for ``timeout`` seconds at most, and end the thread."""
+        """Write pending lines, for at most ``timeout`` seconds, and end the thread."""
         if self._thread is None or self._deadline is not None:
             return
         self._deadline = time.monotonic() + timeout
         self._queue.put(None)
         self._thread.join(timeout + 2 * _SLICE)
-        # One that hangs in the kernel keeps its file; it ends with the process.
+        # A thread hanging in the kernel keeps its file; it ends with the process.
         if not self._thread.is_alive():
             self._output.close()
 
@@ -147,7 +147,7 @@ class LogWriter:
         try:
             notice = self._notice(self._missing, self._why) if self._missing else b""
             self._output.write(notice + line, self._room)
-        except Exception as error:  # whatever it is, the next line may go well
+        except Exception as error:  # whatever it is, the next line may succeed
             if line:
                 self._missing += 1
                 self._tally.add()
@@ -170,11 +170,10 @@ class LogWriter:
 
 
 class FileOutput:
-    """The file at ``path``, opened anew after logrotate, or whoever it was, moved it away.
+    """The file at ``path``, reopened after logrotate or anyone else moved it away.
 
-    Its directory is made where it is missing. As long as a new file can't be made, what is written
-    goes to the one that was moved away, and counts as lost all the same: who moved it may be done
-    with it.
+    Its directory is created if missing. While a new file can't be created, lines go to the one
+    that was moved away, but count as lost: whoever moved it may be done with it.
     """
 
     def __init__(self, path: str) -> None:
@@ -183,7 +182,7 @@ class FileOutput:
         self._inode: tuple[int, int] | None = None
 
     def open(self) -> None:
-        """Open the file, or make it. Raises OSError."""
+        """Open or create the file. Raises OSError."""
         check_links(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -227,12 +226,12 @@ class Descriptor:
         self._is_torn = False
 
     def has_name(self) -> bool:
-        """Whether the file can be found in some directory still."""
+        """Whether the file still has a name in some directory."""
         return os.fstat(self._fd).st_nlink > 0
 
     def write(self, data: bytes, room: Room) -> None:
         """See Output."""
-        # What is left of a line that could be written in part only must not spoil the next one.
+        # The rest of a partly written line must not spoil the next one.
         view = memoryview(b"\n" + data if self._is_torn else data)
         size = len(view)
         try:
@@ -252,7 +251,7 @@ class Descriptor:
 
 
 class StreamOutput:
-    """A stream that is no file of the operating system's, as some hosts of WSGI give for stderr."""
+    """A stream that is not an operating system file, as some WSGI hosts give for stderr."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -267,7 +266,7 @@ class StreamOutput:
 
 
 class NoOutput:
-    """Standard error of a process that was started without."""
+    """Standard error of a process that was started without one."""
 
     def write(self, data: bytes, room: Room) -> None:
         """See Output."""
@@ -278,7 +277,7 @@ class NoOutput:
 
 
 def stream_output(stream: TextIO | None) -> Output:
-    """Where what is for ``stream`` goes; its descriptor stays open for others."""
+    """The output for ``stream``; its descriptor stays open for others."""
     if stream is None:
         return NoOutput()
     try:

@@ -1,17 +1,17 @@
 """What a JSON text may cost to read: digits, keys and values, counted before it is parsed. No I/O.
 
-A few bytes can keep a parser busy for long: the time for an integer grows with the square of its
-digits, each key costs a hundred bytes and a microsecond, and gzip makes a megabyte of either from
-two kilobytes. The counting here costs a few passes over the bytes in C, whatever is in them.
+A few bytes can keep a parser busy for long: an integer takes time quadratic in its digits, each key
+costs a hundred bytes and a microsecond, and gzip expands two kilobytes to a megabyte of either. The
+counting here costs a few passes over the bytes in C, whatever they contain.
 """
 
 from __future__ import annotations
 
 from habitat_like.message.message import InvalidMessage
 
-#: Texts of so many bytes cost little whatever is in them, and are not looked at.
+#: Texts up to this many bytes are cheap whatever they contain, and are not checked.
 FREE = 4096
-#: Digits of one number. A double has 309 of them before its point at most.
+#: Digits of one number. A double has at most 309 before its point.
 MAX_DIGITS = 400
 #: Keys of all objects in one message.
 MAX_KEYS = 1000
@@ -24,16 +24,16 @@ _AS_ZEROS = bytes(ord("0") if byte in b"0123456789" else byte for byte in range(
 
 
 def refuse_costly(text: bytes) -> None:
-    """Raise InvalidMessage, with the reason, where reading the JSON ``text`` would take long.
+    """Raise InvalidMessage, with the reason, if reading the JSON ``text`` would take long.
 
-    Linear in the bytes. What is in strings counts for nothing, so they may hold any text. Where
-    ``text`` is no JSON, anything may come of it but an error of another kind.
+    Linear in the bytes. The content of strings is not counted, so they may hold any text. If
+    ``text`` is not JSON, any result is possible except another kind of error.
     """
     if len(text) <= FREE:
         return
     if b"\\" in text:
-        # Without escapes each quote begins or ends a string. Pairs of backslashes first: the
-        # quote behind one is none that is escaped.
+        # Without escapes each quote begins or ends a string. Pairs of backslashes first: a quote
+        # after one is not escaped.
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     parts = text.split(b'"', 2 * MAX_VALUES + 1)
     strings = len(parts) // 2

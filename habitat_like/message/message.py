@@ -27,9 +27,9 @@ _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 
 
 class InvalidMessage(ValueError):
-    """A message that is refused; the text is one line: the field and the reason.
+    """A refused message; the text is one line: the field and the reason.
 
-    What a station sent may be in it, so whatever can't be printed is made a question mark.
+    It may contain what a station sent, so unprintable characters become question marks.
     """
 
     def __init__(self, text: str) -> None:
@@ -37,7 +37,7 @@ class InvalidMessage(ValueError):
 
 
 class Listener:
-    """Who sends: ``callsign`` (stored in upper case) and the address ``ip``, None if not known.
+    """The sender: ``callsign`` (stored in upper case) and the address ``ip``, None if unknown.
 
     Raises InvalidMessage.
     """
@@ -107,7 +107,7 @@ class Message:
 
     @property
     def id(self) -> str:
-        """The id: deterministic, and growing with time, as a B-tree likes it."""
+        """The id: deterministic, and increasing with time, which suits a B-tree."""
         head = f"{self.listener.callsign}\0{self.type}\0{self.time_sent}\0".encode()
         digest = blake2b(head + self._identity, digest_size=HASH_BYTES).hexdigest()
         return f"{self.time_sent:010d}-{digest}"
@@ -125,7 +125,7 @@ class Message:
         end = b"}"
         if self.suspicious is not None:
             end = b',"suspicious":%b}' % msgspec.json.encode(self.suspicious)
-        # Everything put in here was checked to need no escape; canonical and gateway are JSON.
+        # Everything inserted here was checked to need no escape; canonical and gateway are JSON.
         head = (
             f'{{"_id":"{identifier}","type":"{self.type}","callsign":"{listener.callsign}",'
             f'"ip":{ip},"time_created":{self.time_created},"time_uploaded":{self.time_uploaded},'
@@ -135,7 +135,7 @@ class Message:
 
 
 class _Archived(Message):
-    """A message out of a document, whose id it keeps: what that was made of may not be in it."""
+    """A message from a document, keeping its id, whose source may not be in the document."""
 
     __slots__ = ("_id",)
 

@@ -18,7 +18,7 @@ from habitat_like.message.cost import FREE, refuse_costly
 from habitat_like.message.message import InvalidMessage, Listener, Message, check_type_name
 from habitat_like.times import FUTURE, MAX_TIME, show_day
 
-#: Beyond it an integer is an infinity to whoever reads numbers as doubles, as JavaScript does.
+#: Beyond it an integer is infinite to readers that use doubles, such as JavaScript.
 _LARGE = int(sys.float_info.max)
 
 #: The same stations send again and again.
@@ -26,7 +26,7 @@ _listener = functools.lru_cache(maxsize=16384)(Listener)
 
 
 class MessageType(msgspec.Struct, frozen=True):
-    """The definition of a type: its name, what its ``data`` is, and the checks no type expresses.
+    """The definition of a type: its name, its ``data``, and the checks types can't express.
 
     ``data`` is anything that msgspec can decode an object into; ``check`` gets the decoded data
     and raises ValueError with field and reason.
@@ -116,7 +116,7 @@ OBSERVATION_TYPES = (
     "EVENT",
 )
 
-#: Types that only the server itself makes, with the reason that a station is told.
+#: Types that only the server itself makes, with the reason given to a station.
 SERVER_TYPES = {"TELEM": "is made by the server's own sinks; stations may not send it"}
 _OF_NETWORKS = "is made from uploads of other networks; stations may not send it"
 
@@ -125,8 +125,8 @@ class Registry:
     """The types that stations may send, and the decoder of their messages.
 
     ``reserved`` are types that networks make, with the reason why a station may not send them.
-    Immutable once made, so any number of threads may share it. Raises ValueError for a name that is
-    no type's name, is taken, or for a definition that msgspec can't decode.
+    Immutable, so any number of threads may share it. Raises ValueError for a name that is invalid
+    or taken, or for a definition that msgspec can't decode.
     """
 
     def __init__(
@@ -161,12 +161,12 @@ class Registry:
         return frozenset(self._reserved)
 
     def parse(self, body: bytes, ip: str | None, now: int, *, is_set: bool = True) -> Message:
-        """One message out of a station's JSON. Raises InvalidMessage with field and reason.
+        """One message from a station's JSON. Raises InvalidMessage with field and reason.
 
         ``now`` is the gateway's clock in UNIX seconds: it replaces ``time_uploaded``, and its
-        difference from that corrects ``time_created``, as the station's clock need not be right.
-        Where the gateway's is not ``is_set``, both stay as the station sent them, and the message
-        is suspicious; so is one that tells of what is to come.
+        difference from that corrects ``time_created``, as the station's clock may be wrong. If
+        the gateway's is not ``is_set``, both stay as the station sent them, and the message is
+        suspicious; so is one dated in the future.
         """
         if len(body) > FREE:
             refuse_costly(body)
@@ -199,8 +199,8 @@ class Registry:
         elif corrected < 0:
             corrected = 0
         message = Message(listener, type_name, corrected, now, raw.data, created, suspicious=doubt)
-        # Five colons of the message's own keys. Colons in strings stand on both sides, unless one
-        # is written as an escape; so equality means that no key was dropped and none stood twice.
+        # Five colons of the message's own keys. Colons in strings are on both sides, unless one is
+        # escaped; so equality means that no key was dropped and none occurred twice.
         # An operator's own Struct may add keys (its defaults), which would upset the count.
         if (
             b"\\" in body
@@ -211,7 +211,7 @@ class Registry:
         return message
 
     def _reason(self, body: bytes, error: msgspec.ValidationError) -> str:
-        """What a station is told, from msgspec's message and, where that names no key, a look."""
+        """What a station is told: msgspec's message or, if that names no key, our own check."""
         reason, _, path = str(error).partition(" - at `$")
         field = path.rstrip("`").lstrip(".")
         if missing := re.fullmatch(r"Object missing required field `(\w+)`", reason):
@@ -237,7 +237,7 @@ def unset_clock(now: float) -> str:
 
 
 def wrong_date(created: float) -> str:
-    """Why a message of ``created``, which is to come, can't be right."""
+    """Why a message of ``created``, in the future, can't be right."""
     return f"dated {show_day(created)}, more than a day after it came in"
 
 
@@ -261,7 +261,7 @@ def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
 def refuse_repeated_keys(body: bytes) -> None:
     """Raise InvalidMessage if a key appears twice in any object of ``body`` (valid JSON).
 
-    It is parsed as a whole, so ``refuse_costly`` must have let it pass.
+    It is parsed as a whole, so it must have passed ``refuse_costly``.
     """
     try:
         json.loads(body.decode(), object_pairs_hook=_unique)
@@ -313,7 +313,7 @@ def _seconds(field: str, value: float | str) -> int:
 
 
 def _bad_entry(body: bytes) -> str | None:
-    """The key in ``data`` whose value is no JSON scalar or a number out of range."""
+    """The key in ``data`` whose value is not a JSON scalar or is a number out of range."""
     try:
         entries = _ENTRIES.decode(_look(body).data)
     except _UNREADABLE:
@@ -331,7 +331,7 @@ def _is_bad(value: bytes) -> bool:
 
 
 class _Look(msgspec.Struct):
-    """What is looked at of a message that was refused; the rest is only skipped."""
+    """What is checked in a refused message; the rest is skipped."""
 
     type: Any = None
     data: msgspec.Raw = msgspec.Raw(b"")

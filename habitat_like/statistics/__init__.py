@@ -1,4 +1,4 @@
-"""The statistics: sums that outlive restarts, of what was written to the journal."""
+"""The statistics: persistent sums of what was written to the journal."""
 
 from habitat_like.statistics.aggregator import Aggregator
 from habitat_like.statistics.reader import SORTS, StatisticsReader

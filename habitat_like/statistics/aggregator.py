@@ -1,7 +1,7 @@
 """Aggregator: the thread that counts what was written to the journal.
 
-It reads behind a cursor of its own and commits sums and cursor in one transaction, so each message
-counts once, whatever crashes. What failed is read and summed again.
+It reads from its own cursor and commits sums and cursor in one transaction, so each message counts
+once, whatever crashes. After a failure it reads and sums again.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two rounds.
 EVERY = 2.0
-#: Messages that are read at once, and the seconds after them that are the gateway's own.
+#: Messages read at once, and the seconds left to the gateway after them.
 CHUNK = 250
 PAUSE = 0.005
 #: Messages, and rows of the tables, in one transaction: the gateway's commits wait for it.
 MAX_MESSAGES = 50_000
 MAX_ROWS = 1500
-#: Messages behind which all stations go into one transaction, as that is the faster way.
+#: Backlog in messages above which all stations go into one transaction, which is faster.
 FAR_BEHIND = 100_000
 MAX_ROWS_BEHIND = 30_000
-#: Seconds that it has to end even where no time is left.
+#: Seconds it gets to end even if no time is left.
 LEAST_STOP = 0.5
-#: How many stations are kept; the least recently heard go, a hundredth at a time.
+#: How many stations are kept; the least recently heard are deleted, a hundredth at a time.
 STATIONS = 100_000
 #: Rows that one transaction deletes.
 EXPIRE_CHUNK = 1000
-#: Seconds after which a station is silent, and for how long it is known, for the metrics.
+#: Seconds after which a station counts as silent, and as unknown, for the metrics.
 SILENT_AFTER = 2 * HOUR
 KNOWN_FOR = 7 * DAY
 
 THREAD = "statistics"
-#: Seconds between two looks for what is wrong.
+#: Seconds between checks for troubles.
 WATCH_EVERY = 10.0
 
 
 class Aggregator:
     """Counts the journal's messages, and the requests and times in ``metrics``.
 
-    ``places`` are directories on whose disks there must be room, by what is in them. ``clock``
-    gives UNIX seconds, ``uncorrected`` the types whose times are left as they came.
-    Raises JournalError. Other threads may read every attribute.
+    ``places`` are directories whose disks need room, by their content. ``clock`` gives UNIX
+    seconds; ``uncorrected`` are the types whose times are left as they came. Raises JournalError.
+    Other threads may read every attribute.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Aggregator:
         self.stations: dict[str, int] | None = None
         #: Called on the aggregator's thread every WATCH_EVERY seconds, with the statistics.
         self.watch: Callable[[StatisticsReader], None] = lambda _: None
-        # From here on the aggregator's thread alone.
+        # From here on, only for the aggregator's thread.
         self._messages: JournalReader | None = None
         self._questions: StatisticsReader | None = None
         self._cursor: int | None = None
@@ -105,7 +105,7 @@ class Aggregator:
         return self._journal.counted or 0
 
     def status(self) -> StatisticsStatus:
-        """How it fares, as ``/status`` shows it."""
+        """Its health, as ``/status`` shows it."""
         behind = self._journal.last_seq - self.counted
         return StatisticsStatus(self.counted, behind, self.problem, self.stations)
 
@@ -114,7 +114,7 @@ class Aggregator:
         self._thread = start_thread(THREAD, self._run)
 
     def stop(self, timeout: float) -> list[str]:
-        """Count what there is, as far as ``timeout`` seconds allow, and end the thread.
+        """Count what there is, for up to ``timeout`` seconds, and end the thread.
 
         What is left is counted after the next start. Returns the thread's name if it did not end.
         """
@@ -140,7 +140,7 @@ class Aggregator:
             if self.problem is None:
                 log.error("statistics wait", extra={"why": str(error)})
             self.problem = str(error)
-            # What was summed is thrown away: the file alone knows what is in it.
+            # Discard the sums: only the file knows what is in it.
             self._close()
         else:
             if self.problem is not None:
@@ -148,7 +148,7 @@ class Aggregator:
             self.problem = None
 
     def _close(self) -> None:
-        """Forget what was read; another round begins at the cursor in the file."""
+        """Forget what was read; the next round begins at the cursor in the file."""
         self._cursor = None
         if self._messages is not None:
             self._messages.close()
@@ -157,7 +157,7 @@ class Aggregator:
         self._messages = self._questions = None
 
     def _round(self) -> None:
-        """Count what is new; once a minute, and at the end, note the rest."""
+        """Count what is new; once a minute, and at the end, record the rest."""
         self._count_new()
         if time.monotonic() >= self._watch_at and not self._stopping.is_set():
             self._watch_at = time.monotonic() + WATCH_EVERY
@@ -189,7 +189,7 @@ class Aggregator:
         self._minute = minute
 
     def _prepare(self) -> tuple[JournalReader, StatisticsReader, int]:
-        """What a round needs: it is made at the first, and after a failure."""
+        """What a round needs: created at the first, and after a failure."""
         if self._messages is None:
             self._messages = self._journal.reader()
         if self._questions is None:
@@ -197,7 +197,7 @@ class Aggregator:
         if self._cursor is None:
             self._journal.update([(statement, ()) for statement in tables.SCHEMA])
             ask = self._questions
-            # In a journal that was emptied numbers began anew: the file's cursor is wrong then.
+            # Numbers restart in an emptied journal: the file's cursor is then wrong.
             self._cursor = ask.counted() if self._has_committed else self.counted
             self._hours = CallsignLimit(ask.callsigns_of_hour)
             self._days = CallsignLimit(ask.callsigns_of_day)
@@ -224,7 +224,7 @@ class Aggregator:
         return sums, cursor, True
 
     def _commit(self, sums: Sums, cursor: int, minute: int, samples: bool) -> None:
-        """Make sums and cursor durable, together; ``samples``: those of the minute as well."""
+        """Commit sums and cursor together; ``samples``: the minute's samples too."""
         statements = sums.statements() if sums.messages else []
         requests, latency = self._deltas(statements, minute)
         if samples:
@@ -279,7 +279,7 @@ class Aggregator:
         return rows
 
     def _bound_stations(self, ask: StatisticsReader) -> None:
-        """Let the least recently heard stations go where there are too many."""
+        """Delete the least recently heard stations if there are too many."""
         self._unchecked = 0
         self._watch_at = 0.0
         count = ask.count_stations()
@@ -291,7 +291,7 @@ class Aggregator:
             self._stopping.wait(PAUSE)
 
     def _correct_heard(self, ask: StatisticsReader, now: int) -> None:
-        """See to it that no station was heard at a time that can't be, of a clock since set."""
+        """Correct impossible last-heard times, from a clock that has since been set."""
         bounds = times.RELEASED, now + MINUTE
         if times.is_set(now) and ask.heard_wrongly(*bounds):
             self._journal.update([tables.correct_heard(now, *bounds)])

@@ -11,7 +11,7 @@ from habitat_like.statistics.reader import StatisticsReader
 from habitat_like.statistics.rows import Absent, DiskOutlook, HeardStation, Latency, Top
 from habitat_like.statistics.tables import DAY
 
-#: Days before in which a station must have been heard to be missed.
+#: A station must have been heard within this many days before to be missed.
 KNOWN_DAYS = 7
 #: How many stations are in the list of those with the most messages.
 TOP = 10
@@ -44,9 +44,9 @@ class RefusalCount(msgspec.Struct, frozen=True):
 class Day(msgspec.Struct, frozen=True):
     """A day in UTC, from ``begin`` to before ``end``, in UNIX seconds.
 
-    ``end`` is the present where the day is not over. ``hours`` are the messages of each hour that
-    has begun. ``largest_backlog`` and the quantiles in ``latency`` are None where they are no
-    longer known; ``dead_letters`` are those still there, ``waiting`` counts them of all days.
+    ``end`` is the present if the day is not over. ``hours`` are the messages of each hour that has
+    begun. ``largest_backlog`` and the quantiles in ``latency`` are None if no longer known;
+    ``dead_letters`` are those still there, ``waiting`` counts those of all days.
     """
 
     begin: int

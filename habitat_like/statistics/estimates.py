@@ -10,7 +10,7 @@ from habitat_like.statistics.metrics import LATENCY_BUCKETS
 from habitat_like.statistics.rows import Disk, DiskOutlook, Latency
 from habitat_like.statistics.tables import DAY, HOUR
 
-#: A shorter time than this says nothing of how fast a disk fills, in seconds.
+#: A shorter time than this, in seconds, says nothing about how fast a disk fills.
 SHORTEST_TREND = HOUR
 
 
@@ -22,9 +22,8 @@ def latency_of(when: int, counts: Counter[float]) -> Latency:
 def _quantile(counts: Counter[float], share: float) -> float | None:
     """The quantile of a histogram: within a bucket, values count as evenly spread.
 
-    As Prometheus has it (https://prometheus.io/docs/prometheus/latest/querying/functions/,
-    histogram_quantile): what lies in the last bucket, which has no bound, is taken for the largest
-    bound.
+    As in Prometheus (https://prometheus.io/docs/prometheus/latest/querying/functions/,
+    histogram_quantile): values in the last, unbounded bucket count as the largest bound.
     """
     rank = share * counts.total()
     seen = 0
@@ -40,7 +39,7 @@ def _quantile(counts: Counter[float], share: float) -> float | None:
 
 
 def outlook_of(samples: Sequence[Disk]) -> DiskOutlook:
-    """What the samples of one place, ascending in time, say of its future."""
+    """What the samples of one place, ascending in time, predict."""
     last = samples[-1]
     growth = days = None
     if last.time - samples[0].time >= SHORTEST_TREND:

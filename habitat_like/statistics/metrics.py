@@ -1,7 +1,7 @@
 """What is counted, and how Prometheus sees it.
 
-The gateway's thread adds to plain numbers, once a batch where that is enough; the Prometheus
-objects are made only when somebody asks
+The gateway's thread adds to plain numbers, once per batch if that is enough; the Prometheus objects
+are created only on request
 (https://prometheus.io/docs/instrumenting/writing_clientlibs/).
 """
 
@@ -31,7 +31,7 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Histogram:
-    """Counts of observed values, a bucket each. Written by one thread, read by any."""
+    """Counts of observed values, by bucket. Written by one thread, read by any."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -58,7 +58,7 @@ class Histogram:
 class GatewayMetrics:
     """The gateway's counters, owned by its thread; other threads only read.
 
-    What mounts answer on their own threads is counted by ``count_mounted``.
+    Answers of mounts, on their own threads, are counted by ``count_mounted``.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class GatewayMetrics:
 
 
 class Collector:
-    """Makes Prometheus metrics of the program's counters; see docs/operating for each."""
+    """Turns the program's counters into Prometheus metrics; see docs/operating for each."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Collector:
     ) -> None:
         """``status`` gives what ``/status`` shows.
 
-        ``more`` gives further metrics of the status of the networks, which they have of their own.
+        ``more`` gives the networks' own additional metrics from their status.
         """
         self._status = status
         self._metrics = metrics
@@ -114,7 +114,7 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, for ``prometheus_client``."""
-        # Imported here, as it takes a tenth of the program's start.
+        # Imported here, as it takes a tenth of the program's start-up time.
         from prometheus_client.core import (  # noqa: PLC0415
             CounterMetricFamily,
             GaugeMetricFamily,

@@ -1,4 +1,4 @@
-"""StatisticsReader: questions to the statistics, beside a running gateway or without one."""
+"""StatisticsReader: queries the statistics, with or without a running gateway."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STATION = ", ".join(
     else f"s.{name}"
     for name in SORTS
 )
-# SQLite's LIKE knows upper and lower case of ASCII alone.
+# SQLite's LIKE ignores case only in ASCII.
 _SEARCH = (
     "(:search IS NULL OR s.callsign LIKE :search ESCAPE '\\' OR s.name LIKE :search ESCAPE '\\'"
     " OR folded(s.name) LIKE folded(:search) ESCAPE '\\')"
@@ -53,11 +53,11 @@ _SEARCH = (
 class StatisticsReader:
     """Answers from the statistics in the journal's file ``path``; writes nothing.
 
-    For one thread at a time. Works beside a running gateway; a journal that no statistics were
-    kept in yet answers like an empty one. Days are those of UTC. Ranges are from ``since`` to
-    before ``until`` in UNIX seconds, and take in the whole minutes, hours or days that they touch.
-    ``clock`` gives UNIX seconds. Every method raises JournalError, as does the making: where there
-    is no journal, or none that this version can read.
+    For one thread at a time. Works alongside a running gateway; a journal without statistics
+    answers like an empty one. Days are in UTC. Ranges are from ``since`` to before ``until`` in
+    UNIX seconds, and include the whole minutes, hours or days they touch. ``clock`` gives UNIX
+    seconds. The constructor and every method raise JournalError if there is no journal that this
+    version can read.
     """
 
     def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
@@ -84,7 +84,7 @@ class StatisticsReader:
     # -- messages
 
     def totals(self, since: int | None = None, until: int | None = None) -> dict[str, int]:
-        """Messages by type: since ever, or in a range of hours."""
+        """Messages by type: of all time, or in a range of hours."""
         if since is None and until is None:
             rows = self._rows(
                 "SELECT t.name, s.messages FROM sum_total s JOIN message_type t ON t.id = s.type"
@@ -104,7 +104,7 @@ class StatisticsReader:
         """Messages by type in each minute, hour or day; of one station in each hour or day.
 
         Minutes are kept for 2 days, a station's hours for 8 and its days for 400, hours and days of
-        all messages for ever. Raises ValueError for a station's minutes, and for over MAX_STEPS.
+        all messages forever. Raises ValueError for a station's minutes, and for over MAX_STEPS.
         """
         seconds = STEPS[step]
         times = range(since - since % seconds, until, seconds)
@@ -121,7 +121,7 @@ class StatisticsReader:
         elif step == "minute":
             raise ValueError("there are no minutes of a single station")
         else:
-            # One look-up for each step: the tables are in the order of time.
+            # One lookup per step: the tables are ordered by time.
             kept = _KEPT[f"sum_station_{step}"] + DAY
             low = max(times.start, int(self._clock() - kept) // seconds * seconds)
             rows = self._rows(
@@ -144,8 +144,8 @@ class StatisticsReader:
     ) -> tuple[Top, ...]:
         """The stations with the most messages (of ``type``): the first has the most.
 
-        A range of up to two days, within the last eight, counts by hours; another one by days.
-        Each day takes a look at all stations that were heard on it.
+        A range of up to two days, within the last eight, counts by hours; any other by days. Each
+        day means reading all stations heard on it.
         """
         is_day = since % DAY == 0 and until % DAY == 0
         is_long = until - since > 2 * DAY or since < self._clock() - _KEPT["sum_station_hour"]
@@ -173,12 +173,12 @@ class StatisticsReader:
         offset: int = 0,
         after: tuple[Any, str] | None = None,
     ) -> StationPage:
-        """Stations whose callsign or name has ``search`` in it (upper and lower case are the same).
+        """Stations whose callsign or name contains ``search`` (ignoring case).
 
         Those last heard at ``heard_since`` or later, and before ``heard_before``. Sorted by
-        ``sort``, one of SORTS, then by callsign; what is unknown comes last. ``after``, the value
-        that is sorted by and the callsign of a station, begins behind it, also where stations
-        have come or gone. Raises ValueError for anything else to sort by.
+        ``sort``, one of SORTS, then by callsign; unknown values come last. ``after``, a station's
+        sort value and callsign, starts after that station, even if stations have come or gone.
+        Raises ValueError for any other ``sort``.
         """
         if sort not in SORTS:
             raise ValueError(f"sort by one of {', '.join(SORTS)}")
@@ -218,7 +218,7 @@ class StatisticsReader:
     def silent(self, seconds: float, known: float = 7 * DAY) -> tuple[HeardStation, ...]:
         """Stations not heard for over ``seconds``, but within ``known`` seconds; longest first.
 
-        Last come those that were heard in the future only, by a clock that was ahead then.
+        Those heard only in the future, by a clock that was ahead then, come last.
         """
         now = self._clock()
         return self._select(
@@ -230,7 +230,7 @@ class StatisticsReader:
         )
 
     def new_stations(self, since: int, until: int) -> tuple[HeardStation, ...]:
-        """Stations that were heard for the first time in a range, the first one first."""
+        """Stations first heard in a range, earliest first."""
         return self._select(
             "s.first_heard >= :since AND s.first_heard < :until ORDER BY s.first_heard, s.callsign",
             since=since,
@@ -248,7 +248,7 @@ class StatisticsReader:
         return tuple(Absent(*row) for row in rows)
 
     def last_heard(self) -> int | None:
-        """When the last message of any station came in, None if there never was one."""
+        """When the last message of any station came in, None without one."""
         return self._number("SELECT coalesce(max(last_heard), 0) FROM station") or None
 
     def heard_wrongly(self, earliest: float, latest: float) -> bool:
@@ -306,7 +306,7 @@ class StatisticsReader:
         return tuple(latency_of(minute, counts) for minute, counts in minutes.items())
 
     def backlog(self, since: int, until: int) -> tuple[Backlog, ...]:
-        """The backlog of each minute that there is a sample of, ascending."""
+        """The backlog of each sampled minute, ascending."""
         rows = self._rows(
             "SELECT minute, messages, largest FROM sample_backlog WHERE minute >= ? AND minute < ?"
             " ORDER BY minute",
@@ -315,7 +315,7 @@ class StatisticsReader:
         return tuple(Backlog(*row) for row in rows)
 
     def disk(self, since: int, until: int) -> tuple[Disk, ...]:
-        """The room on the disks in each minute that there is a sample of, ascending."""
+        """The room on the disks in each sampled minute, ascending."""
         rows = self._rows(
             "SELECT minute, place, free, total FROM sample_disk WHERE minute >= ? AND minute < ?"
             " ORDER BY minute, place",
@@ -326,7 +326,7 @@ class StatisticsReader:
     def outlook(self) -> tuple[DiskOutlook, ...]:
         """The newest sample of each place, and when its disk will be full.
 
-        That follows the straight line through all samples (least squares), of two days at most.
+        Fits a straight line through all samples (least squares), of at most two days.
         """
         places: dict[str, list[Disk]] = {}
         for sample in self.disk(0, MAX_TIME):
@@ -340,17 +340,17 @@ class StatisticsReader:
         return self._number("SELECT coalesce(max(seq), 0) FROM counted")
 
     def callsigns_of_hour(self, hour: int) -> set[str]:
-        """The callsigns that have sums of their own in an hour."""
+        """The callsigns with their own sums in an hour."""
         rows = self._rows("SELECT DISTINCT callsign FROM sum_station_hour WHERE hour = ?", (hour,))
         return {callsign for (callsign,) in rows if callsign}
 
     def callsigns_of_day(self, day: int) -> set[str]:
-        """The callsigns that have sums of their own on a day."""
+        """The callsigns with their own sums on a day."""
         rows = self._rows("SELECT DISTINCT callsign FROM sum_station_day WHERE day = ?", (day,))
         return {callsign for (callsign,) in rows if callsign}
 
     def least_recently_heard(self, limit: int) -> list[str]:
-        """The callsigns of the stations that were not heard for the longest time."""
+        """The callsigns of the least recently heard stations."""
         rows = self._rows(
             "SELECT callsign FROM station ORDER BY last_heard, callsign LIMIT ?", (limit,)
         )
@@ -382,7 +382,7 @@ class StatisticsReader:
         return int(rows[0][0]) if rows else 0
 
     def _rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[Any]:
-        """All rows at once, so that no checkpoint of the gateway's waits for this reader."""
+        """All rows at once, so that no checkpoint of the gateway waits for this reader."""
         with errors(self._path):
             if not self._has_tables:
                 found = self._connection.execute(
@@ -399,7 +399,7 @@ def _stations(rows: Iterable[tuple[Any, ...]]) -> tuple[HeardStation, ...]:
 
 
 def _folded(text: str | None) -> str | None:
-    """A text as it compares with others whatever their case and form; None where ASCII does."""
+    """A text folded for comparison regardless of case and form; None if ASCII is enough."""
     if text is None or text.isascii():
         return text
     folded = unicodedata.normalize("NFC", text).casefold().replace("i\u0307", "i")
@@ -407,7 +407,7 @@ def _folded(text: str | None) -> str | None:
 
 
 def _pattern(search: str | None) -> str | None:
-    """The LIKE pattern of texts with ``search`` in them."""
+    """The LIKE pattern for texts that contain ``search``."""
     if not search:
         return None
     for special in "\\%_":

@@ -1,4 +1,4 @@
-"""What questions to the statistics are answered with. Every time is in UNIX seconds."""
+"""The statistics' answers to queries. Every time is in UNIX seconds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import msgspec
 class Series(msgspec.Struct, frozen=True):
     """Messages by type in steps of ``step`` seconds.
 
-    ``times`` are the steps' first seconds, ascending and without gaps; each type's counts are as
-    many.
+    ``times`` are the steps' first seconds, ascending and without gaps; each type has as many
+    counts.
     """
 
     step: int
@@ -47,16 +47,16 @@ class HeardStation(msgspec.Struct, frozen=True):
 
 
 class StationPage(msgspec.Struct, frozen=True):
-    """Some of the stations that were asked for, and how many there are in all."""
+    """Some of the stations asked for, and how many there are in all."""
 
     total: int
     stations: tuple[HeardStation, ...]
 
 
 class Absent(msgspec.Struct, frozen=True):
-    """A station that was not heard on a day; ``last_day`` is the last one before on which it was.
+    """A station not heard on a day; ``last_day`` is the last day before on which it was.
 
-    ``name`` is None where it never told one.
+    ``name`` is None if it never sent one.
     """
 
     callsign: str
@@ -113,8 +113,8 @@ class Disk(msgspec.Struct, frozen=True):
 class DiskOutlook(msgspec.Struct, frozen=True):
     """The newest sample of a ``place``, and in how many days its disk is full.
 
-    ``bytes_per_day`` is by how much it fills; ``days_left`` is None while that is not growing, or
-    was looked at for less than an hour.
+    ``bytes_per_day`` is how fast it fills; ``days_left`` is None if it isn't filling, or has been
+    observed for less than an hour.
     """
 
     time: int

@@ -1,4 +1,4 @@
-"""Status: how a gateway fares, as ``/status`` tells it, and as everything else reads it."""
+"""Status: a gateway's health, as ``/status`` shows it, and as everything else reads it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ READY = "ready"
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """One thing that is wrong: an ``error`` where messages are refused or could soon be.
+    """One thing that is wrong: an ``error`` if messages are refused or soon could be.
 
-    ``page`` is the endpoint of the console's page that tells more, if there is one.
+    ``page`` is the endpoint of the console's page with more about it, if there is one.
     """
 
     level: Literal["error", "warning"]
@@ -40,14 +40,14 @@ class Switches(msgspec.Struct, frozen=True):
 
 
 class Messages(msgspec.Struct, frozen=True):
-    """Messages answered 200 since the start, and those of them that were no recent repeats."""
+    """Messages answered 200 since the start, and those of them that weren't recent repeats."""
 
     accepted: int = 0
     written: int = 0
 
 
 class JournalStatus(msgspec.Struct, frozen=True):
-    """The journal: its file and the disk that it is on, in bytes.
+    """The journal: its file and its disk, in bytes.
 
     ``message_bytes`` are those of the messages in it, at most ``max_bytes``.
     """
@@ -94,7 +94,7 @@ class StatisticsStatus(msgspec.Struct, frozen=True):
 
 
 class LogStatus(msgspec.Struct, frozen=True):
-    """The log: lines that are not in it since the start, and why none can be written now."""
+    """The log: lines lost since the start, and why none can be written now."""
 
     lost: int = 0
     problem: str | None = None
@@ -109,7 +109,7 @@ class LastObservation(msgspec.Struct, frozen=True):
 
 
 class LastProblem(msgspec.Struct, frozen=True):
-    """The last of a network that was not taken; ``station`` is None where that is not known."""
+    """The last of a network that was not taken; ``station`` is None if unknown."""
 
     time: float
     station: str | None
@@ -120,7 +120,7 @@ class NetworkStatus(msgspec.Struct, frozen=True):
     """What came in over a network: requests, observations by type, and what was not taken.
 
     ``problems`` are parts of requests, ``refused`` whole ones by reason; ``own`` is what the
-    network tells beside.
+    network reports in addition.
     """
 
     requests: int = 0
@@ -134,10 +134,10 @@ class NetworkStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. What a gateway of another version doesn't tell has its default.
+    """All of it. What a gateway of another version doesn't report has its default.
 
-    ``state`` is READY, or why stations are told 503. ``troubles`` were looked for a moment ago, the
-    worst first. ``archive`` is the entry of the sink that archives, once more.
+    ``state`` is READY, or why stations get 503. ``troubles`` are from a moment ago, worst first.
+    ``archive`` repeats the entry of the sink that archives.
     """
 
     version: str = ""

@@ -1,4 +1,4 @@
-"""Sums of messages, made in memory before they are added to the tables. No I/O."""
+"""Sums of messages, built in memory before they are added to the tables. No I/O."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import msgspec
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, OTHERS, Statement, insert
 from habitat_like.times import MAX_TIME
 
-#: The type under which documents are counted that can't be read; none of ours is like that.
+#: The type under which unreadable documents are counted; none of ours is.
 UNREADABLE = "UNREADABLE"
 #: Made by sinks of what stations sent: counted by type, but nothing that a station sent.
 TELEM = "TELEM"
 _OF_NO_STATION = frozenset({TELEM, UNREADABLE})
-#: Characters that are kept of a station's name, location, radio and antenna.
+#: Characters kept of a station's name, location, radio and antenna.
 TEXT_LENGTH = 200
-#: How many callsigns have sums of their own in one hour or day; the others are summed together.
+#: How many callsigns have their own sums in one hour or day; the others are summed together.
 CALLSIGNS = 20_000
 
 
 class Document(msgspec.Struct, gc=False):
-    """What is counted of a document. The defaults are those of one that can't be read."""
+    """What is counted of a document. The defaults are for an unreadable one."""
 
     id: str = msgspec.field(name="_id", default="")
     type: str = UNREADABLE
@@ -54,9 +54,9 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class CallsignLimit:
-    """Which callsigns have sums of their own in an hour or day, so that forged ones can't grow it.
+    """Which callsigns have their own sums in an hour or day; bounded because of forged ones.
 
-    ``load`` gives those that a bucket has in the tables, ``limit`` is how many it may have.
+    ``load`` gives those a bucket has in the tables, ``limit`` is how many it may have.
     """
 
     def __init__(self, load: Callable[[int], set[str]], limit: int = CALLSIGNS) -> None:
@@ -68,7 +68,7 @@ class CallsignLimit:
         """The callsign under which a message in ``bucket`` is counted: its own, or OTHERS."""
         known = self._known.get(bucket)
         if known is None:
-            if len(self._known) > 1:  # time goes on: the one before may still be needed
+            if len(self._known) > 1:  # time moves on: the previous one may still be needed
                 del self._known[min(self._known)]
             known = self._known[bucket] = self._load(bucket)
         if callsign not in known:
@@ -83,7 +83,7 @@ _NO_POSITION: tuple[object, ...] = (None,) * 4
 
 
 class _Heard:
-    """What a station's messages tell of it; times in UNIX seconds."""
+    """What a station's messages say about it; times in UNIX seconds."""
 
     __slots__ = ("clock_offset", "created", "first", "info", "ip", "last", "messages", "position")
 
@@ -100,7 +100,7 @@ class _Heard:
         self.position = _NO_POSITION
 
     def row(self, callsign: str) -> tuple[object, ...]:
-        """What every message tells."""
+        """Record what every message says."""
         return (
             callsign,
             self.first,
@@ -115,7 +115,7 @@ class _Heard:
 class Sums:
     """What a number of messages add to the tables.
 
-    ``uncorrected`` are types whose times are left as they came: they tell no clock's offset.
+    ``uncorrected`` are types whose times are left as they came: they reveal no clock offset.
     """
 
     def __init__(
@@ -143,11 +143,11 @@ class Sums:
         return len(self._stations)
 
     def add(self, times: Sequence[int], documents: list[Document]) -> None:
-        """Count messages of the journal, in its order; ``times`` are when they came in."""
+        """Count the journal's messages, in order; ``times`` are when they came in."""
         self.messages += len(documents)
         types = [document.type for document in documents]
         callsigns = [document.callsign for document in documents]
-        # Most messages that come in together are alike in these three.
+        # Most messages that come in together share these three.
         kinds = Counter(zip(times, types, callsigns, strict=True))
         for (time, type_, callsign), count in kinds.items():
             self._add(time, type_, callsign, count)
@@ -165,7 +165,7 @@ class Sums:
                     note(self._stations[document.callsign], document)
 
     def statements(self) -> list[Statement]:
-        """What adds them to the tables."""
+        """The statements that add them to the tables."""
         made = [
             insert("message_type", sorted(self._total)),
             insert("sum_total", sorted(self._total.items())),
@@ -176,7 +176,7 @@ class Sums:
             ("sum_station_hour", self._station_hour),
             ("sum_station_day", self._station_day),
         ):
-            # In the order of their keys, as B-trees like it.
+            # In key order, which suits B-trees.
             rows = sorted((*key, count) for key, count in sums.items())
             made.append(insert(table, rows))
         heard, details = [], []
@@ -207,9 +207,9 @@ class Sums:
 def _note_last(heard: _Heard, document: Document, uncorrected: Container[str]) -> None:
     heard.created = document.time_created
     heard.ip = document.ip or heard.ip
-    # The id begins with the station's own time_created; the document's is corrected by what the
-    # gateway's clock differs from the station's time_uploaded. A time that was clamped into the
-    # range of times tells nothing.
+    # The id begins with the station's own time_created; the document's is corrected by the
+    # difference between the gateway's clock and the station's time_uploaded. A time clamped into
+    # the valid range says nothing.
     if 0 < document.time_created < MAX_TIME:
         sent = document.id[:10]
         if sent.isdecimal():
@@ -236,7 +236,7 @@ def _note_position(heard: _Heard, document: Document) -> None:
         )
 
 
-#: Types whose data tell something of the station.
+#: Types whose data describe the station.
 _DETAILS = {"LISTENER_INFO": _note_info, "LISTENER_TELEM": _note_position}
 
 
@@ -249,12 +249,12 @@ def _text(text: str | None) -> str | None:
 
 
 def read_joined(documents: bytes, count: int) -> list[Document] | None:
-    """The ``count`` documents in a JSON array, None if there is one that can't be read."""
+    """The ``count`` documents in a JSON array, None if any can't be read."""
     try:
         read = _DOCUMENTS.decode(documents)
     except _UNREADABLE:
         return None
-    # What is no JSON by itself could be some when it is joined.
+    # Pieces that aren't valid JSON alone could be when joined.
     return read if len(read) == count else None
 
 

@@ -1,6 +1,6 @@
-"""The tables of the statistics, in the journal's file: their form, and how sums get into them.
+"""The tables of the statistics, in the journal's file: their schema, and how sums get into them.
 
-An older version leaves these tables alone, so they are no change of the journal's format. Every
+An older version leaves these tables alone, so they don't change the journal's format. Every
 time is in UNIX seconds; ``minute``, ``hour`` and ``day`` are the first second of one, in UTC.
 """
 
@@ -15,13 +15,13 @@ from habitat_like.times import RELEASED
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
-#: What ``sum_latency`` has as the bound of the last bucket, which has none; in seconds.
+#: What ``sum_latency`` stores as the bound of the last, unbounded bucket; in seconds.
 UNBOUNDED = 1e9
-#: The callsign under which the messages of stations without sums of their own are counted.
+#: The callsign under which messages of stations without their own sums are counted.
 OTHERS = ""
 
 SCHEMA = (
-    # The last message that is counted: it moves in the transaction that adds the sums.
+    # The last message counted: it moves in the transaction that adds the sums.
     "CREATE TABLE IF NOT EXISTS counted"
     " (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS message_type (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
@@ -51,7 +51,7 @@ SCHEMA = (
 
 
 class Retention(NamedTuple):
-    """How long the rows of ``table`` are kept: ``seconds`` behind the time in ``column``.
+    """How long the rows of ``table`` are kept: ``seconds`` after the time in ``column``.
 
     ``key`` are the columns of its primary key.
     """
@@ -75,8 +75,8 @@ RETENTIONS = (
 #: An SQL statement and its parameters.
 Statement = tuple[str, tuple[object, ...]]
 
-# All rows of a table go in with one statement, as JSON: one call into SQLite, one release of the
-# interpreter's lock, whatever their number.
+# All rows of a table are inserted by one statement, as JSON: one call into SQLite, one release of
+# the interpreter's lock, however many there are.
 _ROW = "json_extract(value, '$[{}]')"
 _TYPE = "(SELECT id FROM message_type WHERE name = json_extract(value, '$[{}]'))"
 _ADD = " ON CONFLICT DO UPDATE SET {0} = {0} + excluded.{0}"
@@ -96,11 +96,11 @@ def _insert(table: str, columns: str, on_conflict: str) -> str:
 
 
 def _newest(column: str, when: str) -> str:
-    """Take the new value of ``column`` where the new row has a time in ``when``."""
+    """Take the new value of ``column`` if the new row has a time in ``when``."""
     return f"{column} = iif(excluded.{when} IS NULL, station.{column}, excluded.{column})"
 
 
-#: By so many seconds a clock is set back without a word: more, and it was wrong before.
+#: A clock may be set back by this many seconds; if by more, it was wrong before.
 AHEAD = 3 * DAY
 _HEARD = "callsign first_heard last_heard messages time_created ip clock_offset"
 _HEARD_UPDATE = (
@@ -145,7 +145,7 @@ INSERTS = {
         "minute place free total",
         " ON CONFLICT DO UPDATE SET free = excluded.free, total = excluded.total",
     ),
-    # Most messages tell nothing more of a station than that it was heard: half the work.
+    # Most messages only say that a station was heard: half the work.
     "station": _insert("station", _HEARD, _HEARD_UPDATE),
     "station details": _insert("station", _HEARD + _DETAILS, _HEARD_UPDATE + _DETAILS_UPDATE),
 }
@@ -159,15 +159,15 @@ def insert(table: str, rows: Sequence[tuple[object, ...] | str]) -> Statement:
 
 
 def move_cursor(seq: int) -> Statement:
-    """The statement that says that all messages up to ``seq`` are counted."""
+    """The statement that records that all messages up to ``seq`` are counted."""
     return "INSERT OR REPLACE INTO counted VALUES (1, ?)", (seq,)
 
 
 def correct_heard(now: int, earliest: int, latest: int) -> Statement:
-    """The statement for stations that were heard while the clock was wrong.
+    """The statement for stations heard while the clock was wrong.
 
-    That is before ``earliest`` or after ``latest``. When it really was nobody knows, but not after
-    ``now``: who is silent from now on is silent since now.
+    That is before ``earliest`` or after ``latest``. The real time is unknown, but not after
+    ``now``: a station silent from now on is silent since now.
     """
     first, last = (f"({column} < ?2 OR {column} > ?3)" for column in ("first_heard", "last_heard"))
     return (

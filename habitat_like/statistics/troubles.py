@@ -17,9 +17,9 @@ from habitat_like.times import MAX_TIME
 
 #: Seconds without a message that are normal.
 QUIET = 10 * MINUTE
-#: A silence is unusual from this multiple of the longest one of the day before.
+#: A silence is unusual from this multiple of the previous day's longest.
 UNUSUAL = 2
-#: Minutes with messages, and seconds from first to last, needed to know what is usual.
+#: Minutes with messages, and seconds from first to last, needed to tell what is usual.
 LEAST_MINUTES, LEAST_TIME = 10, HOUR
 #: Messages that may wait without a warning, and minutes over which growth is measured.
 SMALL_BACKLOG = 1000
@@ -79,7 +79,7 @@ def find(facts: Facts) -> list[Trouble]:
 
 
 def trend(status: Status, samples: Sequence[Backlog]) -> Trend:
-    """How the backlog changed over the last WINDOW minutes, and where that leads."""
+    """How the backlog changed over the last WINDOW minutes, and the forecast."""
     waiting = status.backlog
     recent = samples[-WINDOW:]
     minutes = (recent[-1].time - recent[0].time) / MINUTE if recent else 0
@@ -186,9 +186,9 @@ def _silence(facts: Facts) -> Iterator[Trouble]:
 
 
 def longest_silence(minutes: Series, samples: Sequence[Backlog], until: float) -> float | None:
-    """The most seconds without a message before ``until``, in minutes in which the gateway ran.
+    """The most seconds without a message before ``until``, in minutes when the gateway ran.
 
-    ``samples`` tell which those are. None where there were too few messages to tell.
+    ``samples`` show which those are. None if there were too few messages to tell.
     """
     ran = {sample.time for sample in samples}
     longest = gap = seen = 0
@@ -234,7 +234,7 @@ def _dead_letters(facts: Facts) -> Iterator[Trouble]:
 
 
 def dead_letters(count: int) -> Iterator[Trouble]:
-    """Messages that were refused for good and wait for the operator."""
+    """Messages refused for good that wait for the operator."""
     if count:
         what = (
             "was refused for good and waits as a dead letter"
@@ -290,9 +290,9 @@ def _rate(minutes: Series) -> float:
 def gather(
     status: Status, ask: StatisticsReader, now: float, outlooks: Sequence[DiskOutlook] | None = None
 ) -> Facts:
-    """What troubles are looked for in, out of the statistics. Raises JournalError.
+    """The facts to check for troubles, from the statistics. Raises JournalError.
 
-    ``now`` is UNIX seconds; ``outlooks`` are the disks', where they are known already.
+    ``now`` is UNIX seconds; ``outlooks`` are the disks', if already known.
     """
     until = int(now) // MINUTE * MINUTE
     return Facts(

@@ -17,22 +17,22 @@ def size(number: float) -> str:
 
 
 def show_days(days: float) -> str:
-    """A number of days, with a fraction where there are few."""
+    """A number of days, with a fraction if there are few."""
     if days >= 1000:
         return "over 1000 days"
     return f"{days:.1f} days" if days < 10 else f"{days:.0f} days"
 
 
 def many(count: int, noun: str) -> str:
-    """``count``, its thousands apart, with its noun, in the plural where it is not one."""
+    """``count`` with separated thousands and its noun, plural unless it is one."""
     return f"{count:,} {plural(count, noun)}"
 
 
 def plural(count: int, noun: str) -> str:
-    """``noun``, in the plural where ``count`` is not one."""
+    """``noun``, plural unless ``count`` is one."""
     return noun if count == 1 else f"{noun}s"
 
 
 def sentence(text: str) -> str:
-    """``text`` with a full stop, where it has no end yet."""
+    """``text`` with a full stop, if it has no end mark yet."""
     return text if text.endswith((".", "!", "?")) else f"{text}."

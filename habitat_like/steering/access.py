@@ -1,7 +1,7 @@
 """Access: who may upload, and how much. No I/O.
 
-Every upload passes here twice. ``Access.enter`` looks at its address before its action runs, and
-``Admission.admit`` at the callsign of each message that the action pushes, whichever action it is.
+Every upload is checked twice: ``Access.enter`` checks its address before its action runs, and
+``Admission.admit`` the callsign of each message the action pushes, whichever action it is.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from habitat_like.config.addresses import Address, IpNetworks, parse
 from habitat_like.config.keys import AccessConfig
 from habitat_like.threads import RateLimiter
 
-#: Addresses, and callsigns, whose rate is remembered; over it the one that sent least recently is
-#: forgotten. Callsigns can be forged, so without a bound they would take all memory.
+#: Maximum addresses, and callsigns, whose rate is remembered; beyond it the least recent sender is
+#: forgotten. Callsigns can be forged, so unbounded they would take all memory.
 MAX_REMEMBERED = 65536
 
 #: Why something was refused, as counted.
@@ -31,7 +31,7 @@ class Denied(Exception):
 
 
 class TooMany(Exception):
-    """This address or callsign sends too much; ``retry_after`` are whole seconds."""
+    """This address or callsign sends too much; ``retry_after`` is in whole seconds."""
 
     def __init__(self, text: str, wait: float) -> None:
         self.retry_after = max(math.ceil(wait), 1)
@@ -56,7 +56,7 @@ class Access:
         self.configure(config)
 
     def configure(self, config: AccessConfig) -> None:
-        """Put ``config`` in force. A rate that stays the same goes on where it is."""
+        """Apply ``config``. An unchanged rate keeps its state."""
         allow = IpNetworks(config.allow) if config.allow else None
         deny = IpNetworks(config.deny) if config.deny else None
         with self._lock:
@@ -65,14 +65,14 @@ class Access:
             burst = config.rate_burst
             self._by_address = _rate(self._by_address, config.rate_per_address, burst)
             self._by_callsign = _rate(self._by_callsign, config.rate_per_callsign, burst)
-            #: Whether there is any rule; without one nobody needs to enter.
+            #: Whether there is any rule; without one ``enter`` isn't needed.
             self.active = bool(self._blocked) or any(
                 rule is not None for rule in (allow, deny, self._by_address, self._by_callsign)
             )
 
     @property
     def refused(self) -> dict[str, int]:
-        """How many requests and messages were refused, by the reason."""
+        """How many requests and messages were refused, by reason."""
         return dict(self._counts)
 
     def enter(self, ip: str | None) -> Admission:
@@ -92,7 +92,7 @@ class Access:
         return Admission(self, key)
 
     def _is_welcome(self, address: Address | None) -> bool:
-        """A denied address is not, whatever is allowed; one that isn't known is no allowed one."""
+        """Deny takes precedence over allow; an unknown address is not an allowed one."""
         if address is None:
             return self._allow is None
         if self._deny is not None and address in self._deny:
@@ -120,10 +120,10 @@ class Access:
 
 
 class Admission:
-    """One upload that was let in, from an address in ``network``. Used by one thread at a time.
+    """One admitted upload, from an address in ``network``. Used by one thread at a time.
 
-    An upload is let in as a whole: to refuse a part of a batch because of the part before it would
-    mean that a batch larger than the burst could never come in.
+    An upload is admitted as a whole: if an earlier part of a batch could get the rest refused, a
+    batch larger than the burst could never come in.
     """
 
     __slots__ = ("_access", "callsigns", "network", "paid")
@@ -131,7 +131,7 @@ class Admission:
     def __init__(self, access: Access, network: str) -> None:
         self._access = access
         self.network = network
-        #: The request itself took the token of its first message.
+        #: The request itself took its first message's token.
         self.paid = True
         self.callsigns: set[str] = set()
 

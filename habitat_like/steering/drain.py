@@ -8,10 +8,10 @@ from concurrent.futures import Future
 
 
 class Drain:
-    """A drain that was asked for; ``backlog`` gives the messages that the sinks have not taken.
+    """A requested drain; ``backlog`` gives the number of messages the sinks have not taken.
 
-    ``timeout`` is in seconds, None for as long as it takes. Thread-safe: other threads look at
-    ``outcome`` alone, which is the number of messages left when the program ends.
+    ``timeout`` is in seconds, None for no limit. Thread-safe: other threads only use ``outcome``,
+    the number of messages left when the program ends.
     """
 
     def __init__(self, backlog: Callable[[], int], timeout: float | None) -> None:
@@ -20,6 +20,6 @@ class Drain:
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def is_over(self) -> bool:
-        """Whether the program can end now, or must. Asked by the thread that ends it."""
+        """Whether the program can, or must, end now. Called by the thread that ends it."""
         late = self._deadline is not None and time.monotonic() >= self._deadline
         return late or self.backlog() == 0

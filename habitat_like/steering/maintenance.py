@@ -1,7 +1,7 @@
-"""Maintenance: what uploads are answered while an operator lets none in.
+"""Maintenance: the answer to uploads while an operator accepts none.
 
-The file ``maintenance`` beside the journal is the switch: where it is, there is maintenance, also
-after a restart. Its text is the message. A first line such as ``503 back at noon`` or
+The file ``maintenance`` next to the journal is the switch: while it exists, there is maintenance,
+even after a restart. Its text is the message. A first line such as ``503 back at noon`` or
 ``307 https://other.example/message`` sets the status and, for a redirect, the Location.
 """
 
@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 from habitat_like.disk import FILE_MODE, Directory
 
-#: The file's name; it lies beside the journal.
+#: The file's name; it is next to the journal.
 FILE_NAME = "maintenance"
-#: Bytes of the file that are looked at.
+#: Maximum bytes of the file that are read.
 MAX_FILE = 4096
-#: What stations are told where the operator wrote nothing.
+#: What stations are told if the operator wrote nothing.
 DEFAULT_MESSAGE = "down for maintenance"
 #: Redirects by which a client may send the same request elsewhere (RFC 9110 section 15.4). With
 #: any other status but 503 stations would drop what they have.
@@ -28,11 +28,11 @@ REDIRECTS = (301, 302, 307, 308)
 
 
 class MaintenanceError(Exception):
-    """Maintenance can't be set so; one line that says why."""
+    """Maintenance can't be set like this; one line saying why."""
 
 
 class Closed(NamedTuple):
-    """Why uploads are not taken, and what they are answered: ``reason`` is for operators."""
+    """Why uploads are not taken, and the answer to them: ``reason`` is for operators."""
 
     reason: str
     message: str
@@ -57,7 +57,7 @@ def parse(text: str) -> Closed:
 
 
 def parse_leniently(text: str) -> tuple[Closed, str | None]:
-    """As ``parse``, but a bad first line is part of the message; why it is bad comes second."""
+    """Like ``parse``, but a bad first line becomes part of the message; also returns why."""
     try:
         return parse(text), None
     except MaintenanceError as error:
@@ -85,19 +85,19 @@ def _check_address(address: str, status: int) -> None:
 
 
 class MaintenanceFile:
-    """The file beside the journal at ``journal_path``. It has no state of its own."""
+    """The file next to the journal at ``journal_path``. The object itself is stateless."""
 
     def __init__(self, journal_path: str | Path) -> None:
         self.path = Path(journal_path).with_name(FILE_NAME)
 
     def read(self) -> tuple[str, float] | None:
-        """Its text and when it was written (UNIX seconds); None where there is no such file.
+        """Its text and when it was written (UNIX seconds); None if there is no such file.
 
-        A file that may not be read is there all the same, without a text. Raises OSError when it
-        can't be known whether there is one.
+        An unreadable file counts as present, without text. Raises OSError if its existence can't
+        be determined.
         """
         try:
-            # Somebody's FIFO must not hold up the caller.
+            # A FIFO must not block the caller.
             fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
@@ -110,7 +110,7 @@ class MaintenanceFile:
             os.close(fd)
 
     def write(self, text: bytes) -> None:
-        """Make it, in one step. Raises OSError."""
+        """Create it atomically. Raises OSError."""
         with (
             Directory(self.path.parent) as directory,
             directory.replacing(self.path.name, FILE_MODE) as file,
@@ -118,5 +118,5 @@ class MaintenanceFile:
             file.write(text)
 
     def remove(self) -> None:
-        """Take it away, if it is there. Raises OSError."""
+        """Remove it, if it exists. Raises OSError."""
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Reload: what can be put in force while the gateway runs, and who waits for it. No I/O."""
+"""Reload: what can change while the gateway runs, and who waits for it. No I/O."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import msgspec
 
 from habitat_like.config.keys import Config, facts
 
-#: The keys that a reload puts in force; everything else needs a restart.
+#: The keys that a reload applies; everything else needs a restart.
 RELOADABLE = frozenset(key.name for key in facts().values() if key.reloadable)
 
 
 class Reloaded(NamedTuple):
     """What a reload did: keys that are in force, keys that wait for a restart, sinks that failed.
 
-    ``refused`` is why nothing at all was changed, None where that is not so.
+    ``refused`` is why nothing at all was changed, None otherwise.
     """
 
     changed: tuple[str, ...] = ()
@@ -29,11 +29,11 @@ class Reloaded(NamedTuple):
 
 
 class ReloadQueue:
-    """Who wants a reload, and wants to know how it goes. Thread-safe."""
+    """Those who asked for a reload and wait for its outcome. Thread-safe."""
 
     def __init__(self) -> None:
         self._asked: queue.SimpleQueue[tuple[str, Future[Reloaded]]] = queue.SimpleQueue()
-        # Set once nobody reloads any more, before those who still wait are told.
+        # Set once reloads have ended, before those still waiting are told.
         self._is_closed = False
 
     def ask(self, by: str) -> Future[Reloaded]:
@@ -45,7 +45,7 @@ class ReloadQueue:
         return outcome
 
     def run(self, reload: Callable[[str], Reloaded]) -> None:
-        """Call ``reload`` once for all who asked, with who they are; SIGHUP where nobody did."""
+        """Call ``reload`` once for all who asked, with their names; SIGHUP if nobody did."""
         asked = self._take()
         outcome = reload(", ".join(by for by, _ in asked) or "SIGHUP")
         for _, future in asked:
@@ -53,7 +53,7 @@ class ReloadQueue:
                 future.set_result(outcome)
 
     def close(self) -> None:
-        """Cancel what is asked for, and all that is from now on."""
+        """Cancel pending and future requests."""
         self._is_closed = True
         self._cancel()
 
@@ -79,7 +79,7 @@ def differences(old: Config, new: Config) -> Iterator[str]:
 def put_in_force(old: Config, new: Config) -> Config:
     """``old`` with what is reloadable taken from ``new``.
 
-    What needs a restart stays as it is, so that what is shown is true and a later reload names it
+    What needs a restart is unchanged, so that what is shown is true and a later reload names it
     again.
     """
     sections: dict[str, Any] = {}

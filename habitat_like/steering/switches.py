@@ -28,17 +28,17 @@ DRAINING = Closed("draining", "the gateway is draining")
 
 
 class SteeringError(Exception):
-    """A switch can't be set so; one line that says why."""
+    """A switch can't be set like this; one line saying why."""
 
 
 class Steering:
     """The switches of one gateway.
 
-    Thread-safe. The attributes are read by any thread without a lock and changed by the methods
-    alone, whose ``by`` says who asked ("ctl uid 1000", "console alice"); each change is logged,
-    whatever the log's level. All switches but maintenance last until the next start; the log's
-    level until the next reload or start. ``journal_path`` is the journal's; without it there is no
-    maintenance file, and maintenance can't be set.
+    Thread-safe. Any thread reads the attributes without a lock; only the methods change them, and
+    their ``by`` says who asked ("ctl uid 1000", "console alice"). Each change is logged, whatever
+    the log's level. All switches but maintenance last until the next start; the log's level until
+    the next reload or start. ``journal_path`` is the journal's; without it there is no maintenance
+    file, and maintenance can't be set.
     """
 
     def __init__(self, journal_path: str | Path | None = None) -> None:
@@ -48,17 +48,17 @@ class Steering:
         self.maintenance: Closed | None = None
         #: When the maintenance file was written, UNIX seconds; means nothing without maintenance.
         self.maintenance_since: float | None = None
-        #: Requests that took so many seconds are logged; None: none are.
+        #: Requests that took this many seconds are logged; None: none are.
         self.slow_log: float | None = None
         #: Whether each batch of the archive is logged.
         self.archive_log = False
         self._draining = False
         self._file = None if journal_path is None else MaintenanceFile(journal_path)
-        # Guards changes of what is above, and the maintenance file.
+        # Guards changes to the above, and the maintenance file.
         self._lock = threading.Lock()
         self._text: str | None = None
         self._trouble: str | None = None
-        # What was switched on is wanted in the log, whatever its level is.
+        # What was switched on is logged whatever the level is.
         logger.setLevel(logging.INFO)
 
     @property
@@ -91,8 +91,8 @@ class Steering:
     def set_maintenance(self, on: bool, message: str = "", *, by: str) -> None:
         """Write the maintenance file with ``message`` as its text, or remove it; in force at once.
 
-        Raises SteeringError for a message that can't be (a bad first line, too long), and when the
-        file can't be written or removed; nothing is changed then.
+        Raises SteeringError for an invalid message (a bad first line, too long), and when the file
+        can't be written or removed; then nothing has changed.
         """
         if self._file is None:
             raise SteeringError(
@@ -116,7 +116,7 @@ class Steering:
             raise SteeringError(f"maintenance: {self._file.path}: {reason}") from None
 
     def look(self) -> None:
-        """Put in force what the maintenance file says now. Called every second and at start."""
+        """Apply what the maintenance file says now. Called every second and at start."""
         with self._lock:
             try:
                 self._look("the maintenance file")
@@ -125,7 +125,7 @@ class Steering:
                 self._complain(error.strerror or str(error))
 
     def set_draining(self, by: str) -> None:
-        """Take no more uploads, until the end of the process."""
+        """Take no more uploads, until the process ends."""
         with self._lock:
             if not self._draining:
                 self._draining = True
@@ -175,7 +175,7 @@ class Steering:
         if self._file is None:
             return
         found = self._file.read()
-        # Who looks at both without the lock must never find a maintenance without its time.
+        # Lock-free readers of both must never find a maintenance without its time.
         text, since = found or (None, self.maintenance_since)
         self.maintenance_since = since
         self._trouble = None
@@ -183,7 +183,7 @@ class Steering:
             return
         self._text = text
         now, problem = (None, None) if text is None else parse_leniently(text)
-        # In this order: once the status tells of a maintenance, no upload is taken any more.
+        # In this order: once the status shows maintenance, no more uploads are taken.
         if not self._draining:
             self.closed = now
         self.maintenance = now
