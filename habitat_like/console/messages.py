@@ -52,7 +52,7 @@ def messages() -> dict[str, Any]:
         with this_archives().lend() as archive:
             found, previous, following = _turn(archive, chosen.query, after, before)
     except ArchiveError as error:
-        # The form is of use even so: it may be that the archive is back in a moment.
+        # The form is still useful: the archive may be back in a moment.
         answer_with(503)
         return {**data, "problem": str(error)}
     return {

@@ -99,7 +99,7 @@ def reload() -> Any:
 
 @blueprint.errorhandler(SteeringError)
 def refused(error: SteeringError) -> Any:
-    """Say on the page itself what can't be."""
+    """Show on the page itself what was refused."""
     flash(str(error), "error")
     return redirect(url_for("settings.settings"), 303)
 
