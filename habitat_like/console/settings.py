@@ -19,7 +19,7 @@ RELOAD_TIMEOUT = 15.0
 
 @blueprint.app_template_filter("setting")
 def show(value: Any) -> str:
-    """A configuration value as it stands in the file."""
+    """A configuration value as written in the file."""
     if isinstance(value, list | tuple):
         return ", ".join(value) or "none"
     if isinstance(value, bool):
@@ -105,7 +105,7 @@ def refused(error: SteeringError) -> Any:
 
 
 def this_steering() -> Steering:
-    """The switches of the present request's program."""
+    """The switches of the current request's program."""
     return this_program().steering
 
 
