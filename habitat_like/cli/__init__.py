@@ -96,7 +96,7 @@ def main(args: Sequence[str] | None = None) -> int:
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has had enough (``habitat query | head``).
+        # The reader of our output has closed it (``habitat query | head``).
         code = 0
     except OSError as error:
         _complain("habitat", f"{error.filename or 'output'}: {error.strerror or error}")
@@ -139,7 +139,7 @@ def _prepare_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # Takes the lowest free number, this one, which no file of ours must get: C libraries
+            # Takes the lowest free number, this one, which none of our files may get: C libraries
             # write there.
             os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:

@@ -33,7 +33,7 @@ from habitat_like.networks import catalogue, stations
 
 OK = "ok"
 WARNING = "warning"
-#: Something outside of the configuration is not as it must be: exit code 1.
+#: Something outside the configuration is wrong: exit code 1.
 ERROR = "error"
 #: The configuration itself can't be used: exit code 2.
 CONFIG_ERROR = "config error"
@@ -123,7 +123,7 @@ def check_code(config: Config) -> Iterator[Finding]:
         "sinks": lambda: _sinks(config),
     }
     for subject, load in loads.items():
-        # Importing an operator's own code may raise anything.
+        # Importing an operator's code may raise anything.
         try:
             names = load()
         except Exception as error:
@@ -180,7 +180,7 @@ def check_source(source: Path | None) -> Iterator[Finding]:
     """Whether others than root can change the configuration: what it names is run, by root too."""
     if source is None:
         return
-    # Modules beside the file are imported; who can write further up can put another one there.
+    # Modules beside the file are imported; anyone who can write further up can replace them.
     beside = {source.absolute(), source.resolve(), source.resolve().parent}
     above = {*source.absolute().parents, *source.resolve().parents} - beside
     for path in sorted(beside | above, key=lambda path: (-len(path.parts), path)):
@@ -262,7 +262,7 @@ def check_archive(config: Config) -> Iterator[Finding]:
     try:
         file = archive_class(config.archive.uri).file(config.archive)
         if file is not None and not file.exists():
-            # Made here it would belong to whoever runs this, root for one.
+            # Created here, it would belong to the caller, for example root.
             text = f"{file} doesn't exist yet; the gateway creates it"
             yield Finding(OK, "archive", text)
             return
@@ -271,7 +271,7 @@ def check_archive(config: Config) -> Iterator[Finding]:
             yield from (Finding(WARNING, "archive", warning) for warning in warnings)
             yield Finding(OK, "archive", f"{archive.name} can be used")
     except ConfigError:
-        # Told already by check_environment.
+        # Already reported by check_environment.
         yield Finding(CONFIG_ERROR, "archive", "not tested, because its configuration is wrong")
     except ArchiveError as error:
         text = f"{error}; the gateway still serves stations, and their messages wait in the journal"

@@ -14,7 +14,7 @@ from habitat_like.cli.text import printable
 from habitat_like.config.keys import ConfigError
 from habitat_like.steering.switches import LOG_LEVELS, MAX_SLOW
 
-#: Seconds in which the gateway has to say something; it tells how far it is while it takes longer.
+#: Seconds within which the gateway must say something; during longer work it reports progress.
 PATIENCE = 30.0
 OFF = "off"
 ON_OFF = click.Choice(["on", OFF])

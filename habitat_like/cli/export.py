@@ -158,7 +158,7 @@ def _write(
 ) -> None:
     """Write to the file ``path``, which ``group`` may read (-1: the user's own)."""
     with PartFile(path, packed=path.suffix == ".gz", group=group) as part:
-        # An empty one has nothing to keep, and its notes may not have been written to their end.
+        # An empty one has nothing to keep, and its notes may be incomplete.
         if resume and part.size():
             plan = _resumed_plan(archive, given, part)
             with part.reader() as begun:

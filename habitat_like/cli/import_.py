@@ -109,7 +109,7 @@ class _Import:
                     click.echo(f"habitat import: {said.message}", err=True)
                 else:
                     yield line, document
-        except click.ClickException as error:  # after what was before it is stored
+        except click.ClickException as error:  # once what came before is stored
             self._stop = error
 
     def _store(self, batch: list[tuple[Line, bytes]]) -> None:
@@ -183,7 +183,7 @@ def to_document(line: bytes) -> bytes:
         raise ValueError(f"_id {name!r} is empty, starts with an underscore or holds a NUL")
     special = [key for key in fields if key[:1] == "_" and key not in ("_id", "_rev")]
     if special:
-        # CouchDB would take _deleted for an order, and the whole batch for faulty otherwise.
+        # CouchDB would obey _deleted, and reject the whole batch for the other fields.
         raise ValueError(f"it has the key {special[0]!r}, which CouchDB reserves")
     if "_rev" not in fields:
         return line

@@ -246,7 +246,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
 def _documents(letters: DeadLetters, numbers: list[int]) -> Iterator[bytes]:
     found = map(letters.get, numbers)
-    # One that was dropped or archived in the meantime is no dead letter any more.
+    # One dropped or archived in the meantime is no longer a dead letter.
     return (letter.document for letter in found if letter is not None)
 
 

@@ -88,7 +88,7 @@ CONSOLE = Template(r"""
         scgi_pass $socket;
     }
 """)
-#: In place of handing everything to the gateway, on port 80.
+#: On port 80, instead of passing everything to the gateway.
 REDIRECT = "return 301 https://$host$request_uri;"
 
 

@@ -16,7 +16,7 @@ from habitat_like.archive.csv_form import MARK, csv_blocks, csv_header
 from habitat_like.cli.text import printable
 
 TABLE_HEADER = ("time_created", "callsign", "type", "ip", "data")
-#: Rows that a table looks at to choose its columns' widths, and characters of them; later rows keep
+#: Rows from which a table chooses its columns' widths, and characters of them; later rows keep
 #: these widths.
 TABLE_BLOCK = 200
 TABLE_LENGTH = 1024 * 1024
@@ -104,7 +104,7 @@ def for_terminal(line: bytes) -> bytes:
     text = line.decode("utf-8")
     if text.isprintable():
         return line
-    # Outside of its strings our JSON has printable characters alone, so this changes no value.
+    # Outside strings our JSON has only printable characters, so this changes no value.
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text).encode(
         "utf-8"
     )

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-#: A row, or a member of a packed file, with more bytes is none of ours.
+#: A row, or a member of a packed file, with more bytes is not ours.
 LONGEST = 64 * 1024 * 1024
 _READ = 64 * 1024
 

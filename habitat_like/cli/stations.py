@@ -24,8 +24,8 @@ from habitat_like.statistics.reader import SORTS, StatisticsReader
 from habitat_like.statistics.rows import HeardStation
 
 NEVER = "-"
-#: What is sorted from A to Z where ``--order`` says nothing; the rest from the largest and newest.
-#: What a station chooses freely; and all that is sorted from A to Z.
+#: Sorted from A to Z without ``--order``; the rest from the largest and newest.
+#: What a station chooses freely, and everything sorted from A to Z.
 _FREE = ("name", "location", "radio", "antenna")
 _TEXTS = ("callsign", "ip", *_FREE)
 
@@ -228,7 +228,7 @@ def _lines(station: HeardStation, now: float) -> Iterator[tuple[str, str]]:
 
 def _print_csv(stations: Sequence[HeardStation]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")  # which makes nothing of None
+    writer = csv.writer(text, lineterminator="\n")  # writes None as an empty cell
     writer.writerow(SORTS)
     writer.writerows(
         [

@@ -63,7 +63,7 @@ def command(
     """
     config = options.load_config(config_path)
     with contextlib.closing(open_archive(config.archive)) as archive:
-        # Taken before the query: what is archived in between comes twice, not never.
+        # Taken before the query: what is archived in between appears twice rather than never.
         position = archive.position() if follow else ""
         query = Query(callsign=callsign, type=type_, suspicious=suspicious)
         printed = _print_newest(archive, query, count, form)
@@ -135,7 +135,7 @@ def _print(documents: Iterable[Document], form: str) -> None:
             sys.stdout.buffer.write(output.encode_for(document, terminal) + b"\n")
         else:
             line = printable(_compact(document))
-            # As the encoding that stdout has, whose errors are escapes.
+            # In stdout's encoding, with escapes for errors.
             encoded = line.encode(sys.stdout.encoding, "backslashreplace")
             sys.stdout.buffer.write(encoded + b"\n")
     sys.stdout.buffer.flush()

@@ -17,11 +17,11 @@ import click
 
 from habitat_like.disk import Directory, open_stream
 
-#: Bytes that a PartFile collects before it writes; a member of a packed file holds so many.
+#: Bytes that a PartFile collects before writing; a member of a packed file holds this many.
 BLOCK = 1024 * 1024
 #: Bytes of a part's notes, at most.
 MAX_NOTES = 1024 * 1024
-#: Of gzip: beyond it takes much more time for little.
+#: For gzip: higher levels take much more time for little gain.
 LEVEL = 6
 
 
@@ -151,7 +151,7 @@ class PartFile:
             fd = self._directory.open_own(self.part.name)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Before we had the lock, another one may have finished and renamed the file.
+                # Before we got the lock, another process may have finished and renamed the file.
                 present = self._directory.status(self.part.name)
                 if present is not None and os.path.samestat(os.fstat(fd), present):
                     if self._group >= 0:

@@ -1,4 +1,4 @@
-"""Archives for the console's pages: each page has one for itself while it is made."""
+"""Archives for the console's pages: each page has its own while it is made."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from flask import current_app
 from habitat_like.archive import Archive, ArchiveUnavailable, open_archive
 from habitat_like.config.keys import ArchiveConfig
 
-#: Seconds that a page waits for the archive at most: somebody sits before it.
+#: The most seconds that a page waits for the archive: somebody is watching.
 PATIENCE = 10.0
 
 
 class Archives:
-    """As many archives as pages are made at once. Thread-safe.
+    """As many archives as there are pages being made. Thread-safe.
 
-    None of them stays open between two pages: the sink must be able to have the file of an
-    embedded archive alone.
+    None stays open between pages: the sink must be able to have the file of an embedded archive
+    to itself.
     """
 
     def __init__(self, config: ArchiveConfig) -> None:
@@ -48,7 +48,7 @@ class Archives:
                 self._idle.append(archive)
 
     def interrupt(self) -> None:
-        """Make calls that hang fail, as the program is about to stop. Any thread."""
+        """Make hanging calls fail, as the program is about to stop. Any thread."""
         with self._lock:
             self._is_interrupted = True
             for archive in self._lent:
@@ -56,6 +56,6 @@ class Archives:
 
 
 def this_archives() -> Archives:
-    """Those of the application that the present request is for."""
+    """The archives of the current request's application."""
     archives: Archives = current_app.extensions["archives"]
     return archives

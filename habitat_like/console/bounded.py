@@ -1,4 +1,4 @@
-"""Messages out of an archive, as many as a number of bytes allows."""
+"""Messages from an archive, within a limit of bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dead letters: what sinks refused for good; to be tried again, saved, or dropped."""
+"""The dead letters: what sinks refused for good; to retry, save or drop."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def dead_letter(number: int) -> dict[str, Any]:
 
 @blueprint.post("/dead-letters/retry")
 def retry() -> Any:
-    """Ask for another try of those that were chosen, or all."""
+    """Retry the chosen ones, or all."""
     chosen = _chosen()
     if chosen is None:
         return _back()
@@ -85,7 +85,7 @@ def retry() -> Any:
 
 @blueprint.post("/dead-letters/drop")
 def drop() -> Any:
-    """Delete those that were chosen, or all, after a question."""
+    """Delete the chosen ones, or all, after confirmation."""
     chosen = _chosen()
     if chosen is None:
         return _back()
@@ -139,7 +139,7 @@ def _letters() -> contextlib.AbstractContextManager[DeadLetters]:
 
 @contextlib.contextmanager
 def _table(path: Path) -> Iterator[DeadLetters]:
-    """The table over a connection of its own, so that it and the commits don't wait for another."""
+    """The table on its own connection, so that it and the commits don't wait for each other."""
     with errors(path), contextlib.closing(open_file(path)) as connection:
         yield DeadLetters(connection)
 
@@ -184,7 +184,7 @@ def _number(name: str) -> int | None:
 
 
 def _chosen() -> list[int] | int | None:
-    """The numbers that a form names; for all of them the largest, None if there is no choice."""
+    """The numbers in a form; the largest number for all of them, None if nothing is chosen."""
     if request.form.get("all"):
         last = request.form["all"]
         return int(last) if re.fullmatch(r"[0-9]{1,18}", last) else MAX_ID
@@ -197,7 +197,7 @@ def _chosen() -> list[int] | int | None:
 
 
 def _each(chosen: list[int] | int, change: Callable[[DeadLetters, list[int]], int]) -> int:
-    """Change those that were chosen, some at a time; returns how many there were."""
+    """Change the chosen ones, some at a time; returns how many there were."""
     journal = this_program().journal
     if isinstance(chosen, list):
         with page_errors(), journal.dead_letters() as letters:

@@ -1,7 +1,7 @@
 """Downloads: long files in pieces, a few at a time, which give way to uploads.
 
-A download is made piece by piece while the client takes it, so it needs no memory of its size. It
-keeps one of the console's threads and one of its archives to itself, so there are few at a time.
+A download is made piece by piece as the client reads it, so it is never all in memory. It occupies
+one of the console's threads and one of its archives, so there are few at a time.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ log = logging.getLogger(__name__)
 
 #: Downloads at a time: half of the console's threads stay free for pages.
 AT_ONCE = 2
-#: Seconds after which somebody who was sent away may ask again.
+#: Seconds after which a refused client may ask again.
 RETRY_AFTER = 30
 #: Bytes that are sent at once. The client has ``gateway.timeout`` for each.
 PIECE = 64 * 1024
 #: Seconds of pause for each message that was uploaded: a hundred times what the gateway's thread
 #: works on it, so that a few uploads a second cost a download next to nothing.
 PAUSE = 0.005
-#: Beside many uploads a download works at most this part of the time.
+#: During many uploads a download works at most this fraction of the time.
 SHARE = 0.02
-#: Ended downloads that are remembered, for those who watch them.
+#: Finished downloads to remember, for users who watch them.
 REMEMBERED = 100
 
 _TOKEN = re.compile("[0-9a-f]{32}")
@@ -98,10 +98,10 @@ class Downloads:
         parts: Generator[Part, None, None],
         broken: Callable[[str], bytes],
     ) -> Response:
-        """The answer that is made of ``parts``; what fails before the first is raised.
+        """The answer made of ``parts``; errors before the first are raised.
 
-        ``token``, if any, is what the download can be found by. ``broken`` makes the end of a file
-        that must not look whole, from the reason. Raises PageError, ArchiveError and JournalError.
+        ``token``, if any, identifies the download. ``broken`` makes, from the reason, the end of a
+        file that must not look whole. Raises PageError, ArchiveError and JournalError.
         """
         self._begin(download, token)
         body = self._run(download, parts, broken)
@@ -109,8 +109,8 @@ class Downloads:
         response = Response(itertools.chain((first,), body), mimetype=mimetype)
         response.call_on_close(body.close)
         response.headers["Content-Disposition"] = f'attachment; filename="{download.name}"'
-        # nginx would fill a file of its own first, and then take nothing for so long that we gave
-        # up. So it goes at the client's pace, and what is counted as sent is what the client has.
+        # Otherwise nginx would first fill a temporary file, then read nothing for so long that we
+        # gave up. So it goes at the client's pace, and what counts as sent is what the client has.
         response.headers["X-Accel-Buffering"] = "no"
         return response
 
@@ -165,10 +165,10 @@ class Downloads:
 
 
 class _Pace:
-    """How fast a download may go on: fast where nothing else is to be done.
+    """The pace of a download: fast if there is nothing else to do.
 
-    A piece costs the gateway's thread more than its own time, as the interpreter's lock is handed
-    over again and again; a thread that sleeps takes nothing.
+    A piece costs the gateway's thread more than its own time, as the interpreter's lock keeps
+    changing hands; a sleeping thread costs nothing.
     """
 
     def __init__(self, written: Callable[[], int]) -> None:
@@ -177,20 +177,20 @@ class _Pace:
         self._used = time.thread_time()
 
     def keep(self) -> None:
-        """Wait as long as what was uploaded since the last call asks for."""
+        """Wait as long as the uploads since the last call require."""
         written = self._written()
         uploads = written - self._seen
-        # What comes in during the pause counts for the next.
+        # Uploads during the pause count for the next one.
         self._seen = written
         if uploads:
-            # Since the last pause: messages come in batches, and between two of them it works on.
+            # Since the last pause: messages come in batches, and it keeps working in between.
             used = time.thread_time() - self._used
             time.sleep(min(uploads * PAUSE, used * (1 / SHARE - 1)))
             self._used = time.thread_time()
 
 
 def this_downloads() -> Downloads:
-    """Those of the program that the present request is about."""
+    """The downloads of the current request's program."""
     downloads: Downloads = current_app.extensions["downloads"]
     return downloads
 
@@ -210,12 +210,12 @@ def chunks(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
 
 
 def not_whole(reason: str) -> str:
-    """What stands at the end of a file that was broken off."""
+    """The text at the end of a file that was broken off."""
     return f"this file is not whole: {reason}"
 
 
 def broken_ndjson(reason: str) -> bytes:
-    """That end in NDJSON: a line that is no message."""
+    """The same in NDJSON: a line that is not a message."""
     return msgspec.json.encode({"error": not_whole(reason)}) + b"\n"
 
 

@@ -81,7 +81,7 @@ def draw(plot: Plot, size: str = "large") -> bytes:
     width, height = SIZES[size]
     labels = _labels(plot.times, plot.step, narrow=size == "small")
     scale = _scale(plot)
-    # As many columns of the legend as its longest name lets stand beside each other.
+    # As many legend columns as its longest name allows.
     longest = max(map(len, plot.series), default=0)
     columns = min(max(int((width - 70) / (7 * longest + 25)), 1), len(plot.series) or 1)
     # The library makes room for fewer rows of the legend than it may draw.
@@ -109,14 +109,14 @@ def draw(plot: Plot, size: str = "large") -> bytes:
         truncate_label=-1,
         y_labels=scale if plot.series else None,
         show_y_labels=bool(plot.series),
-        # A label at the very top would be left out.
+        # A label at the very top would be omitted.
         range=(0, scale[-1] * 1.02),
         value_formatter=number,
         legend_at_bottom=True,
         legend_at_bottom_columns=columns,
         legend_box_size=11,
         truncate_legend=-1,
-        # A line needs two points beside each other.
+        # A line needs two adjacent points.
         show_dots=not plot.stacked and _is_sparse(plot),
         dots_size=2,
         fill=plot.stacked,
@@ -185,7 +185,7 @@ def _colours(names: Sequence[str]) -> str:
 
 
 def _tidy(root: Any) -> Any:
-    """Take out of the tree what is of no use in an image: scripts, tooltips and comments."""
+    """Remove from the tree what is useless in an image: scripts, tooltips and comments."""
     for parent in list(root.iter()):
         for child in list(parent):
             # A comment has a function in place of a tag.

@@ -1,4 +1,4 @@
-"""Filters: which messages somebody asks for, as the address has them."""
+"""Filters: which messages a user asks for, as encoded in the address."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PLACE = re.compile(r"([0-9]{1,10}(?:\.[0-9]+)?),(.{1,1024})", re.DOTALL)
 
 
 class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wrote, and what it means.
+    """What a user wrote, and what it means.
 
-    ``written`` are the arguments of the address that aren't empty, so that it can be shared as it
-    is; ``problems`` has a line for people for each field that can't be read. ``query`` is right
-    only where there are no problems.
+    ``written`` has the address's non-empty arguments, so that it can be shared as is; ``problems``
+    has a readable line for each field that can't be read. ``query`` is valid only if there are no
+    problems.
     """
 
     written: dict[str, str]

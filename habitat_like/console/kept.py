@@ -1,4 +1,4 @@
-"""Kept: what is made once for all users, and kept for some seconds."""
+"""Kept: things made once for all users, and kept for some seconds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Kept:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
         self._bytes = 0
-        # By key: held while it is made, so that this is done once whoever waits for it.
+        # By key: held while it is made, so that it is made only once.
         self._making: dict[Any, threading.Lock] = {}
 
     def __len__(self) -> int:

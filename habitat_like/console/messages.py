@@ -52,7 +52,7 @@ def messages() -> dict[str, Any]:
         with this_archives().lend() as archive:
             found, previous, following = _turn(archive, chosen.query, after, before)
     except ArchiveError as error:
-        # The form is of use even so: it may be that the archive is back in a moment.
+        # The form is still useful: the archive may be back in a moment.
         answer_with(503)
         return {**data, "problem": str(error)}
     return {
@@ -77,7 +77,7 @@ def message(identifier: str) -> dict[str, Any]:
 def _turn(
     archive: Archive, query: Query, after: Place | None, before: Place | None
 ) -> tuple[list[Document], bool, bool]:
-    """A page of messages, and whether there are some before and behind it."""
+    """A page of messages, and whether there are more before and after it."""
     if before is not None:
         backwards = msgspec.structs.replace(
             query, order="desc" if query.order == "asc" else "asc", after=before
@@ -105,7 +105,7 @@ def _summary(document: Document) -> str:
 
 @blueprint.app_template_filter("raw_json")
 def _raw_json(value: Any) -> str | None:
-    """Indented JSON, None where it is too much to show."""
+    """Indented JSON, None if it is too long to show."""
     text = msgspec.json.format(to_json(value), indent=2)
     return text.decode("utf-8") if len(text) <= SHOWN_JSON else None
 

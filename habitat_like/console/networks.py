@@ -1,4 +1,4 @@
-"""The page of networks: what came in over each, and how to point a device here."""
+"""The networks page: what each received, and how to point a device here."""
 
 from __future__ import annotations
 

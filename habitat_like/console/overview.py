@@ -26,7 +26,7 @@ from habitat_like.times import MAX_TIME
 
 blueprint = Blueprint("overview", __name__)
 
-#: Seconds within which a station that was heard is shown as heard now.
+#: Seconds for which a station counts as heard now.
 NOW = 10 * MINUTE
 #: How many of the stations that fell silent are named.
 NAMED = 8
@@ -56,7 +56,7 @@ def overview() -> dict[str, Any]:
     }
     try:
         facts = _facts(now, state)
-        # Plots have whole minutes alone; who has just sent a message wants to see it counted.
+        # Plots have only whole minutes; a user who just sent a message wants to see it counted.
         present = _sum(statistics().series("minute", last_minute(), int(now) + 1))
     except JournalError as error:
         # What doesn't come from there is shown all the same.
@@ -203,7 +203,7 @@ def _without_statistics(now: float, state: Status, error: JournalError) -> dict[
 
 
 def _disks() -> list[DiskOutlook]:
-    """When each disk is full; one that has several places is told once."""
+    """When each disk will be full; one that has several places is listed once."""
     paths = disk_places(this_program().config)
     found: dict[object, DiskOutlook] = {}
     for outlook in statistics().outlook():
@@ -224,7 +224,7 @@ def _trouble(trouble: Trouble) -> dict[str, Any]:
 
 
 def _stations(now: float) -> dict[str, Any]:
-    """Who is heard, and who fell silent last."""
+    """Which stations are heard, and which fell silent last."""
     silent = statistics().stations(
         sort="last_heard",
         descending=True,

@@ -58,7 +58,7 @@ def page(blueprint: Blueprint, path: str, template: str) -> Callable[[View], Vie
 
 
 def this_program() -> Process:
-    """The program that the present request is about."""
+    """The current request's program."""
     program: Process = current_app.extensions["program"]
     return program
 
@@ -92,9 +92,9 @@ def station_page(callsign: str) -> str:
 
 
 def address(endpoint: str, query: Mapping[str, str], **arguments: Any) -> str:
-    """The address of a page with a query string in which any name may stand.
+    """The address of a page with a query string that may have any names.
 
-    To ``url_for`` some names, as the visitor chooses them, would mean something.
+    Some names that a visitor might choose have a meaning to ``url_for``.
     """
     path = url_for(endpoint, **arguments)
     return f"{path}?{urlencode(query)}" if query else path
@@ -118,7 +118,7 @@ class PageError(Exception):
 
 @contextlib.contextmanager
 def page_errors() -> Iterator[None]:
-    """What the archive and the journal raise inside becomes a page with 503."""
+    """Turn errors of the archive and the journal inside into a page with 503."""
     try:
         yield
     except (ArchiveError, JournalError) as error:
@@ -126,7 +126,7 @@ def page_errors() -> Iterator[None]:
 
 
 def answer_with(status: int) -> None:
-    """Have the present page sent with this status, although it can be shown."""
+    """Send the current page with this status, although it can be shown."""
 
     @after_this_request
     def change(response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""Sessions: who is at the browser, by a signed cookie, a password or what the web server says."""
+"""Sessions: who the visitor is, by a signed cookie, a password or the web server's word."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class LoginGuard:
         return self.users.secret if self.users else self._own_secret
 
     def admit(self, name: str, password: str, ip: str | None) -> bool:
-        """Whether the password is right, and may be looked at. Raises UsersError.
+        """Whether the password is right, and may be tried. Raises UsersError.
 
-        A no takes the same work whatever the reason is, so that time tells nobody which names
-        exist, and a guesser not whether a guess was looked at.
+        A refusal takes the same work whatever the reason, so that timing reveals neither which
+        names exist nor whether a guess was checked.
         """
         if self.users is None:
             return False
-        # Names that don't exist share one account: else each would have tries of its own.
+        # Unknown names share one account: otherwise each would have its own tries.
         account = name if self.users.is_known(name) else ""
         now = time.monotonic()
         if not self._limiter.take(ip, account, now):
@@ -91,7 +91,7 @@ class LoginGuard:
         if name and session.get("expires", 0) > time.time():
             if self.users is None or not self.users.is_known(name):
                 return None
-            # As good as the password, and it outlives a restart, which forgets the addresses.
+            # As good as the password, and survives a restart, which forgets the addresses.
             self._limiter.right(request.remote_addr, name)
             return str(name)
         # For scripts, and for looking alone: a browser may send such a password by itself.
@@ -122,7 +122,7 @@ class CookieSessions(SecureCookieSessionInterface):
         return request.script_root or "/"
 
     def get_cookie_secure(self, app: Flask) -> bool:
-        """Under HTTPS the cookie never goes out in clear."""
+        """Under HTTPS the cookie is never sent in clear."""
         return request.is_secure
 
 
@@ -133,19 +133,19 @@ def login_guard() -> LoginGuard:
 
 
 def refuse_odd_host() -> Answer | None:
-    """First of all: with a Host that can't be one no page could name another one."""
+    """First of all: with an invalid Host, no page could link to another."""
     if request_ctx.url_adapter is not None:
         return None
     return Response("the request's Host is not a host name\n", 400, mimetype="text/plain")
 
 
 def look_for_users() -> None:
-    """Before all else: without the users there is no session to look at. Raises UsersError."""
+    """Before all else: without the users, no session can be checked. Raises UsersError."""
     _ = login_guard().secret
 
 
 def drop_odd_referrer() -> None:
-    """Before the look at a form's token: a Referer that is no address counts as none."""
+    """Before a form's token is checked: an invalid Referer counts as none."""
     try:
         _ = urlsplit(request.referrer or "").port
     except ValueError:
@@ -153,7 +153,7 @@ def drop_odd_referrer() -> None:
 
 
 def guard() -> Answer | None:
-    """Before each request: let in who is known, send all others to sign in."""
+    """Before each request: let known users in, send all others to sign in."""
     g.user = login_guard().visitor()
     if g.user is not None or request.endpoint in OPEN:
         return None
@@ -192,7 +192,7 @@ def login() -> Any:
 
 @blueprint.post("/logout")
 def logout() -> Any:
-    """Forget who is there."""
+    """Sign the user out."""
     session.clear()
     flash("You have signed out.", "done")
     return redirect(url_for("sessions.login"), 303)

@@ -19,7 +19,7 @@ RELOAD_TIMEOUT = 15.0
 
 @blueprint.app_template_filter("setting")
 def show(value: Any) -> str:
-    """A configuration value as it stands in the file."""
+    """A configuration value as written in the file."""
     if isinstance(value, list | tuple):
         return ", ".join(value) or "none"
     if isinstance(value, bool):
@@ -99,13 +99,13 @@ def reload() -> Any:
 
 @blueprint.errorhandler(SteeringError)
 def refused(error: SteeringError) -> Any:
-    """Say on the page itself what can't be."""
+    """Show on the page itself what was refused."""
     flash(str(error), "error")
     return redirect(url_for("settings.settings"), 303)
 
 
 def this_steering() -> Steering:
-    """The switches of the present request's program."""
+    """The switches of the current request's program."""
     return this_program().steering
 
 

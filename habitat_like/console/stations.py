@@ -37,7 +37,7 @@ COLUMNS = {
     "clock_offset": "Clock",
 }
 DESCENDING = frozenset({"last_heard", "messages_today", "messages", "clock_offset"})
-#: Seconds by which a clock may differ without a word: a message's way takes time as well.
+#: Seconds by which a clock may differ without mention: messages take time to arrive.
 RIGHT = 2
 #: Seconds from which it is marked.
 TOLERATED = 30
@@ -151,7 +151,7 @@ def place_words(latitude: float, longitude: float, altitude: float) -> str:
 
 
 def _described(station: HeardStation, now: float, silent_after: float) -> dict[str, Any]:
-    """A station with what follows from what is known of it."""
+    """A station with values derived from what is known about it."""
     ago = now - station.last_heard
     state = "heard" if ago <= silent_after else "silent" if ago <= KNOWN_FOR else "gone"
     position = None
@@ -168,7 +168,7 @@ def _described(station: HeardStation, now: float, silent_after: float) -> dict[s
 
 
 def _messages(callsign: str) -> tuple[list[dict[str, Any]], str | None]:
-    """The station's last messages, and why there are none where the archive can't be asked."""
+    """The station's last messages, and why there are none if the archive can't be queried."""
     try:
         with this_archives().lend() as archive:
             query = Query(callsign=callsign, limit=LAST, suspicious=True)
@@ -213,7 +213,7 @@ def _silent_after(now: float) -> float:
 
 
 def _after() -> tuple[Any, str] | None:
-    """The end of the page before, as the address of this one names it."""
+    """The end of the previous page, as given in this one's address."""
     text = request.args.get("after")
     if text is None:
         return None
@@ -224,7 +224,7 @@ def _after() -> tuple[Any, str] | None:
 
 
 def _column(name: str, sort: str, descending: bool) -> dict[str, Any]:
-    """The head of a column: how the list is sorted by it, and the address where it is sorted so."""
+    """A column's head: how the list is sorted by it, and the address that sorts it so."""
     order = "desc" if name in DESCENDING else "asc"
     if name == sort:
         order = "asc" if descending else "desc"
@@ -238,7 +238,7 @@ def _column(name: str, sort: str, descending: bool) -> dict[str, Any]:
 
 
 def _address(**changes: str | None) -> str:
-    """The present list's address with other arguments; None takes one away."""
+    """The current list's address with other arguments; None removes one."""
     arguments = {**request.args.to_dict(), **changes}
     query = {name: value for name, value in arguments.items() if value is not None}
     return address("stations.stations", query)

@@ -42,14 +42,14 @@ class Users:
         self._secret = b""
         # For each cost that one of the hashes has, a hash that no password has.
         self._decoys: dict[passwords.Cost, str] = {}
-        # Held while a password is looked at: who tries many has one core, and uploads the others.
+        # Held while a password is checked: guessing gets one core, uploads the others.
         self._looking = threading.Lock()
 
     def is_right(self, name: str | None, password: str) -> bool:
         """Whether this is the user's password; None as ``name`` is nobody. Raises UsersError.
 
-        Each no takes the same work, for every user, for names that don't exist and for nobody: so
-        the time tells nobody who has an account.
+        Each refusal takes the same work, for every user, for unknown names and for nobody, so that
+        timing doesn't reveal who has an account.
         """
         hashes, _, decoys = self._present()
         stored = None if name is None else hashes.get(name)
@@ -82,7 +82,7 @@ class Users:
         with self._lock:
             try:
                 state = self._path.stat()
-                # Also what makes a file readable that was not.
+                # Also whatever makes an unreadable file readable.
                 seen = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
                 if seen != self._seen:
                     data = read_file(self._path, LARGEST)

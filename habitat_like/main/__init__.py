@@ -1,4 +1,4 @@
-"""The program: the one place where the parts are put together, run and taken down."""
+"""The program: where the parts are assembled, run and shut down."""
 
 from habitat_like.main.program import Program
 

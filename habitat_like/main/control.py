@@ -1,8 +1,8 @@
 """The control socket: how ``habitat ctl`` steers a running gateway.
 
-One JSON object a line, both ways. A request names its ``command``; the answer is one object, with
-``error`` where it was refused. While a command takes long, objects with ``progress`` come before
-that (docs/control.md).
+One JSON object per line, both ways. A request names its ``command``; the answer is one object, with
+``error`` if it was refused. During a long command, objects with ``progress`` come first
+(docs/control.md).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_REQUEST = 65536
 MAX_CLIENTS = 16
 #: Seconds between two lines of progress.
 PROGRESS = 0.5
-#: Seconds that clients are given to take their last answer when the gateway ends.
+#: Seconds that clients have to read their last answer when the gateway ends.
 LAST_ANSWERS = 1.0
 
 
@@ -75,7 +75,7 @@ _decoder = msgspec.json.Decoder(
 
 
 class ControlServer:
-    """Answers requests on the control socket, on a thread of its own, from when it is made.
+    """Answers requests on the control socket, on its own thread, as soon as it is made.
 
     Made and ended by the thread that owns the ``program``. Raises ListenError.
     """
@@ -99,12 +99,12 @@ class ControlServer:
             raise
 
     def close(self) -> None:
-        """Take the socket away, so that another instance can have it; clients are served on."""
+        """Remove the socket, so that another instance can have it; clients are still served."""
         self._listener.unlink()
         self._tell(self._closing)
 
     def shutdown(self) -> list[str]:
-        """Give the clients that wait their last answer, and join the thread.
+        """Send waiting clients their last answer, and join the thread.
 
         Returns its name if it could not be joined.
         """
@@ -132,7 +132,7 @@ class ControlServer:
             client.hear_no_more()
         if self._clients:
             await asyncio.wait(self._clients, timeout=LAST_ANSWERS)
-        # What is left is cancelled by the runner.
+        # The runner cancels what is left.
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -151,7 +151,7 @@ class ControlServer:
 
 
 def _log_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Of what goes wrong outside of a request, such as an accept without descriptors."""
+    """Log what goes wrong outside a request, such as an accept without descriptors."""
     why = context.get("exception") or context.get("message")
     logger.error("the control socket has a problem", extra={"why": str(why)})
 
@@ -174,7 +174,7 @@ class _Client:
         self._who = f"ctl uid {uid}"
 
     async def converse(self) -> None:
-        """Answer one request after the other. Raises as ``send`` does."""
+        """Answer one request after another. Raises as ``send`` does."""
         while True:
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -187,7 +187,7 @@ class _Client:
             await self.answer(line)
 
     def hear_no_more(self) -> None:
-        """Let ``converse`` end once what was asked is answered."""
+        """Let ``converse`` end once pending requests are answered."""
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]
         self._reader.feed_eof()
 
@@ -198,7 +198,7 @@ class _Client:
             await self._writer.drain()
 
     async def answer(self, line: bytes) -> None:
-        """Do what a request asks for and say how that went. Raises as ``send`` does."""
+        """Do what a request asks and report the result. Raises as ``send`` does."""
         try:
             answer = await self._obey(_decoder.decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -249,7 +249,7 @@ class _Client:
         return {"left": drain.outcome.result()}
 
     async def _wait(self, future: Future[Any], progress: Any) -> None:
-        """Wait for what another thread does, with lines of progress."""
+        """Wait for another thread's work, sending lines of progress."""
         wrapped = asyncio.wrap_future(future)
         while not wrapped.done():
             await asyncio.wait({wrapped}, timeout=PROGRESS)

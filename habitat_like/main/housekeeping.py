@@ -15,16 +15,16 @@ from habitat_like.main.signals import FAILED
 
 logger = logging.getLogger(__name__)
 
-#: Seconds of pruning after which it is the turn of the checkpoint, the watchdog and all else.
+#: Seconds of pruning before the checkpoint, the watchdog and the rest get their turn.
 PRUNE_FOR = 0.1
-#: The longest pause after a slice, in seconds. It is as long as the slice was: commits go between.
+#: The longest pause after a slice, in seconds. It lasts as long as the slice, to let commits in.
 PRUNE_PAUSE = 0.05
 
 
 class Housekeeping:
     """Looks after ``journal``, on one thread.
 
-    ``beat`` is called while something takes long, so that nobody takes the thread for stuck.
+    ``beat`` is called during long steps, so that the thread is not taken for stuck.
     """
 
     def __init__(self, journal: Journal, beat: Callable[[], None]) -> None:
@@ -35,10 +35,10 @@ class Housekeeping:
         self.dead_letters: dict[str, int] = {}
 
     def round(self, config: JournalConfig) -> bool:
-        """Do all there is to do, and prune for a while; returns whether more is to be done at once.
+        """Do what is due, and prune for a while; returns whether there is more to do at once.
 
-        Each step has its own chance: on a full disk a checkpoint fails that a prune makes possible.
-        Ends the process where the journal can't go on: closed in order, its log would be removed.
+        Each step is tried by itself: on a full disk, a prune can let a failing checkpoint succeed.
+        Ends the process if the journal can't go on: a clean close would remove its log.
         """
         journal = self._journal
         self._tell(journal.look())
@@ -67,7 +67,7 @@ class Housekeeping:
         return 0
 
     def _try(self, step: Callable[[], int | None]) -> bool:
-        """Whether the step did something; one that fails is tried again in the next round."""
+        """Whether the step did something; a failed one is retried in the next round."""
         try:
             return bool(step())
         except JournalFailed as error:
@@ -79,7 +79,7 @@ class Housekeeping:
             return False
 
     def _tell(self, problem: str | None) -> bool:
-        """Log a change of what keeps messages from being stored; returns whether it is one."""
+        """Log a change in what keeps messages from being stored; returns whether it changed."""
         if problem == self._problem:
             return False
         self._problem = problem

@@ -1,7 +1,7 @@
-"""Parts: the one place where the program is put together and taken down.
+"""Parts: where the program is assembled and taken down.
 
-``Program`` (a process with a socket) and the WSGI application build on it: what serves requests is
-the same in both, and so is what must be looked after.
+``Program`` (a process with a socket) and the WSGI application build on it: both serve requests and
+do housekeeping in the same way.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from habitat_like.steering.switches import Steering
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two rounds of housekeeping, and where one left something to do.
+#: Seconds between two rounds of housekeeping, and when one left something to do.
 HOUSEKEEPING = 1.0
 BUSY_HOUSEKEEPING = 0.02
 
 
 class Parts:
-    """What takes messages in, keeps them and hands them on; it has no threads of its own.
+    """Takes in messages, keeps them and passes them on; it has no threads of its own.
 
-    ``config`` is the configuration in force and ``config_path`` where it was read. Made, built,
-    looked after and taken down by one thread.
+    ``config`` is the configuration in force and ``config_path`` the file it came from. Made, built,
+    maintained and taken down by one thread.
     """
 
     def __init__(self, config: Config, config_path: str | None = None) -> None:
@@ -49,7 +49,7 @@ class Parts:
         self.registry = Registry()
         #: The networks whose stations upload here.
         self.networks: Networks
-        #: What an operator can switch while it runs.
+        #: What an operator can change while it runs.
         self.steering = Steering(config.journal.path)
         #: Who may upload, and how much.
         self.access = Access(config.access)
@@ -63,16 +63,16 @@ class Parts:
 
     @property
     def dead_letters(self) -> dict[str, int]:
-        """Dead letters by sink, as counted a moment ago."""
+        """Recent counts of dead letters by sink."""
         return {} if self._housekeeping is None else self._housekeeping.dead_letters
 
     @property
     def statistics(self) -> Aggregator | None:
-        """The statistics that are kept, None before they are."""
+        """The statistics, None before they are kept."""
         return self._statistics
 
     def build(self, undo: contextlib.ExitStack) -> None:
-        """Make every part; ``undo`` takes down what there is, should something fail after it.
+        """Make every part; ``undo`` takes down what was made if something fails later.
 
         Raises ConfigError, SinkError, JournalError, ValueError and OSError.
         """
@@ -113,12 +113,12 @@ class Parts:
         return Site(self.server, self)
 
     def beat(self) -> None:
-        """Called now and then by the thread that keeps house while it does something that takes."""
+        """Called now and then by the housekeeping thread during long steps."""
 
     def keep_house(self) -> bool:
-        """One round of what has to be done every HOUSEKEEPING seconds.
+        """One round of what must be done every HOUSEKEEPING seconds.
 
-        Returns whether the next one is to come soon.
+        Returns whether the next one should come soon.
         """
         self.steering.look()
         assert self._housekeeping is not None  # noqa: S101 (it is built)

@@ -1,4 +1,4 @@
-"""Program: builds the parts, runs them, takes them down in order."""
+"""Program: builds the parts, runs them, shuts them down in order."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ logger = logging.getLogger(__name__)
 #: Seconds between two rounds of housekeeping while it drains: it ends soon after the backlog is
 #: empty.
 DRAIN_HOUSEKEEPING = 0.1
-#: A gateway thread that has not turned for so many seconds is stuck: the watchdog is not fed.
+#: A gateway thread without a turn for this many seconds is stuck: the watchdog is not fed.
 STUCK = 30.0
 
-#: Seconds for which a thread that computes keeps the interpreter's lock from others. The gateway's
-#: thread gives it up with each of its system calls, and with Python's own 5 ms it would wait so
-#: long after each while the bulk thread reads a large body.
+#: Seconds for which a computing thread may hold the interpreter's lock. The gateway's thread gives
+#: it up with each system call, and with Python's default would wait 5 ms after each while the bulk
+#: thread reads a large body.
 SWITCH_INTERVAL = 0.0002
 
-#: By these shares of ``gateway.shutdown_timeout`` have ended: the gateway; the wait for what a
-#: drain still has to archive; the sinks. The statistics get what is left.
+#: The shares of ``gateway.shutdown_timeout`` by which these must have ended: the gateway; the wait
+#: for what a drain still has to archive; the sinks. The statistics get what is left.
 GATEWAY_SHARE = 0.7
 DRAIN_SHARE = 0.8
 SINKS_SHARE = 0.95
@@ -65,7 +65,7 @@ class Program(Parts):
         super().__init__(config, config_path)
         self.gateway: SCGIApplication
         self._stopped = threading.Event()
-        # The main thread waits for it. Unlike an Event's set, its put is safe in a signal handler.
+        # The main thread waits on it. Unlike an Event's set, its put is safe in a signal handler.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stop_asked = False
         self._reload_asked = False
@@ -113,7 +113,7 @@ class Program(Parts):
         return FAILED if self._failed else DONE
 
     def _run(self) -> None:
-        # Takes a while to import, and the gateway's thread must not wait for it.
+        # Slow to import, and the gateway's thread must not wait for it.
         importlib.import_module("prometheus_client")
         more = False
         while not self._stop_asked:
@@ -152,7 +152,7 @@ class Program(Parts):
         return self._drain
 
     def reload(self, by: str = "SIGHUP") -> Reloaded:
-        """Read the configuration again and put in force what can be; say what can't be.
+        """Reread the configuration and apply what can be applied; report what can't.
 
         ``by`` says who asked. On the main thread; others use ``ask_reload``.
         """
@@ -248,7 +248,7 @@ class Program(Parts):
             )
 
     def _mount_console(self) -> None:
-        """Serve the console; stations are served without one all the same."""
+        """Serve the console; stations are served even without it."""
         try:
             from habitat_like.console import app  # noqa: PLC0415 (slow, and off by default)
 
@@ -259,7 +259,7 @@ class Program(Parts):
         self.gateway.mount(console)
 
     def _start_control(self) -> None:
-        """Listen on the control socket; stations are served without one all the same."""
+        """Listen on the control socket; stations are served even without it."""
         try:
             self._control = ControlServer(self, self.config.control)
         except ListenError as error:
@@ -279,7 +279,7 @@ class Program(Parts):
         logger.info("stopping")
         left = self.gateway.shutdown(timeout * GATEWAY_SHARE)
         if self._drain is not None:
-            # What the slow lane still had came in just now.
+            # What the slow lane still had has just come in.
             self._wait_for_sinks(self._drain, begin + timeout * DRAIN_SHARE)
         left += self.stop_sinks(begin + timeout * SINKS_SHARE)
         left += self.stop_statistics(begin + timeout)
@@ -294,7 +294,7 @@ class Program(Parts):
         )
         if self._drain is not None:
             undone = self.journal.backlog
-            # Who stopped it in the middle got what they asked for.
+            # Whoever stopped it midway got what they asked for.
             self._failed |= undone > 0 and not self._stop_asked
             self._drain.outcome.set_result(undone)
         return left + self._stop_control()
@@ -305,7 +305,7 @@ class Program(Parts):
                 self._wake.get(timeout=DRAIN_HOUSEKEEPING)
 
     def _keep_all(self) -> bool:
-        """A round of housekeeping; returns whether the next one is to come soon."""
+        """A round of housekeeping; returns whether the next one should come soon."""
         more = self.keep_house()
         if any(sink.stopping and not sink.alive for sink in self.server.sinks.values()):
             self.server.change(self.config.sinks)
@@ -326,7 +326,7 @@ class Program(Parts):
         self._wake.put(None)
 
     def _thread_failed(self, args: threading.ExceptHookArgs) -> None:
-        """No half-dead process: whatever ends a thread by surprise ends the program in order."""
+        """No half-dead process: an unexpected end of any thread ends the program in order."""
         name = args.thread.name if args.thread else "unknown"
         try:
             self._fail(name, args.exc_value or args.exc_type())

@@ -43,6 +43,6 @@ class SignalListener:
             return
         self._stops += 1
         if self._stops > 1:
-            # What was answered 200 is on disk; nothing else is worth the wait.
+            # Whatever was answered 200 is on disk; nothing else is worth waiting for.
             os._exit(FAILED)
         self._stop()

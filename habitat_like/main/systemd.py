@@ -1,4 +1,4 @@
-"""What the service manager is told, and the limits that it sets."""
+"""Notifications to the service manager, and the limits that it sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPARE_FILES = 256
 
 
 def notify(*lines: str) -> None:
-    """Tell systemd (sd_notify(3)), where it runs us."""
+    """Notify systemd (sd_notify(3)), if it runs us."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -29,7 +29,7 @@ def notify(*lines: str) -> None:
 
 
 def raise_file_limit(wanted: int) -> None:
-    """Allow ``wanted`` open files where the hard limit does; the usual soft one is 1024."""
+    """Allow ``wanted`` open files if the hard limit does; the usual soft limit is 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < limit:

@@ -1,8 +1,8 @@
 """A WSGI application with the gateway's actions, for sites that keep uWSGI in front.
 
 ``application(environ, start_response, configfile)`` has the signature, and reads the configuration
-file, of the datastore that it replaces. It either forwards to a running gateway, or is one itself:
-with a journal and sinks of its own, but no socket. See docs/hisparc.md.
+file, of the datastore that it replaces. It either forwards to a running gateway, or is one itself,
+with its own journal and sinks but no socket. See docs/hisparc.md.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def application(
 ) -> Iterable[bytes]:
     """Answer one request; ``configfile`` is the path of the INI file.
 
-    Everything is set up at a process's first request, so that it may be forked before. Thread-safe.
+    Everything is set up on a process's first request, so it may be forked before. Thread-safe.
     """
     try:
         backend = _backend(configfile)
@@ -71,15 +71,15 @@ def application(
 
 
 def _answer(backend: Backend, environ: Mapping[str, Any]) -> Reply:
-    """Make the request that a web server would send over SCGI, and have it answered."""
+    """Build the request that a web server would send over SCGI, and have it answered."""
     limit = backend.config.gateway.max_body
     digits = environ.get("CONTENT_LENGTH") or "0"
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
         return _refused(400, "CONTENT_LENGTH is not a number")
     size = int(digits)
     if size > limit:
-        # Taken and thrown away, as far as that is bearable: a client that is still sending when the
-        # server closes never looks at the answer.
+        # Read and discarded, within reason: a client that is still sending when the server closes
+        # never reads the answer.
         _read(environ["wsgi.input"], min(size, 2 * limit))
         return _refused(413, f"body: {size} bytes, over the limit of {limit} bytes")
     body = _read(environ["wsgi.input"], size)
@@ -96,7 +96,7 @@ def _answer(backend: Backend, environ: Mapping[str, Any]) -> Reply:
 
 
 def _path(environ: Mapping[str, Any], backend: Backend) -> str:
-    """The path of ours that is asked for, wherever the application is mounted."""
+    """The path requested from us, wherever the application is mounted."""
     below = str(environ.get("PATH_INFO", ""))
     known = {one.rpartition(".")[2] for one in backend.config.gateway.actions}
     for network in catalogue.classes(backend.config.networks).values():
@@ -128,7 +128,7 @@ def _slowly(handler: SCGIHandler) -> Reply:
 
 
 class Forwarder:
-    """Sends requests on to a running gateway; what that answers is the answer."""
+    """Forwards requests to a running gateway and returns its answers."""
 
     def __init__(self, settings: datastore.Settings) -> None:
         self.config = settings.config
@@ -156,7 +156,7 @@ class Forwarder:
 class Standalone(Parts):
     """A gateway without a socket: the journal, its sinks, and the actions, in this process.
 
-    One process has the journal at a time. Raises ConfigError, SinkError, JournalError, ValueError,
+    Only one process can have the journal. Raises ConfigError, SinkError, JournalError, ValueError,
     OSError.
     """
 
@@ -209,10 +209,10 @@ class Standalone(Parts):
 
 
 def _keep(fd: int, data: bytes) -> None:
-    """There is no connection of ours to send to."""
+    """We have no connection to send to."""
 
 
-# Guards the backends; held while one is made, so that there is one for each file and process.
+# Guards the backends; held while making one, so that there is one per file and process.
 _lock = threading.Lock()
 _backends: dict[tuple[int, str], Backend] = {}
 

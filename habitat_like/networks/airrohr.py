@@ -60,7 +60,7 @@ class AirRohr(Network):
         return Decoded([observe(tree, uploader, pin or None)])
 
     def success(self, request: Request, outcome: Outcome) -> Response:
-        """201 where Sensor.Community answers so."""
+        """201 on the path of Sensor.Community, which answers so."""
         return _CREATED if request.path.startswith("/v1/") else OK
 
     def recipes(self, host: str) -> tuple[Recipe, ...]:

@@ -13,7 +13,7 @@ import msgspec
 
 from habitat_like.networks.forms import text_of
 
-#: The most digits an integer may have; a double can't hold more.
+#: The most digits of an integer that stays one; a double can't hold more.
 _DIGITS = 300
 _strict = msgspec.json.Decoder().decode
 # Whole strings are skipped, so that only what is outside them is replaced; unterminated ones too,

@@ -215,7 +215,7 @@ def _identity(fields: dict[str, str]) -> tuple[str, bool] | None:
 def _fields(request: Request) -> dict[str, str]:
     """The request's fields.
 
-    A first name that is glued to the path is cut off it: ``/updateweatherstationID=…``.
+    A name glued to the end of the path is cut out: ``/updateweatherstationID=…``.
     """
     fields = request.fields
     if "PASSKEY" in fields or "ID" in fields or "siteid" in fields:

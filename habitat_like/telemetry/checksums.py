@@ -1,6 +1,6 @@
 """The checksums of UKHAS sentences, and that of Horus Binary. No I/O.
 
-A sentence's checksum is over all that is between ``$$`` and ``*``.
+A sentence's checksum covers everything between ``$$`` and ``*``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def crc16_ccitt(data: bytes) -> str:
 
 
 def crc16(data: bytes) -> int:
-    """The same as a number, as Horus Binary has it."""
+    """The same as a number, as in Horus Binary."""
     return binascii.crc_hqx(data, 0xFFFF)
 
 
@@ -46,7 +46,7 @@ def _fletcher(data: bytes, modulus: int) -> str:
     return f"{first:02X}{second:02X}"
 
 
-#: By the names that payload configurations have for them.
+#: By their names in payload configurations.
 CHECKSUMS: dict[str, Checksum] = {
     "crc16-ccitt": crc16_ccitt,
     "xor": xor,

@@ -39,7 +39,7 @@ class Field(msgspec.Struct, frozen=True):
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """A change to a sentence or to its values; see ``filters``. The keys are those of its kind."""
+    """A change to a sentence or its values; see ``filters``. Its kind decides its keys."""
 
     filter: str = ""
     type: str = "normal"
@@ -73,7 +73,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """A ``payload_configuration`` document; what else is in it (transmissions …) is not read."""
+    """A ``payload_configuration`` document; its other contents (transmissions …) are not read."""
 
     name: str
     sentences: list[Layout] = []
@@ -141,7 +141,7 @@ def read(tree: Any) -> Payloads:
 
 
 def _mistakes(payload: Payload) -> Iterator[tuple[str, str]]:
-    """What no type expresses: where, and what is wrong."""
+    """Mistakes that types can't express: where, and what is wrong."""
     for index, layout in enumerate(payload.sentences):
         place = f"sentences[{index}]"
         if not re.fullmatch(r"[A-Za-z0-9/_-]+", layout.callsign):

@@ -1,7 +1,7 @@
 """Coordinates and times of day as sentences carry them. No I/O.
 
-The rules are those of habitat's parser, but for one fault of it: there the minutes of negative
-coordinates are not checked.
+The rules are those of habitat's parser, except for a bug there: it does not check the minutes of
+negative coordinates.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def degrees(text: str, most: float) -> float:
 def minutes(text: str, most: float) -> float:
     """``ddmm.mm``: the last two digits before the point are minutes. Raises ValueError.
 
-    Rounded to the decimals that are given and three more.
+    Rounded to three more decimals than are given.
     """
     found = _MINUTES.match(text.strip(" "))
     if found is None:
@@ -59,10 +59,9 @@ def show_time(seconds: int) -> str:
 
 
 def fix_time(seconds: int, received: int) -> int:
-    """The UNIX time of a fix at these seconds of the day, which was ``received`` at a UNIX time.
+    """The UNIX time of a fix at these seconds of the day, ``received`` at a UNIX time.
 
-    A sentence has no date: it is that of the reception, or the day before or after it where that
-    is nearer.
+    A sentence has no date: it is the reception's, or the day before or after if that is nearer.
     """
     fix = received // DAY * DAY + seconds
     if fix - received > DAY // 2:

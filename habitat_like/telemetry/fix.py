@@ -20,8 +20,8 @@ class Position(msgspec.Struct, omit_defaults=True):
 class Fix(msgspec.Struct):
     """What a packet says.
 
-    ``time`` is the time of day, in seconds, None where the packet has none; ``position`` is None
-    where the payload knows none, or says itself that it can't be right.
+    ``time`` is the time of day, in seconds, None if the packet has none; ``position`` is None if
+    the payload knows none, or says itself that it can't be right.
     """
 
     protocol: str
@@ -44,11 +44,11 @@ class ParseError(ValueError):
 
 
 def is_somewhere(latitude: float, longitude: float) -> bool:
-    """Whether a receiver knows where it is: 0/0 is what it says without a fix."""
+    """Whether a receiver knows where it is: without a fix it says 0/0."""
     return (latitude, longitude) != (0.0, 0.0)
 
 
 def plain(value: Any) -> Any:
-    """``value`` as plain data, without what is None."""
+    """``value`` as plain data, without None values."""
     tree = msgspec.to_builtins(value)
     return {name: item for name, item in tree.items() if item is not None}

@@ -57,7 +57,7 @@ SCALES: dict[str, Callable[[float], float]] = {
 
 
 class Names(NamedTuple):
-    """What an operator knows of payloads: names by id, and custom fields by name."""
+    """The operator's data about payloads: names by id, and custom fields by name."""
 
     ids: Mapping[int, str]
     fields: Mapping[str, CustomFields]
@@ -121,7 +121,7 @@ def _fix(
     if hour > 23 or minute > 59 or second > 59:
         raise ParseError("field", f"{hour}:{minute}:{second} is no time of day")
     fix = Fix(protocol, name, sequence, 3600 * hour + 60 * minute + second)
-    # Single precision has some seven digits.
+    # Single precision has about seven digits.
     fix.position = _position(round(latitude, 6), round(longitude, 6), altitude)
     fix.values = {
         "speed": speed,
@@ -148,12 +148,12 @@ def _custom(data: bytes, fields: CustomFields) -> dict[str, Value]:
 
 
 def _name(number: int, names: Names) -> str:
-    """The payload's name; of one that is not listed its number."""
+    """The payload's name, or its number if it is not listed."""
     return names.ids.get(number, str(number))
 
 
 def _position(latitude: float, longitude: float, altitude: int) -> Position | None:
-    """Where it is, as exactly as 24 or 32 bits tell; None where it does not know."""
+    """Where it is, to the precision of 24 or 32 bits; None if it does not know."""
     if not (abs(latitude) <= 90 and abs(longitude) <= 180) or not is_somewhere(latitude, longitude):
         return None
     return Position(round(latitude, 7), round(longitude, 7), altitude)

@@ -1,4 +1,4 @@
-"""What an operator knows of Horus Binary payloads: the files of names and of custom fields."""
+"""The operator's data about Horus Binary payloads: files of names and of custom fields."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read(ids: str | None, fields: str | None) -> Names:
 def read_ids(path: str) -> dict[int, str]:
     """The names in a ``payload_id_list.txt``: a number and a name in each line. Raises ConfigError.
 
-    Empty lines and those that begin with # are passed over.
+    Empty lines and those that begin with # are skipped.
     """
     found = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):

@@ -1,4 +1,4 @@
-"""A received packet, of whatever protocol, as the fixes that are in it. No I/O."""
+"""The fixes in a received packet of any protocol. No I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TELEM = "TELEM"
 def read(
     packet: bytes, payloads: Payloads, names: horus.Names
 ) -> tuple[list[Fix], list[ParseError]]:
-    """What is in a packet: the fixes, and why what looked like one is none."""
+    """A packet's contents: the fixes, and why anything that looked like one is not."""
     fixes: list[Fix] = []
     problems: list[ParseError] = []
     if horus.is_packet(packet):
@@ -40,8 +40,8 @@ def read(
 def message(fix: Fix, received: int, uploaded: int) -> Message:
     """The TELEM message of a fix that was ``received`` and ``uploaded`` at these UNIX times.
 
-    However many receivers heard it, they make one message: its id follows from payload, time and
-    data alone. A fix without a time of day has that of its reception.
+    However many receivers heard it, it is one message: its id depends only on payload, time and
+    data. A fix without a time of day gets that of its reception.
     """
     created = received if fix.time is None else fix_time(fix.time, received)
     data: dict[str, Any] = {"protocol": fix.protocol, "payload": fix.payload}

@@ -1,4 +1,4 @@
-"""ParserSink: the sink that reads what was received and pushes what it says as TELEM."""
+"""ParserSink: the sink that parses received packets and pushes their contents as TELEM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_REASONS = 64
 
 
 class _Data(msgspec.Struct):
-    """What of a message's data can hold a packet."""
+    """The parts of a message's data that can hold a packet."""
 
     string: str | msgspec.UnsetType = msgspec.UNSET
     raw: str | msgspec.UnsetType = msgspec.UNSET
@@ -44,8 +44,8 @@ _decode = msgspec.json.Decoder(_Received).decode
 class ParserSink(JournalSink):
     """Reads RECEIVED_TELEM, and ``raw`` of observations.
 
-    What can't be understood is counted by reason, and is archived as it came. ``counts`` has the
-    packets that were ``parsed``, and the others by the reason.
+    What can't be parsed is counted by reason, and archived as it came. ``counts`` has the packets
+    that were ``parsed``, and the others by reason.
     """
 
     batch = 200
@@ -95,7 +95,7 @@ class ParserSink(JournalSink):
             packet = base64.b64decode(text, validate=True)
         except binascii.Error:
             return
-        # A date that can't be right says nothing of when it was received.
+        # A date that can't be right doesn't tell when it was received.
         when = received.time_uploaded if received.suspicious else received.time_created
         fixes, problems = packets.read(packet, self._payloads, self._names)
         for fix in fixes:

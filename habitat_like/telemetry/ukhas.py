@@ -20,11 +20,11 @@ from habitat_like.telemetry.fix import Fix, ParseError, Position, Value, is_some
 
 #: Characters of a sentence from ``$$`` to the end of its checksum, at least.
 SHORTEST = 8
-#: Sentences of one packet that are looked at.
+#: Sentences to examine in one packet.
 MOST = 16
 
 _START = re.compile(rb"\$\$+")
-# The end of a sentence; of Baudot stations # stands for *.
+# The end of a sentence; Baudot stations send # for *.
 _END = re.compile(rb"[*#]([0-9A-Fa-f]{4}|[0-9A-Fa-f]{2})")
 _PRINTABLE = re.compile(rb"[\x20-\x7e]*")
 _CALLSIGN = re.compile(r"[A-Za-z0-9/_-]+")
@@ -42,9 +42,9 @@ class Sentence(NamedTuple):
 
 
 def find(packet: bytes) -> Iterator[list[Sentence]]:
-    """The sentences in a packet, whatever is around them; MOST of them at the most.
+    """The sentences in a packet, whatever is around them; at most MOST of them.
 
-    Of each all readings are given, the longest first: only the checksum tells where it ends.
+    Each comes with all its readings, the longest first: only the checksum tells where it ends.
     """
     seen = 0
     for start in _START.finditer(packet):
@@ -62,16 +62,16 @@ def find(packet: bytes) -> Iterator[list[Sentence]]:
 
 
 def parse(readings: list[Sentence], payloads: Payloads) -> Fix:
-    """What the sentence says that one of the ``readings`` is. Raises ParseError.
+    """The contents of a sentence, given its possible ``readings``. Raises ParseError.
 
-    The reading counts whose checksum is right.
+    The reading with the right checksum counts.
     """
     first: ParseError | None = None
     for reading in readings:
         try:
             return _parse(reading, payloads)
         except ParseError as error:
-            # What has a right checksum tells more than what has not.
+            # An error in a reading with a right checksum says more.
             if first is None or (first.kind == "checksum" and error.kind != "checksum"):
                 first = error
     raise first or ParseError("no sentence", "there is no sentence")
@@ -111,7 +111,7 @@ def _check(sentence: Sentence, name: str) -> None:
     if name == NONE:
         return
     wanted = CHECKSUMS[name](sentence.text.encode("ascii"))
-    # Of four digits that follow, a checksum of two is the first two.
+    # If four digits follow, a two-digit checksum is the first two.
     if sentence.checksum[: len(wanted)] != wanted:
         raise ParseError("checksum", f"{name} is {wanted}, the sentence says {sentence.checksum}")
 
@@ -199,7 +199,7 @@ def _by_default(callsign: str, given: list[str]) -> Fix:
 
 
 def _free(text: str) -> Value:
-    """A field of which nothing is known: a number where it looks like one."""
+    """A field about which nothing is known: a number if it looks like one."""
     if _INTEGER.match(text.strip()):
         return int(text)
     return float(text) if _NUMBER.match(text.strip()) else text
