@@ -17,7 +17,19 @@ import msgspec
 from habitat_like import times
 from habitat_like.config.imports import import_path
 from habitat_like.http import scgi
-from habitat_like.http.response import JSON, OK, Answers, Refused, Response
+from habitat_like.http.response import (
+    JSON,
+    OK,
+    TEXT,
+    Answers,
+    Refused,
+    Reply,
+    Response,
+    to_reply,
+    to_response,
+    too_many,
+    unavailable,
+)
 from habitat_like.message.cost import MAX_VALUES
 from habitat_like.message.message import InvalidMessage
 from habitat_like.message_server.intake import MessageTooLarge
@@ -29,7 +41,24 @@ if TYPE_CHECKING:
     from habitat_like.message_server import Server
 
 #: What an operator's own action needs.
-__all__ = ["Action", "Args", "InsertApplication", "Lane", "Refused", "Response", "action"]
+__all__ = [
+    "JSON",
+    "OK",
+    "TEXT",
+    "Action",
+    "Args",
+    "InsertApplication",
+    "Lane",
+    "Refused",
+    "Reply",
+    "Response",
+    "action",
+    "find_actions",
+    "to_reply",
+    "to_response",
+    "too_many",
+    "unavailable",
+]
 
 #: No message has fewer bytes; a body with more parts than that allows is not worth answering.
 SHORTEST_MESSAGE = 60
