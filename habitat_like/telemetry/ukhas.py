@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from habitat_like.message.facts import Position
 from habitat_like.telemetry import filters
 from habitat_like.telemetry.checksums import CHECKSUMS, NONE
 from habitat_like.telemetry.configuration import Field, Layout, Payloads
 from habitat_like.telemetry.coordinates import degrees, minutes, show_time, time_of_day
-from habitat_like.telemetry.fix import Fix, ParseError, Position, Value, is_somewhere
+from habitat_like.telemetry.fix import Fix, ParseError, Value, is_somewhere
 
 #: Characters of a sentence from ``$$`` to the end of its checksum, at least.
 SHORTEST = 8
