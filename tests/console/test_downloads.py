@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from habitat_like.console import downloads
-from habitat_like.console.downloads import Download, Downloads, Part
+from habitat_like.console.downloads import Download, Downloads
+from habitat_like.export.form import Part
+from habitat_like.export.json_form import NDJSON
 from tests.support import scgi
 from tests.support.console import PASSWORD, Visitor, console_over
 from tests.support.couch import CouchServer
 from tests.support.gateway import read_all
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 START = 1_700_000_000
 TOKEN = "0123456789abcdef" * 2
@@ -113,7 +115,7 @@ def test_the_file_has_a_name_that_tells_what_is_in_it(visitor: Visitor) -> None:
 
 def test_what_can_not_be_downloaded_is_told(visitor: Visitor) -> None:
     for query, said in (
-        ("", "format: must be one of csv, ndjson, json"),
+        ("", "format: must be one of ndjson, json, csv, flat, parquet, geojson, kml, gpx"),
         ("?format=xls", "format: must be one of"),
         ("?format=csv&since=soonish", "since: &#39;soonish&#39; is not a time"),
     ):
@@ -237,9 +239,9 @@ def test_downloads_pause_for_uploads_alone(monkeypatch: pytest.MonkeyPatch, uplo
             yield Part(b"x", 1)
 
     began = time.thread_time()
-    made = Downloads(lambda: written, lambda: False)
+    made = Downloads(lambda: written, lambda: False, lambda: PATIENCE)
     started = Download(user="alice", name="x", begun=0.0)
-    body = made._run(started, parts(), str.encode)  # type: ignore[arg-type]
+    body = made._run(started, NDJSON, parts())  # type: ignore[arg-type]
     assert b"".join(body) == b"x" * 20
     worked = time.thread_time() - began
     if not uploads:
@@ -253,7 +255,7 @@ def test_downloads_pause_for_uploads_alone(monkeypatch: pytest.MonkeyPatch, uplo
 
 
 def test_only_so_many_ended_downloads_are_remembered() -> None:
-    made = Downloads(lambda: 0, lambda: False)
+    made = Downloads(lambda: 0, lambda: False, lambda: PATIENCE)
     for number in range(downloads.REMEMBERED + 1):
         made._begin(Download(user="alice", name="x", begun=0.0), f"{number:032x}")
         made._running = 0
