@@ -241,7 +241,7 @@ def test_a_part_of_it_can_be_downloaded_in_another_format(
     person = Person(browser, front.url, viewport=TELEPHONE, color_scheme=scheme, bypass_csp=True)
     person.sign_in(USER, PASSWORD)
     person.page.goto("/console/messages?callsign=M0ZDR")
-    person.page.get_by_text("Other formats").click()
+    person.page.get_by_text("More formats").click()
     assert person.offences() == []
     assert not person.page.evaluate("document.documentElement.scrollWidth > innerWidth")
     person.page.get_by_label("Format").select_option("gpx")

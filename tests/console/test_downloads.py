@@ -317,7 +317,7 @@ def test_a_box_that_is_none_is_told(flown: Visitor) -> None:
 
 def test_the_page_has_a_form_for_every_format(flown: Visitor) -> None:
     page = flown.page("/console/messages?type=TELEM&since=2023-11-14")
-    form = page[page.index("Other formats") :]
+    form = page[page.index("More formats") :]
     assert '<input type="hidden" name="type" value="TELEM">' in form
     for name in FORMATS:
         assert f'<option value="{name}"' in form
