@@ -14,8 +14,10 @@ import msgspec
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from habitat_like.console import payloads
-from habitat_like.console.downloads import Download, Part, broken_ndjson, chunks, this_downloads
+from habitat_like.console.downloads import Download, chunks, this_downloads
 from habitat_like.console.pages import PageError, page, page_errors, this_program
+from habitat_like.export.form import Part
+from habitat_like.export.json_form import NDJSON
 from habitat_like.journal.dead_letters import MAX_ID, DeadLetter, DeadLetters
 from habitat_like.journal.file import errors, open_file
 from habitat_like.statistics.words import plural
@@ -111,9 +113,7 @@ def export() -> Any:
     download = Download(user=g.user, name=f"dead-letters-{moment}.ndjson", begun=now)
     parts = _parts(this_program().journal.path)
     with page_errors():
-        return this_downloads().respond(
-            download, request.args.get("token"), "application/x-ndjson", parts, broken_ndjson
-        )
+        return this_downloads().respond(download, request.args.get("token"), NDJSON, parts)
 
 
 def _parts(path: Path) -> Generator[Part, None, None]:

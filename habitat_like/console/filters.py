@@ -10,6 +10,7 @@ import msgspec
 
 from habitat_like import times
 from habitat_like.archive.base import Document, Query
+from habitat_like.export.selection import Box, Selection, parse_box
 from habitat_like.message.message import InvalidMessage, Listener, check_type_name
 from habitat_like.times import MAX_TIME
 
@@ -78,6 +79,17 @@ def read_filter(arguments: Mapping[str, str], now: float) -> MessageFilter:
         suspicious="suspicious" in written,
     )
     return MessageFilter(written=written, problems=problems, query=query)
+
+
+def read_selection(arguments: Mapping[str, str]) -> Selection:
+    """What else an address selects by: ``payload``, ``network`` and ``box``. Raises ValueError."""
+    given = {name: arguments.get(name, "").strip() for name in ("payload", "network", "box")}
+    box: Box | None = None
+    try:
+        box = parse_box(given["box"]) if given["box"] else None
+    except ValueError as error:
+        raise ValueError(f"box: {error}") from None
+    return Selection(payload=given["payload"] or None, network=given["network"] or None, box=box)
 
 
 def read_place(text: str | None) -> Place | None:

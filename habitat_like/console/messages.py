@@ -15,6 +15,7 @@ from habitat_like.archive.base import Document, to_json
 from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
 from habitat_like.console.bounded import Bounded
+from habitat_like.console.exports import formats
 from habitat_like.console.filters import Place, read_filter, read_place, show_place
 from habitat_like.console.pages import PageError, answer_with, page, station_page, this_program
 from habitat_like.message.types import SERVER_TYPES
@@ -43,6 +44,7 @@ def messages() -> dict[str, Any]:
         "messages": [],
         "next": None,
         "previous": None,
+        "formats": formats(),
         "types": [*this_program().registry.names, *SERVER_TYPES],
     }
     if chosen.problems:
