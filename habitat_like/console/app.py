@@ -34,6 +34,7 @@ from habitat_like.console.pages import (
     json_response,
     this_program,
 )
+from habitat_like.console.rights import is_operator, may
 from habitat_like.console.users import UsersError
 from habitat_like.http.mount import Mount
 from habitat_like.statistics.words import show_days, size
@@ -148,7 +149,8 @@ def create_app(program: Process) -> Flask:
 def _context() -> dict[str, Any]:
     """What every template may use."""
     return {
-        "pages": PAGES,
+        "pages": [one for one in PAGES if g.get("user") and may(one[0], "GET")],
+        "is_operator": is_operator(),
         "json_here": _json_here(),
         "instance": this_program().config.gateway.machine_code,
         "user": g.get("user"),
