@@ -37,7 +37,8 @@ class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
 def read_filter(arguments: Mapping[str, str], now: float) -> MessageFilter:
     """The filter in an address; ``now`` is UNIX seconds, for times such as ``2h ago``.
 
-    Times are read as ``habitat query`` reads them. Fields of other names are left alone.
+    Times are read as ``habitat query`` reads them, but without an offset they are UTC. Fields of
+    other names are left alone.
     """
     written = {
         name: text
@@ -47,11 +48,11 @@ def read_filter(arguments: Mapping[str, str], now: float) -> MessageFilter:
     problems: dict[str, str] = {}
     since, until = 0, MAX_TIME + 1
     try:
-        since = times.parse(written.get("since", "0"), now)
+        since = times.parse(written.get("since", "0"), now, utc=True)
     except ValueError as error:
         problems["since"] = str(error)
     try:
-        until = times.parse(written["until"], now) if "until" in written else until
+        until = times.parse(written["until"], now, utc=True) if "until" in written else until
     except ValueError as error:
         problems["until"] = str(error)
     if not problems and since > until:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from typing import Any
 
@@ -114,20 +113,14 @@ def _raw_json(value: Any) -> str | None:
 
 @blueprint.app_template_filter("clock")
 def _clock(seconds: Any) -> str:
-    """UNIX seconds as local date and time, short, with the zone that was in force then."""
-    if not isinstance(seconds, (int, float)):
-        return "-"
-    return times.show_short(int(seconds))
+    """UNIX seconds as date and time, short."""
+    return times.show_utc(seconds) if isinstance(seconds, int | float) else "-"
 
 
 @blueprint.app_template_filter("words")
 def _words(seconds: Any) -> str:
     """UNIX seconds in words."""
-    try:
-        moment = datetime.datetime.fromtimestamp(int(seconds)).astimezone()
-    except (ValueError, TypeError, OverflowError, OSError):
-        return str(seconds)
-    return f"{moment:%A} {moment.day} {moment:%B %Y, %H:%M:%S %Z}"
+    return times.show_utc(seconds, "%A %-d %B %Y, %H:%M:%S UTC")
 
 
 @blueprint.app_template_global("station_address")

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from habitat_like.message.facts import Position
 from habitat_like.telemetry import ukhas
 from habitat_like.telemetry.checksums import CHECKSUMS
 from habitat_like.telemetry.configuration import Payloads, read
 from habitat_like.telemetry.coordinates import degrees, fix_time, minutes, time_of_day
-from habitat_like.telemetry.fix import Fix, ParseError, Position
+from habitat_like.telemetry.fix import Fix, ParseError
 
 VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text())
 NONE = Payloads([])
