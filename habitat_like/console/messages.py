@@ -17,6 +17,7 @@ from habitat_like.console.bounded import Bounded
 from habitat_like.console.exports import formats
 from habitat_like.console.filters import Place, read_filter, read_place, show_place
 from habitat_like.console.pages import PageError, answer_with, page, station_page, this_program
+from habitat_like.console.parsing import read_packet
 from habitat_like.message.types import SERVER_TYPES
 
 blueprint = Blueprint("messages", __name__)
@@ -72,7 +73,11 @@ def message(identifier: str) -> dict[str, Any]:
         document = archive.get(identifier)
     if document is None:
         raise PageError(404, f"There is no message {identifier[:100]!r} in the archive.")
-    return {"message": document, "payload": payloads.payload_of(document)}
+    return {
+        "message": document,
+        "payload": payloads.payload_of(document),
+        "parsed": read_packet(document),
+    }
 
 
 def _turn(

@@ -340,6 +340,7 @@ def everything(person: Person) -> list[str]:
     """The addresses of the pages in the navigation, and of one of each kind below them."""
     person.page.goto("/console/overview")
     found = [str(link.get_attribute("href")) for link in person.page.locator("nav.tabs a").all()]
+    found.append("/console/parsing")
     for name in ("stations", "messages", "packets"):
         person.page.goto(f"/console/{name}")
         link = person.page.locator("tbody tr a").first

@@ -103,6 +103,7 @@ def test_no_table_has_to_be_scrolled_sideways(telephone: Person) -> None:
     page = telephone.page
     page.goto("/console/overview")
     found = [str(link.get_attribute("href")) for link in page.locator("nav.menu a").all()]
+    found.append("/console/parsing")
     for name in ("stations", "messages", "packets", "dead-letters"):
         page.goto(f"/console/{name}")
         found.append(str(page.locator("tbody tr a").first.get_attribute("href")))
