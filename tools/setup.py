@@ -56,6 +56,7 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "uwsgi": (("uwsgi",), ("uwsgi-core", "uwsgi-plugin-python3")),
     "chromium": (("chromium",), ("chromium",)),
     "openssl": (("openssl",), ("openssl",)),
+    "sqlite3": (("sqlite3",), ("sqlite3",)),
     "strace": (("strace",), ("strace",)),
     "qemu": (
         ("qemu-system-x86_64", "qemu-img", "mmdebstrap"),
@@ -73,7 +74,7 @@ TARGETS = {
         ".dev",
         "[dev]",
         ("nginx",),
-        ("node", "gcc", "wrk", "chromium", "openssl", "strace", "couchdb", "promtool"),
+        ("node", "gcc", "wrk", "chromium", "openssl", "sqlite3", "strace", "couchdb", "promtool"),
         SKIPPED,
     ),
     "bench": Target(
