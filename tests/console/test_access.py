@@ -238,9 +238,14 @@ def test_a_wrong_name_or_password_is_refused_alike(
 
 def test_who_guesses_is_not_looked_at_any_more(gateway: Habitat) -> None:
     guesser = Visitor(gateway, ip="203.0.113.66")
-    for _ in range(10):
-        assert guesser.sign_in(password="wrong").status == 403
-    assert guesser.sign_in().status == 403
+
+    def is_refused() -> bool:
+        # On a busy machine ten guesses may take so long that another one is allowed.
+        for _ in range(10):
+            assert guesser.sign_in(password="wrong").status == 403
+        return guesser.sign_in().status == 403
+
+    eventually(is_refused, "the right password is refused, too")
     assert Visitor(gateway).sign_in().status == 303, "others are"
     assert "too many wrong passwords" in gateway.log
 
