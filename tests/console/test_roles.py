@@ -13,6 +13,7 @@ from werkzeug.routing import Rule
 from habitat_like.config.keys import Config, ConsoleConfig
 from habitat_like.console import users
 from habitat_like.console.app import create_app
+from habitat_like.export.forms import FORMS
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import open_file
 from habitat_like.main.program import Program
@@ -33,7 +34,9 @@ EXAMPLES = {
     "messages.messages": ["/messages", "/messages?suspicious=1"],
     "messages.message": ["/messages/{message}"],
     "packets.packet": ["/packets/{message}"],
-    "exports.download": [f"/messages/download?format={form}" for form in ("csv", "ndjson", "json")],
+    "exports.download": [
+        f"/messages/download?format={name}" for name, form in FORMS.items() if not form.is_binary
+    ],
     "exports.progress": ["/downloads/00000000000000000000000000000000.json"],
     "dead_letters.dead_letter": ["/dead-letters/{letter}", "/dead-letters/{broken}"],
     "stations.station": ["/station?callsign=M0ZDR"],
