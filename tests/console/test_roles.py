@@ -34,7 +34,9 @@ EXAMPLES = {
     "messages.messages": ["/messages", "/messages?suspicious=1"],
     "messages.message": ["/messages/{message}"],
     "packets.packet": ["/packets/{message}"],
-    "exports.download": [f"/messages/download?format={form}" for form in FORMS],
+    "exports.download": [
+        f"/messages/download?format={name}" for name, form in FORMS.items() if not form.is_binary
+    ],
     "exports.progress": ["/downloads/00000000000000000000000000000000.json"],
     "dead_letters.dead_letter": ["/dead-letters/{letter}", "/dead-letters/{broken}"],
     "stations.station": ["/station?callsign=M0ZDR"],
