@@ -6,7 +6,6 @@ from typing import Any
 
 from habitat_like.networks import moments
 from habitat_like.networks.base import Recipe, Route
-from habitat_like.networks.forms import parse
 from habitat_like.networks.observation import BadRequest, Observation, Request
 from habitat_like.networks.uplinks import LoraNetwork, child, gateway, locate, objects
 from habitat_like.networks.values import Readings, place, text, unbase64
@@ -27,7 +26,7 @@ class ChirpStack(LoraNetwork):
         device = text(info.get("devEui")) or name
         if not device:
             raise BadRequest(400, "deviceInfo.devEui: required field is missing")
-        kind = parse(request.query).get("event") or ("up" if "rxInfo" in tree else "event")
+        kind = request.fields.get("event") or ("up" if "rxInfo" in tree else "event")
         readings = Readings()
         # Zero values are not sent.
         defaults: dict[str, object] = {"fPort": 0, "fCnt": 0} if kind == "up" else {"event": kind}
