@@ -10,7 +10,9 @@ from habitat_like.networks.observation import BadRequest, Observation, Request
 from habitat_like.networks.uplinks import LoraNetwork, child, gateway, locate, objects
 from habitat_like.networks.values import Readings, place, text, unbase64
 
-_ELSEWHERE = {"deduplicationId", "time", "deviceInfo", "rxInfo", "txInfo", "data", "object"}
+_ELSEWHERE = {
+    *("deduplicationId", "time", "deviceInfo", "devAddr", "rxInfo", "txInfo", "data", "object"),
+}
 
 
 class ChirpStack(LoraNetwork):
@@ -31,6 +33,7 @@ class ChirpStack(LoraNetwork):
         # Zero values are not sent.
         defaults: dict[str, object] = {"fPort": 0, "fCnt": 0} if kind == "up" else {"event": kind}
         readings.add_all({**defaults, **tree}, _ELSEWHERE)
+        readings.add_text("devAddr", tree.get("devAddr"))
         transmission = child(tree, "txInfo")
         if "frequency" in transmission:  # in Hz
             readings.add("frequency", transmission["frequency"])

@@ -54,6 +54,8 @@ class OsmAnd(Network):
         if "=%" in request.query:
             unfilled = dict.fromkeys(_UNFILLED.findall(request.query), "")
             fields = {**fields, **unfilled} if unfilled else fields
+        if "id" not in fields or "lat" not in fields:
+            fields = {_usual_name(key): value for key, value in fields.items()}
         uploader = (fields.get("id") or fields.get("deviceid") or "").strip()
         usual = _usual(uploader, fields) if request.is_short else None
         if usual is not None:
@@ -106,6 +108,11 @@ class OsmAnd(Network):
 
 
 _SUCCESS = Response(200, b"", TEXT)
+
+
+def _usual_name(key: str) -> str:
+    """The protocol's own names in lower case."""
+    return key.lower() if key.lower() in _ELSEWHERE else key
 
 
 @functools.lru_cache(maxsize=1024)

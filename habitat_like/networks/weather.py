@@ -66,6 +66,8 @@ class Weather(Network):
         sent = fields.get(layout.date, "")
         observed = moments.iso(sent)
         if observed is None:
+            observed = moments.unix(sent)
+        if observed is None:
             if not values and not missing and not sent:
                 return Decoded([])
             if sent and sent.strip().lower() != "now":

@@ -164,6 +164,13 @@ def test_a_time_that_can_not_be_is_kept_and_marked(sent: str) -> None:
     assert "suspicious" in found
 
 
+def test_a_time_in_unix_seconds() -> None:
+    found = get("ID=IBAYER123&PASSWORD=x&dateutc=1795169700&tempf=41")
+    assert found["time_created"] == 1795169700
+    assert found["data"]["values"] == {"tempf": 41}
+    assert "suspicious" not in found
+
+
 def test_no_time_is_the_gateways() -> None:
     found = get("ID=A1&PASSWORD=x&tempf=1")
     assert found["time_created"] == NOW
