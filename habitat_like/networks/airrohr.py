@@ -108,10 +108,11 @@ def _observe_usual(body: bytes, uploader: str, pin: str | None) -> Observation |
     columns = _columns(tuple([pair.value_type for pair in pairs]))
     if columns is None:
         return None
-    values = columns.read({pair.value_type: pair.value for pair in pairs})
+    found = columns.read({pair.value_type: pair.value for pair in pairs})
     version = tree.software_version.strip()
-    if values is None or not version:
+    if found is None or found[1] or not version:
         return None
+    values, _ = found
     values["software_version"] = version
     return Observation(type="SENSOR", uploader=uploader, rule="gateway", values=values, sensor=pin)
 

@@ -37,31 +37,35 @@ class Columns:
         # Replaced as a whole.
         self._split = _Split(self.names, _picker(self.names), ())
 
-    def read(self, fields: Fields) -> dict[str, Scalar] | None:
-        """``scalar`` of each text in ``fields``, by name.
+    def read(self, fields: Fields) -> tuple[dict[str, Scalar], list[str]] | None:
+        """``scalar`` of each text in ``fields``, by name, and the names of those that are None.
 
-        None if that takes a look at each: one of them is no reading, or a name is not usual.
+        None if they must be read one by one: a name is not usual, or its text not what it was.
         """
+        if not self.is_usual:
+            return None
         plain, pick, others = self._split
-        numbers = plain_numbers(pick(fields)) if self.is_usual else None
+        numbers = plain_numbers(pick(fields))
         if numbers is None:
             self._learn(fields)
             return None
         found: dict[str, Scalar] = dict(zip(plain, numbers, strict=True))
+        missing = []
         for name in others:
             value = scalar(fields[name])
             if value is None:
-                return None
-            found[name] = value
-        return found
+                missing.append(name)
+            else:
+                found[name] = value
+        return found, missing
 
     def _learn(self, fields: Fields) -> None:
         """Tell apart the names whose text is no plain number now."""
         plain, _, others = self._split
-        new = tuple(name for name in plain if plain_numbers((fields[name],)) is None)
+        new = {name for name in plain if plain_numbers((fields[name],)) is None}
         if new:
             left = tuple(name for name in plain if name not in new)
-            self._split = _Split(left, _picker(left), (*others, *new))
+            self._split = _Split(left, _picker(left), tuple(sorted({*others, *new})))
 
 
 def _picker(names: tuple[str, ...]) -> Callable[[Fields], tuple[str, ...]]:

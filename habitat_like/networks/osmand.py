@@ -126,9 +126,10 @@ def _columns(names: tuple[str, ...]) -> Columns | None:
 def _usual(uploader: str, fields: dict[str, str]) -> Observation | None:
     """What a tracker that is well sends, read in half the time; None for anything else."""
     columns = _columns(tuple(fields))
-    values = None if columns is None else columns.read(fields)
-    if values is None:
+    found = None if columns is None else columns.read(fields)
+    if found is None or found[1]:
         return None
+    values, _ = found
     altitude = values.pop("altitude", None)
     position = place(values.pop("lat"), values.pop("lon"), altitude)
     observed = moments.unix(values.pop("timestamp"))

@@ -182,9 +182,9 @@ def _read(
     columns: Columns, fields: dict[str, str]
 ) -> tuple[dict[str, Scalar], list[str], list[str]]:
     """The readings by name, the names without one, and the reasons to doubt them."""
-    values = columns.read(fields)
-    if values is not None:
-        return values, [], []
+    found = columns.read(fields)
+    if found is not None:
+        return *found, []
     readings = Readings()
     for name in columns.names:
         readings.add(name, fields[name])

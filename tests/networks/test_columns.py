@@ -26,9 +26,10 @@ TEXTS |= st.sampled_from((" 5", "1,2", "5]", "[5", "true", "1e400", "+3", ".5", 
 FIELDS = st.dictionaries(st.text("abcXYZ_1", min_size=1, max_size=6), TEXTS, max_size=12)
 
 
-def one_by_one(fields: dict[str, str]) -> dict[str, Any] | None:
-    found = {name: values.scalar(text) for name, text in fields.items()}
-    return None if None in found.values() else found
+def one_by_one(fields: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
+    found = {name: values.scalar(text) for name, text in sorted(fields.items())}
+    missing = [name for name, value in found.items() if value is None]
+    return {name: value for name, value in found.items() if value is not None}, missing
 
 
 @given(FIELDS, FIELDS)
@@ -44,19 +45,16 @@ def test_readings_are_those_that_are_read_one_by_one(
         found = columns.read(fields)
         if found is not None:
             expected = one_by_one(fields)
-            assert msgspec.json.encode(found, order="sorted") == msgspec.json.encode(
-                expected, order="sorted"
-            )
-            assert {name: type(value) for name, value in found.items()} == {
-                name: type(value) for name, value in (expected or {}).items()
-            }
+            # Also 1 and 1.0 are not the same.
+            encode = msgspec.json.Encoder(order="sorted").encode
+            assert encode(found) == encode(expected)
 
 
 @given(FIELDS)
-def test_what_is_usual_is_read_together_from_the_second_time_on(fields: dict[str, str]) -> None:
+def test_the_same_is_read_together_from_the_second_time_on(fields: dict[str, str]) -> None:
     columns = Columns(fields)
     columns.read(fields)
-    if one_by_one(fields) is not None and sum(map(len, fields.values())) < 1000:
+    if sum(map(len, fields.values())) < 1000:
         assert columns.read(fields) is not None
 
 
