@@ -75,6 +75,7 @@ class Stations:
         self._by_hash: dict[tuple[str, str], Station] = {}
         # The same stations send again and again.
         self.hash = functools.lru_cache(maxsize=16384)(self._hash)
+        self.stand_in = functools.lru_cache(maxsize=16384)(self._stand_in)
         for number, entry in enumerate(self.entries, 1):
             hashed = entry.identity_hash or self.hash(entry.network, entry.identity or "")
             place = (entry.network, hashed[:SHORT_HASH].lower())
@@ -100,7 +101,7 @@ class Stations:
             return None
         return found
 
-    def stand_in(self, network: str, identity: str) -> str:
+    def _stand_in(self, network: str, identity: str) -> str:
         """The callsign of a station with a secret identity that is not in the file."""
         return f"{network}-{self.hash(network, identity)[:SHORT_HASH]}".upper()
 

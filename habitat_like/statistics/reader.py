@@ -20,6 +20,8 @@ from habitat_like.statistics.rows import (
     DiskOutlook,
     HeardStation,
     Latency,
+    NetworkCount,
+    NetworkSum,
     Requests,
     Series,
     StationPage,
@@ -284,6 +286,29 @@ class StatisticsReader:
             (since - since % DAY, until),
         )
         return tuple(Requests(*row) for row in rows)
+
+    def networks(self, since: int, until: int) -> tuple[NetworkCount, ...]:
+        """What networks' stations uploaded, by day, network, kind and reason."""
+        # The journal of an older version has all tables but this one.
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'sum_network'"):
+            return ()
+        rows = self._rows(
+            "SELECT day, network, kind, reason, number FROM sum_network"
+            " WHERE day >= ? AND day < ? ORDER BY day, network, kind, reason",
+            (since - since % DAY, until),
+        )
+        return tuple(NetworkCount(*row) for row in rows)
+
+    def network_sums(self, since: int, until: int) -> tuple[NetworkSum, ...]:
+        """The same by network: those with requests, in alphabetical order."""
+        sums: dict[str, Counter[str]] = {}
+        for one in self.networks(since, until):
+            sums.setdefault(one.network, Counter())[one.kind] += one.number
+        kinds = NetworkSum.__struct_fields__[1:]
+        return tuple(
+            NetworkSum(network, *(counts[kind] for kind in kinds))
+            for network, counts in sorted(sums.items())
+        )
 
     def latency(self, since: int, until: int) -> Latency:
         """Median and 99th percentile of all requests in a range of minutes."""
