@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from habitat_like.console.drawing import Plot
+from habitat_like.console.exports import formats
 from habitat_like.console.features import (
     collection,
     moment_feature,
@@ -109,6 +110,9 @@ def payload(name: str) -> dict[str, Any]:
             "maps.live_json", {**window.written, "since": str(window.since), "payload": key}
         ),
         "tiles": this_tiles(),
+        "downloads": _downloads(summary["name"], window.since, min(window.end, now))
+        if summary
+        else {},
         "earlier": address(
             "flights.payload",
             {"since": str(max(earlier - LONGEST, 0)), "until": str(earlier)},
@@ -151,6 +155,7 @@ def one_flight(name: str, moment: int) -> dict[str, Any]:
             "stations": sorted(receivers.places),
             "from_station": receivers.extremes(station),
             "values": sorted(record.values),
+            "downloads": _downloads(record.name, record.first, record.last),
         }
     arguments = {"payload": record.key, "moment": str(moment)}
     made: dict[str, Any] = {}
@@ -246,6 +251,18 @@ def _figure(
             return draw(record)
 
     return figure(f"flights.{name}", make, **arguments, state=record.state)
+
+
+def _downloads(name: str, first: float, last: float) -> dict[str, dict[str, str]]:
+    """All that was said of a payload from one UNIX time to another, by format."""
+    times = {"since": str(int(first)), "until": str(int(last) + 1)}
+    return {
+        form: {
+            "title": title,
+            "address": address("exports.download", {"format": form, "payload": name, **times}),
+        }
+        for form, title in formats().items()
+    }
 
 
 def _record(name: str, moment: int) -> Record:
