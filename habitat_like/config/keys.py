@@ -131,6 +131,8 @@ class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_file: Text | None = None
     trust_proxy_auth: bool = False
     session_lifetime: Seconds = 28800
+    tiles: Text | None = None
+    tiles_attribution: Text | None = None
 
     @property
     def is_on(self) -> bool:

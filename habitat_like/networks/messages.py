@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from habitat_like.message.message import Listener, Message
+from habitat_like.message.message import Listener, Message, to_callsign
 from habitat_like.message.types import unset_clock, wrong_date
 from habitat_like.networks.observation import Observation
-from habitat_like.networks.stations import UNKNOWN, Station, Stations, to_callsign
+from habitat_like.networks.stations import UNKNOWN, Station, Stations
 from habitat_like.times import FUTURE, MAX_TIME, is_set, show_day
 
 #: 2020-01-01: a correct station clock never shows an earlier time.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,7 +34,6 @@ SHORT_HASH = 12
 #: The callsign of a stubborn client's messages that name no station.
 UNKNOWN = "UNKNOWN"
 
-_FOREIGN = re.compile(r"[^A-Za-z0-9/_-]+")
 Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{12,32}\Z")]
 
 
@@ -133,12 +131,6 @@ class Gatekeeper:
             return False
         self._limiter.right(ip, account)
         return True
-
-
-@functools.lru_cache(maxsize=16384)
-def to_callsign(text: str) -> str:
-    """``text`` as a callsign: upper case, others become ``_``, at most 64; "" for none."""
-    return _FOREIGN.sub("_", text.strip())[:64].upper()
 
 
 def read(path: str | Path) -> list[Station]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from habitat_like.journal.file import errors, open_file
+from habitat_like.message import facts
+from habitat_like.message.facts import Position
 from habitat_like.statistics.estimates import latency_of, outlook_of
 from habitat_like.statistics.rows import (
     Absent,
@@ -216,6 +218,19 @@ class StatisticsReader:
     def station(self, callsign: str) -> HeardStation | None:
         """One station, None if it is not known."""
         return next(iter(self._select("s.callsign = :callsign", callsign=callsign)), None)
+
+    def places(self, limit: int) -> Iterator[tuple[str, float, Position]]:
+        """Where stations said they are: callsign, UNIX time and place; the latest ``limit``."""
+        rows = self._rows(
+            "SELECT callsign, position_time, latitude, longitude, altitude FROM station"
+            " WHERE latitude IS NOT NULL AND longitude IS NOT NULL"
+            " ORDER BY position_time DESC LIMIT :limit",
+            {"limit": limit},
+        )
+        for callsign, when, *place in reversed(rows):
+            named = dict(zip(("latitude", "longitude", "altitude"), place, strict=True))
+            if (found := facts.position(named)) is not None:
+                yield callsign, when or 0, found
 
     def silent(self, seconds: float, known: float = 7 * DAY) -> tuple[HeardStation, ...]:
         """Stations not heard for over ``seconds``, but within ``known`` seconds; longest first.
