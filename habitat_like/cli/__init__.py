@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "Check the configuration, directories, socket and archive.",
     "console": "Manage the users of the console in the browser.",
     "ctl": "Control the running gateway: maintenance, logs, reload, drain.",
+    "doctor": "Look for what keeps uploads from working, from the outside in.",
     "export": "Write archived messages to a file.",
     "import": "Import exported messages into the archive.",
     "journal": "Show the backlog; list, retry, export and drop dead letters.",

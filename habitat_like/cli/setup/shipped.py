@@ -13,6 +13,9 @@ PROGRAM = "/opt/habitat/bin/habitat"
 #: Their configuration.
 CONFIG = "/etc/habitat/config.yml"
 
+#: Where the package has them.
+PACKAGED = Path("/usr/share/habitat-like")
+
 
 def text(name: str) -> str:
     """The text of the file ``name`` of etc/. Raises SetupError."""
@@ -22,7 +25,10 @@ def text(name: str) -> str:
 def path(name: str) -> Path:
     """The file ``name`` of etc/: beside the modules, or in the checkout. Raises SetupError."""
     package = Path(habitat_like.__file__).resolve().parent
-    for place in (package / "etc", package.parent / "etc"):
+    places = [package / "etc", package.parent / "etc"]
+    if package.is_relative_to("/usr/lib"):
+        places.insert(0, PACKAGED)
+    for place in places:
         if (place / name).is_file():
             return place / name
     raise SetupError(f"{package / 'etc' / name} is missing; install habitat_like again")

@@ -134,12 +134,10 @@ class LogrotateStep:
 
     name = "logrotate"
     path = Path("/etc/logrotate.d/habitat")
-    #: As the package names it.
-    packaged = Path("/etc/logrotate.d/habitat-like")
 
     def lacking(self) -> str | None:
         """See ``Step``."""
-        if self.packaged.exists() or self.path.exists() or not self.path.parent.is_dir():
+        if self.path.exists() or not self.path.parent.is_dir():
             return None
         return f"there is no {self.path}"
 
