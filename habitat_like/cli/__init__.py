@@ -28,6 +28,7 @@ COMMANDS = {
     "query": "Print archived messages.",
     "report": "Print a summary of a day, for mail.",
     "serve": "Run the gateway in the foreground.",
+    "setup": "Make a server of this machine: gateway, nginx, archive, console.",
     "station": "Manage stations of other networks: identities, callsigns, secrets.",
     "stations": "List the stations that were heard, or the silent ones.",
     "status": "Show the state of the running gateway.",
