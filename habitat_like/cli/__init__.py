@@ -17,6 +17,7 @@ from habitat_like.cli.text import printable
 #: Each command with its line in ``habitat --help``; the module of that name defines ``command``,
 #: with an underscore behind it where the name is a keyword of Python's.
 COMMANDS = {
+    "backup": "Make a backup of archive, journal and configuration, while the gateway runs.",
     "check": "Check the configuration, directories, socket and archive.",
     "console": "Manage the users of the console in the browser.",
     "ctl": "Control the running gateway: maintenance, logs, reload, drain.",
@@ -27,6 +28,7 @@ COMMANDS = {
     "payloads": "Check payload configurations, and try sentences on them.",
     "query": "Print archived messages.",
     "report": "Print a summary of a day, for mail.",
+    "restore": "Put a backup back.",
     "serve": "Run the gateway in the foreground.",
     "setup": "Make a server of this machine: gateway, nginx, archive, console.",
     "station": "Manage stations of other networks: identities, callsigns, secrets.",

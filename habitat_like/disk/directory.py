@@ -170,6 +170,18 @@ class Directory:
             finally:
                 os.close(fd)
 
+    def give(self, name: str, user: int, group: int) -> None:
+        """Change the owner of the file ``name``, which must have only this name."""
+        with self._named(name):
+            fd = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd
+            )
+            try:
+                check_file(fd)
+                os.fchown(fd, user, group)
+            finally:
+                os.close(fd)
+
     def remove_leftovers(self, name: str) -> None:
         """Remove what ``replacing`` left beside ``name`` when it was killed."""
         left = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}")

@@ -296,6 +296,28 @@ def test_a_configuration_that_is_wrong_is_left_alone(sandbox: Sandbox) -> None:
     assert sandbox.read(CONFIG) == "nonsense: 1\n"
 
 
+def test_from_ruin_to_restored(sandbox: Sandbox) -> None:
+    sandbox.habitat("setup", "--yes", "--server-name", "habitat.example.org")
+    uploads_work(sandbox, "BEFORE")
+    sandbox.run("systemctl", "start", "habitat-backup.service")
+    listed = sandbox.sh("find /var/backups/habitat -printf '%u:%g %m\\n' | sort -u").split("\n")
+    assert listed[:2] == ["root:habitat 640", "root:habitat 750"]
+    # Another machine, with what its own setup makes; and only the backups.
+    sandbox.sh("systemctl stop habitat.socket habitat.service; rm -r /var/lib/habitat /etc/habitat")
+    sandbox.sh(f"rm {SITE} /etc/nginx/sites-enabled/habitat; userdel habitat")
+    done = sandbox.habitat("restore", "/var/backups/habitat", check=False)
+    assert done.returncode == 1
+    assert "has no user habitat" in done.stderr
+    sandbox.habitat("setup", "--yes")
+    sandbox.sh("systemctl stop habitat.socket habitat.service")
+    sandbox.habitat("restore", "--force", "/var/backups/habitat")
+    sandbox.habitat("setup", "--yes")
+    assert "BEFORE" in sandbox.habitat("query").stdout
+    uploads_work(sandbox, "AFTER")
+    owners = sandbox.sh("stat -c '%U:%G' /var/lib/habitat/* | sort -u").split()
+    assert owners == ["habitat:habitat"]
+
+
 COUCH = "http://127.0.0.1:5984"
 ADMIN = ("-u", "admin:open sesame")
 
