@@ -57,6 +57,9 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chromium": (("chromium",), ("chromium",)),
     "openssl": (("openssl",), ("openssl",)),
     "strace": (("strace",), ("strace",)),
+    "debhelper": (("dh", "dpkg-buildpackage"), ("debhelper", "dpkg-dev")),
+    "lintian": (("lintian",), ("lintian",)),
+    "man": (("man",), ("man-db",)),
     "qemu": (
         ("qemu-system-x86_64", "qemu-img", "mmdebstrap"),
         ("qemu-system-x86", "qemu-utils", "mmdebstrap"),
@@ -68,12 +71,16 @@ TARGETS = {
     "run": Target(".run", "", ("nginx",)),
     "venv": Target(".dev", "[dev]"),
     "clients": Target(".dev", "[dev]", ("nginx",)),
+    "deb": Target(".run", "", ("debhelper",), ("lintian",), "the package is not checked"),
     "machine": Target(".dev", "[dev]", ("qemu",)),
     "test": Target(
         ".dev",
         "[dev]",
         ("nginx",),
-        ("node", "gcc", "wrk", "chromium", "openssl", "strace", "couchdb", "promtool"),
+        (
+            *("node", "gcc", "wrk", "chromium", "openssl", "strace", "debhelper", "man"),
+            *("couchdb", "promtool"),
+        ),
         SKIPPED,
     ),
     "bench": Target(

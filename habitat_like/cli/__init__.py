@@ -38,6 +38,8 @@ COMMANDS = {
     "tail": "Print the newest archived messages, and new ones as they come.",
 }
 INTERRUPTED = 130
+#: Set by a shell that completes a command line, to what it wants to know.
+COMPLETE = "_HABITAT_COMPLETE"
 
 
 class LazyGroup(click.Group):
@@ -114,6 +116,10 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     try:
         # Not click's own main(): that prints several lines for an error and a blank one for Ctrl-C.
+        if wanted := os.environ.get(COMPLETE):
+            from click.shell_completion import shell_complete  # noqa: PLC0415 (for a shell alone)
+
+            return shell_complete(habitat, {}, "habitat", COMPLETE, wanted)
         with habitat.make_context("habitat", words or ["--help"]) as context:
             result = habitat.invoke(context)
             return result if isinstance(result, int) else 0
