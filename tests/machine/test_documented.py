@@ -29,7 +29,7 @@ def test_the_steps_are_documented() -> None:
         ("## Install", 3),
         ("### Without the package", 1),
         ("## 1. The user and the program", 1),
-        ("## 2. The configuration", 2),
+        ("## 2. The configuration", 1),
         ("## 4. systemd", 1),
         ("## 5. nginx", 1),
         ("## 6. Try it", 1),
