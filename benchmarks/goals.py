@@ -46,6 +46,7 @@ LIMITS = (
     ),
     Limit("stream: RSS", "streaming the archive to NDJSON, RSS", 60, "MB", at_most=True),
     Limit("stream: vs bare loop", "streaming the archive vs a bare loop", 0.5),
+    Limit("parser: vs archive sink", "sentences parsed vs archived, by processor time", 0.5),
     Limit("start: habitat --help", "habitat --help", 0.15, "s", at_most=True),
     Limit("start: habitat serve", "habitat serve to ready", 0.5, "s", at_most=True),
     Limit("memory: RSS", "RSS after many messages", 80, "MB", at_most=True),

@@ -1,4 +1,8 @@
-"""Reads the times that people write on the command line, and writes times for people."""
+"""Reads the times that people write, and writes times for people.
+
+The command line is used on the gateway's machine and has its local time; the console is seen from
+anywhere and has UTC.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +51,10 @@ FORMS = (
 )
 
 
-def parse(text: str, now: float) -> int:
+def parse(text: str, now: float, *, utc: bool = False) -> int:
     """``text`` as UNIX seconds; ``now`` is the present time in UNIX seconds.
 
+    A time without an offset is local, with ``utc`` it is UTC; so are today and yesterday.
     A fraction is rounded up: for whole seconds t, both ``t >= since`` and ``t < until`` then mean
     the same as with the fraction. Times before 1970 and after the year 2286 become the first and
     the last time that a message can have. Raises ValueError with a line for people.
@@ -58,9 +63,11 @@ def parse(text: str, now: float) -> int:
     if word == "now":
         return _clamp(now)
     if word in ("today", "yesterday"):
-        day = datetime.date.fromtimestamp(now) - datetime.timedelta(days=word == "yesterday")
-        return _clamp(datetime.datetime.combine(day, datetime.time()).timestamp())
-    if word.isascii() and word.isdigit() and (found := _date_in_digits(word)) is not None:
+        zone = datetime.UTC if utc else None
+        today = datetime.datetime.fromtimestamp(now, zone).date()
+        day = today - datetime.timedelta(days=word == "yesterday")
+        return _clamp(datetime.datetime.combine(day, datetime.time(tzinfo=zone)).timestamp())
+    if word.isascii() and word.isdigit() and (found := _date_in_digits(word, utc)) is not None:
         return _clamp(found)
     if _UNIX.fullmatch(word):
         if float(word) > MAX_TIME + 1:
@@ -68,7 +75,7 @@ def parse(text: str, now: float) -> int:
         return _clamp(float(word))
     if _AGO.fullmatch(word):
         return _clamp(now - parse_length(word.removesuffix("ago")))
-    return _clamp(_iso(text))
+    return _clamp(_iso(text, utc))
 
 
 def parse_length(text: str) -> float:
@@ -94,13 +101,14 @@ def show(seconds: object) -> str:
         return str(seconds)
 
 
-def show_short(seconds: int) -> str:
-    """UNIX seconds as readable local time, with the name of the zone at that time."""
+def show_utc(seconds: object, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
+    """UNIX seconds in UTC, in a ``form`` of strftime; what is no such number is as it is."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        return str(seconds)
     try:
-        moment = datetime.datetime.fromtimestamp(seconds).astimezone()
+        return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).strftime(form)
     except (ValueError, OverflowError, OSError):
         return str(seconds)
-    return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
 
 
 def is_set(now: float) -> bool:
@@ -129,14 +137,14 @@ def show_age(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def _date_in_digits(digits: str) -> float | None:
+def _date_in_digits(digits: str, utc: bool) -> float | None:
     """The day that eight digits name, None if digits don't look like a date.
 
     Raises ValueError with a line for people for those that do, and may not be one.
     """
     moment = _read_date(digits, _DATES.get(len(digits), ""))
     if moment is not None and len(digits) == 8:
-        return _iso(f"{moment:%Y-%m-%d}")
+        return _iso(f"{moment:%Y-%m-%d}", utc)
     if moment is not None:
         day = moment if len(digits) > 4 else datetime.datetime(moment.year, 1, 1)
         form = "%Y-%m-%dT%H:%M:%S" if len(digits) > 8 else "%Y-%m-%d"
@@ -157,11 +165,15 @@ def _read_date(digits: str, form: str) -> datetime.datetime | None:
     return moment if moment.year in _YEARS else None
 
 
-def _iso(text: str) -> float:
+def _iso(text: str, utc: bool) -> float:
     try:
-        moment = datetime.datetime.fromisoformat(text.strip().upper())
+        # As the console shows it.
+        moment = datetime.datetime.fromisoformat(re.sub(r" ?UTC$", "Z", text.strip().upper()))
     except ValueError:
-        raise ValueError(f"{text!r} is not a time; write {FORMS}") from None
+        forms = FORMS.replace("local time", "UTC") if utc else FORMS
+        raise ValueError(f"{text!r} is not a time; write {forms}") from None
+    if utc and moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
     try:
         return moment.timestamp()
     except (OverflowError, ValueError, OSError):

@@ -191,6 +191,35 @@ def test_other_digits_are_unix_seconds(text: str) -> None:
     assert times.parse(text, NOW) == int(text)
 
 
-def test_a_short_time_tells_the_zone_that_was_in_force_then() -> None:
-    assert times.show_short(1782900000) == "2026-07-01 12:00:00 CEST"
-    assert times.show_short(1795272462) == "2026-11-21 15:47:42 CET"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-21 15:47", 1795276020),
+        ("2026-11-21T15:47+01:00", 1795272420),
+        ("2026-11-21", 1795219200),
+        ("20261121", 1795219200),
+        ("today", 1795219200),
+        ("yesterday", 1795132800),
+    ],
+)
+def test_reads_utc_where_it_is_asked_to(text: str, expected: int) -> None:
+    assert times.parse(text, NOW, utc=True) == expected
+
+
+def test_what_is_shown_in_utc_is_read_in_utc() -> None:
+    shown = times.show_utc(1782900000)
+    assert shown == "2026-07-01 10:00:00 UTC"
+    assert times.parse(shown.removesuffix(" UTC"), NOW, utc=True) == 1782900000
+    assert times.parse(shown, NOW, utc=True) == 1782900000
+
+
+def test_an_error_names_the_zone() -> None:
+    with pytest.raises(ValueError, match="without Z or an offset it is UTC"):
+        times.parse("noon", NOW, utc=True)
+    with pytest.raises(ValueError, match="without Z or an offset it is local time"):
+        times.parse("noon", NOW)
+
+
+@pytest.mark.parametrize("odd", [1e30, float("nan"), None, True, "x"])
+def test_what_is_no_time_is_shown_as_it_is(odd: object) -> None:
+    assert times.show_utc(odd) == str(odd)

@@ -56,6 +56,7 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "uwsgi": (("uwsgi",), ("uwsgi-core", "uwsgi-plugin-python3")),
     "chromium": (("chromium",), ("chromium",)),
     "openssl": (("openssl",), ("openssl",)),
+    "sqlite3": (("sqlite3",), ("sqlite3",)),
     "strace": (("strace",), ("strace",)),
     "debhelper": (("dh", "dpkg-buildpackage"), ("debhelper", "dpkg-dev")),
     "lintian": (("lintian",), ("lintian",)),
@@ -78,7 +79,7 @@ TARGETS = {
         "[dev]",
         ("nginx",),
         (
-            *("node", "gcc", "wrk", "chromium", "openssl", "strace", "debhelper", "man"),
+            *("node", "gcc", "wrk", "chromium", "openssl", "sqlite3", "strace", "debhelper", "man"),
             *("couchdb", "promtool"),
         ),
         SKIPPED,

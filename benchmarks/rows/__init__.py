@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.results import Figure
-from benchmarks.rows import archive, beside, console, disk, drain, journal, memory, start, visible
+from benchmarks.rows import (
+    archive,
+    beside,
+    console,
+    disk,
+    drain,
+    journal,
+    memory,
+    start,
+    telemetry,
+    visible,
+)
 from benchmarks.rows.context import Context
 
 ROWS: dict[str, Callable[[Context], dict[str, Figure]]] = {
@@ -15,6 +26,7 @@ ROWS: dict[str, Callable[[Context], dict[str, Figure]]] = {
     "journal": journal.growth,
     "query": archive.query,
     "stream": archive.stream,
+    "parser": telemetry.parser,
     "start": start.start,
     "memory": memory.memory,
     "console pages": console.pages,

@@ -63,13 +63,14 @@ class SqliteArchive:
         return self._file.name
 
     def prepare(self) -> list[str]:
-        """Create the directory, the file and its tables if missing.
+        """Create the directory, the file, its tables and views if missing.
 
-        Returns no warnings. Raises ArchiveUnavailable, also for a file made by a newer version.
+        Warns of a view whose name something else has. Raises ArchiveUnavailable, also for a file
+        made by a newer version.
         """
         with self._file.errors():
             self._file.writer()
-        return []
+        return self._file.warnings
 
     def store(self, documents: Sequence[bytes]) -> list[Rejected]:
         """Store the batch in one transaction that is on disk when this returns.

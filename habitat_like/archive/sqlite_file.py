@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from habitat_like.archive import sqlite_users
+from habitat_like.archive import sqlite_users, sqlite_views
 from habitat_like.archive.base import ArchiveUnavailable
 from habitat_like.archive.sqlite_tables import APPLICATION, SCHEMA, VERSION
 from habitat_like.disk import (
@@ -96,6 +96,8 @@ class SqliteFile:
         # The writer's files, if one is open.
         self._presence: Presence | None = None
         self._anew: str | None = None
+        #: What could not be made for analysts, a line each.
+        self.warnings: list[str] = []
 
     def writer(self) -> sqlite3.Connection:
         """The writing connection; creates file and tables. For use inside ``errors``."""
@@ -116,6 +118,7 @@ class SqliteFile:
             writer.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
             self.patiently(lambda: rewrite_log(writer, self.path))
             self.patiently(lambda: self._make_tables(writer))
+            self.patiently(lambda: self._make_views(writer))
             reader = self._connect("ro")
             reader.execute("SELECT 1 FROM document LIMIT 1").fetchone()
         except BaseException:
@@ -291,12 +294,22 @@ class SqliteFile:
 
     def _make_tables(self, writer: sqlite3.Connection) -> None:
         if self._check_version(writer) < VERSION:
-            try:
-                writer.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-            except BaseException:
-                if writer.in_transaction:
-                    writer.execute("ROLLBACK")
-                raise
+            self._change(writer, SCHEMA)
+
+    def _make_views(self, writer: sqlite3.Connection) -> None:
+        rows = writer.execute("SELECT name, type, sql FROM sqlite_master").fetchall()
+        statements, problems = sqlite_views.changes({name: (kind, sql) for name, kind, sql in rows})
+        if statements:
+            self._change(writer, statements)
+        self.warnings = [f"{self.name}: {problem}" for problem in problems]
+
+    def _change(self, writer: sqlite3.Connection, statements: str) -> None:
+        try:
+            writer.executescript(f"BEGIN IMMEDIATE; {statements} COMMIT;")
+        except BaseException:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            raise
 
     def _is_ours(self) -> bool:
         """Whether the path still leads to the file that is open."""

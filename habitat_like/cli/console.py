@@ -22,13 +22,22 @@ def command(config_path: str | None) -> None:
     cls=options.Command,
     epilog=(
         "Examples: habitat console passwd alice\n"
+        "          habitat console passwd --role viewer bob\n"
         "          runuser -u habitat -- habitat console passwd --remove alice"
     ),
 )
 @options.config_option
+@click.option(
+    "--role",
+    type=click.Choice(users.ROLES),
+    help=(
+        "What the user may do: all (operator), or see all but addresses and settings (viewer)."
+        " A new user is an operator, another keeps the present role."
+    ),
+)
 @click.option("--remove", is_flag=True, help="Remove the user from the file.")
 @click.argument("name", metavar="NAME")
-def passwd(config_path: str | None, remove: bool, name: str) -> int:
+def passwd(config_path: str | None, role: str | None, remove: bool, name: str) -> int:
     """Set a user's password in console.password_file, and create the file if it is missing.
 
     Asks for the password on a terminal, and otherwise reads it from standard input. The change
@@ -47,9 +56,16 @@ def passwd(config_path: str | None, remove: bool, name: str) -> int:
         users.check_name(name)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    if remove and role is not None:
+        raise click.UsageError("--remove and --role exclude each other")
     password = None if remove else options.ask_password()
     try:
-        known = users.write(Path(named), name, password, rights.gateway_owner(config))
+        if password is not None:
+            users.check_password(password)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
+        known = users.write(Path(named), name, password, rights.gateway_owner(config), role)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise click.ClickException(f"{named}: {reason}") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -17,8 +18,10 @@ from habitat_like import config as configuration
 from habitat_like.archive.base import ArchiveError
 from habitat_like.config.imports import make_importable
 from habitat_like.config.keys import Config, ConfigError
+from habitat_like.export.selection import Box, Selection, Telling, parse_box
 from habitat_like.journal.file import JournalError
 from habitat_like.message.message import InvalidMessage, Listener, check_type_name
+from habitat_like.message.types import Registry, load_types
 from habitat_like.times import MAX_TIME
 
 #: The value of ``--limit`` that means no limit.
@@ -125,6 +128,30 @@ def suspicious_option(function: Function) -> Function:
     )(function)
 
 
+def selection_option(function: Function) -> Function:
+    """Add ``--payload``, ``--network`` and ``--box``, as one argument ``selection``."""
+
+    @functools.wraps(function)
+    def with_selection(
+        *, payload: str | None, network: str | None, box: Box | None, **arguments: Any
+    ) -> Any:
+        selection = Selection(payload=payload, network=network, box=box)
+        return function(selection=selection, **arguments)
+
+    for name, metavar, callback, text in reversed(_SELECTING):
+        add = click.option(name, metavar=metavar, callback=callback, help=text)
+        with_selection = add(with_selection)
+    return cast(Function, with_selection)
+
+
+def facts_of(config: Config) -> Telling:
+    """What tells the facts of documents, of the operator's own types too. Raises ConfigError."""
+    try:
+        return Registry(load_types(config.types)).facts
+    except ValueError as error:
+        raise ConfigError(str(error), "types") from None
+
+
 def times_option(callback: Callable[..., Any]) -> Callable[[Function], Function]:
     """Add ``--since`` and ``--until``, each checked by ``callback``, None where not given."""
 
@@ -185,6 +212,20 @@ def read_limit(ctx: click.Context, param: click.Parameter, value: str | None) ->
         text = f"{value!r} is neither a number from 1 up nor 'all'"
         raise click.BadParameter(text, ctx, param)
     return int(value)
+
+
+def _box(ctx: click.Context, param: click.Parameter, value: str | None) -> Box | None:
+    try:
+        return None if value is None else parse_box(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+_SELECTING: tuple[tuple[str, str, Any, str], ...] = (
+    ("--payload", "NAME", None, "Only messages about this payload, such as a balloon."),
+    ("--network", "NAME", None, "Only messages that came over this network, such as sondehub."),
+    ("--box", "W,S,E,N", _box, "Only messages with a position in this box of degrees."),
+)
 
 
 def _callsign(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

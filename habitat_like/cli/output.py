@@ -12,8 +12,8 @@ import click
 
 from habitat_like import times
 from habitat_like.archive.base import Document, to_json
-from habitat_like.archive.csv_form import MARK, csv_blocks, csv_header
 from habitat_like.cli.text import printable
+from habitat_like.export.csv_form import MARK, csv_blocks, csv_header
 
 TABLE_HEADER = ("time_created", "callsign", "type", "ip", "data")
 #: Rows from which a table chooses its columns' widths, and characters of them; later rows keep
@@ -110,6 +110,12 @@ def for_terminal(line: bytes) -> bytes:
     )
 
 
+def text_for_terminal(data: bytes) -> bytes:
+    """Lines of text with all that could steer a terminal written as escapes."""
+    lines = data.decode("utf-8", "backslashreplace").split("\n")
+    return "\n".join(map(printable, lines)).encode()
+
+
 def pretty(document: bytes) -> str:
     """A document's JSON bytes indented for people; what is no JSON comes as it is, escaped."""
     try:
@@ -139,7 +145,7 @@ def _table_row(document: Document, columns: Sequence[str]) -> list[str]:
 def _print_csv(documents: Iterable[Document], suspicious: bool) -> None:
     sys.stdout.flush()
     out = sys.stdout.buffer
-    clean = printable if sys.stdout.isatty() else None
+    rows = csv_blocks(documents, suspicious=suspicious)
     out.write(csv_header(suspicious))
-    out.writelines(csv_blocks(documents, suspicious=suspicious, clean=clean))
+    out.writelines(map(text_for_terminal, rows) if sys.stdout.isatty() else rows)
     out.flush()

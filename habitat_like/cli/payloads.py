@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import click
 
 from habitat_like.cli import options
@@ -9,13 +12,15 @@ from habitat_like.cli.output import print_small_table
 from habitat_like.cli.text import printable
 from habitat_like.config.keys import Config
 from habitat_like.message_server.server import find_sink
+from habitat_like.statistics.words import many
 from habitat_like.telemetry import configuration, names, ukhas
-from habitat_like.telemetry.configuration import Payloads
+from habitat_like.telemetry.configuration import Field, Payloads
 from habitat_like.telemetry.coordinates import show_time
 from habitat_like.telemetry.fix import Fix, ParseError
 from habitat_like.telemetry.horus import NO_NAMES, Names
 from habitat_like.telemetry.packets import read
 from habitat_like.telemetry.sink import ParserSink
+from habitat_like.telemetry.ukhas import Sentence
 
 
 @click.group(name="payloads", epilog="Example: habitat payloads check payloads.yml")
@@ -27,9 +32,13 @@ def command() -> None:
 @click.argument("file")
 def check(file: str) -> None:
     """Check a file of payload configurations."""
-    payloads = configuration.load(file)
-    sentences = sum(len(payload.sentences) for payload in payloads.payloads)
-    click.echo(f"{printable(file)}: {len(payloads.payloads)} payloads, {sentences} sentences")
+    payloads = configuration.load(file).payloads
+    sentences = sum(len(payload.layouts) for payload in payloads)
+    left_out = sum(payload.left_out for payload in payloads)
+    text = f"{many(len(payloads), 'payload')}, {many(sentences, 'sentence')}"
+    if left_out:
+        text += f"; {many(left_out, 'sentence')} of other protocols not read"
+    click.echo(f"{printable(file)}: {text}")
 
 
 @command.command("ls", epilog="Example: habitat payloads ls")
@@ -47,7 +56,7 @@ def ls(config_path: str | None) -> None:
                 ", ".join(field.name for field in layout.fields),
             )
             for payload in payloads.payloads
-            for layout in payload.sentences
+            for layout in payload.layouts
         ],
     )
 
@@ -73,9 +82,33 @@ def try_(config_path: str | None, file: str | None, sentence: str) -> int:
     for fix in fixes:
         for name, value in _lines(fix):
             click.echo(f"{printable(name):16}{printable(str(value))}")
+    if problems:
+        for line in _examined(packet, known[0]):
+            click.echo(line)
     for problem in problems:
         click.echo(f"{problem.kind}: {printable(str(problem))}{_hint(problem, packet)}", err=True)
     return 0 if fixes else 1
+
+
+def _examined(packet: bytes, payloads: Payloads) -> Iterator[str]:
+    """What each field of a configured sentence that could not be decoded is."""
+    for readings in ukhas.find(packet):
+        for field, text in next(filter(None, (_fields(one, payloads) for one in readings)), []):
+            try:
+                value = ukhas.sense(field, text)
+                told = "left out" if value is None else str(value)
+            except ValueError as error:
+                told = f"wrong: {error}"
+            yield f"{printable(field.name):16}{printable(text):16}{printable(told)}"
+
+
+def _fields(sentence: Sentence, payloads: Payloads) -> list[tuple[Field, str]]:
+    """The fields of a sentence by the first of its payload's layouts that has as many."""
+    with contextlib.suppress(ParseError):
+        for layout in payloads.layouts(ukhas.callsign_of(sentence)):
+            with contextlib.suppress(ParseError):
+                return ukhas.split(sentence, layout)
+    return []
 
 
 def _lines(fix: Fix) -> list[tuple[str, object]]:

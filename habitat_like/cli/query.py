@@ -10,9 +10,10 @@ from typing import Literal
 import click
 
 from habitat_like.archive import open_archive
-from habitat_like.archive.base import Query
+from habitat_like.archive.base import Query, to_json
 from habitat_like.cli import options, output
 from habitat_like.cli.progress import Counted, with_progress
+from habitat_like.export.selection import BUILT_IN, Selection, selected
 
 #: Messages in a table when ``--limit`` doesn't say; the other forms are for programs and have all.
 TABLE_LIMIT = 100
@@ -30,6 +31,7 @@ TABLE_LIMIT = 100
 @options.callsign_option
 @options.type_option
 @options.suspicious_option
+@options.selection_option
 @options.times_option(options.read_time)
 @click.option(
     "--limit",
@@ -59,6 +61,7 @@ def command(
     callsign: str | None,
     type_: str | None,
     suspicious: bool,
+    selection: Selection,
     since: int | None,
     until: int | None,
     limit: int | None,
@@ -83,14 +86,17 @@ def command(
         suspicious=suspicious,
     )
     config = options.load_config(config_path)
+    facts = options.facts_of(config) if selection else BUILT_IN
     with contextlib.closing(open_archive(config.archive)) as archive:
+        found = selected(archive, query, selection, facts)
         # On one terminal the messages themselves show how far it is.
         away = not sys.stdout.isatty()
         if form in ("json", "ndjson"):
-            lines = with_progress(archive.lines(query), "messages", query.limit, shown=away)
+            raw = map(to_json, found) if selection else archive.lines(query)
+            lines = with_progress(raw, "messages", query.limit, shown=away)
             output.print_lines(lines, array=form == "json")
             return
-        counted = Counted(archive.query(query))
+        counted = Counted(found)
         documents = with_progress(
             itertools.islice(counted, cut), "messages", query.limit, shown=away
         )

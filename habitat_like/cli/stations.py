@@ -16,9 +16,9 @@ import click
 import msgspec
 
 from habitat_like import times
-from habitat_like.archive.csv_form import guard
 from habitat_like.cli import options, output
 from habitat_like.cli.text import printable
+from habitat_like.export.csv_form import guard
 from habitat_like.message.message import InvalidMessage, Listener
 from habitat_like.statistics.reader import SORTS, StatisticsReader
 from habitat_like.statistics.rows import HeardStation

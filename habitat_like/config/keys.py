@@ -89,6 +89,8 @@ class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 #: The sink that keeps messages for good.
 ARCHIVE_SINK = "habitat_like.archive.ArchiveSink"
+#: The sink that says what received packets contain.
+PARSER_SINK = "habitat_like.telemetry.ParserSink"
 
 #: As message.Listener takes it.
 Callsign = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9/_-]{1,64}\Z")]
@@ -160,7 +162,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: ConsoleConfig = ConsoleConfig()
     control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
-    sinks: Annotated[tuple[SinkConfig, ...], Reloadable] = (SinkConfig(ARCHIVE_SINK, ARCHIVE_SINK),)
+    sinks: Annotated[tuple[SinkConfig, ...], Reloadable] = tuple(
+        SinkConfig(path, path) for path in (ARCHIVE_SINK, PARSER_SINK)
+    )
     types: Annotated[dict[str, Text], Reloadable] = {}
     stations: Annotated[Text | None, Reloadable] = None
     networks: Annotated[dict[str, dict[str, Any] | None], Reloadable] = {}

@@ -34,6 +34,7 @@ from habitat_like.console.pages import (
     json_response,
     this_program,
 )
+from habitat_like.console.rights import is_operator, may
 from habitat_like.console.users import UsersError
 from habitat_like.http.mount import Mount
 from habitat_like.statistics.words import show_days, size
@@ -134,7 +135,7 @@ def create_app(program: Process) -> Flask:
     app.add_url_rule("/", "start", lambda: redirect(url_for("overview.overview"), 303))
     app.context_processor(_context)
     app.template_filter("age")(_age)
-    app.template_filter("moment")(times.show)
+    app.template_filter("moment")(_moment)
     app.template_filter("count")(_count)
     app.template_filter("size")(size)
     app.template_filter("numbers")(plots.numbers)
@@ -147,8 +148,11 @@ def create_app(program: Process) -> Flask:
 
 def _context() -> dict[str, Any]:
     """What every template may use."""
+    here = [name for endpoint, name in PAGES if endpoint.partition(".")[0] == request.blueprint]
     return {
-        "pages": PAGES,
+        "here": here[0] if here else None,
+        "pages": [one for one in PAGES if g.get("user") and may(one[0], "GET")],
+        "is_operator": is_operator(),
         "json_here": _json_here(),
         "instance": this_program().config.gateway.machine_code,
         "user": g.get("user"),
@@ -213,6 +217,11 @@ def _age(seconds: float | None) -> str:
         return "never"
     ago = time.time() - seconds
     return "just now" if -1 < ago < 1 else f"{times.show_age(ago)} ago" if ago > 0 else "ahead"
+
+
+def _moment(seconds: object) -> str:
+    """UNIX seconds as a machine reads them."""
+    return times.show_utc(seconds, "%Y-%m-%dT%H:%M:%SZ")
 
 
 def _count(number: float | None) -> str:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Protocol
 
 import msgspec
 from flask import current_app
 
 from habitat_like.archive import Archive, ArchiveUnavailable, open_archive
 from habitat_like.config.keys import ArchiveConfig
+from habitat_like.console import rights
 
 #: The most seconds that a page waits for the archive: somebody is watching.
 PATIENCE = 10.0
+
+
+class Lender(Protocol):
+    """Lends archives."""
+
+    def lend(self) -> contextlib.AbstractContextManager[Archive]:
+        """An archive for the calling thread alone. Raises ArchiveUnavailable and ConfigError."""
 
 
 class Archives:
@@ -55,7 +64,20 @@ class Archives:
                 archive.interrupt()
 
 
-def this_archives() -> Archives:
-    """The archives of the current request's application."""
+class AddresslessArchives:
+    """The same for a user who may not see the addresses of stations."""
+
+    def __init__(self, archives: Archives) -> None:
+        self._archives = archives
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Archive]:
+        """An archive for the calling thread alone. Raises ArchiveUnavailable and ConfigError."""
+        with self._archives.lend() as archive:
+            yield rights.AddresslessArchive(archive)
+
+
+def this_archives() -> Lender:
+    """The archives of the current request's application, as its user may see them."""
     archives: Archives = current_app.extensions["archives"]
-    return archives
+    return archives if rights.is_operator() else AddresslessArchives(archives)

@@ -14,8 +14,11 @@ import msgspec
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from habitat_like.console import payloads
-from habitat_like.console.downloads import Download, Part, broken_ndjson, chunks, this_downloads
+from habitat_like.console.downloads import Download, chunks, this_downloads
 from habitat_like.console.pages import PageError, page, page_errors, this_program
+from habitat_like.console.rights import is_operator, line_without_addresses
+from habitat_like.export.form import Part
+from habitat_like.export.json_form import NDJSON
 from habitat_like.journal.dead_letters import MAX_ID, DeadLetter, DeadLetters
 from habitat_like.journal.file import errors, open_file
 from habitat_like.statistics.words import plural
@@ -63,7 +66,7 @@ def dead_letter(number: int) -> dict[str, Any]:
     return {
         "dead_letter": letter.summary(),
         "document": document,
-        "text": None if document is not None else letter.document.decode("utf-8", "replace"),
+        "text": _text(letter) if document is None and is_operator() else None,
         "payload": payloads.payload_of(document) if document is not None else None,
     }
 
@@ -109,26 +112,29 @@ def export() -> Any:
     now = time.time()
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     download = Download(user=g.user, name=f"dead-letters-{moment}.ndjson", begun=now)
-    parts = _parts(this_program().journal.path)
+    parts = _parts(this_program().journal.path, is_operator())
     with page_errors():
-        return this_downloads().respond(
-            download, request.args.get("token"), "application/x-ndjson", parts, broken_ndjson
-        )
+        return this_downloads().respond(download, request.args.get("token"), NDJSON, parts)
 
 
-def _parts(path: Path) -> Generator[Part, None, None]:
+def _parts(path: Path, with_addresses: bool) -> Generator[Part, None, None]:
     with _table(path) as letters:
-        for some in chunks(_lines(letters), CHUNK):
+        for some in chunks(_lines(letters, with_addresses), CHUNK):
             yield Part(b"".join(some), len(some))
 
 
-def _lines(letters: DeadLetters) -> Iterator[bytes]:
-    """The documents, read one by one, as each can be large."""
+def _lines(letters: DeadLetters, with_addresses: bool) -> Iterator[bytes]:
+    """The documents, read one by one, as each can be large.
+
+    One that is no JSON object comes only with addresses: it may have some anywhere.
+    """
     first = 0
     while numbers := letters.numbers(CHUNK, first):
         for letter in filter(None, map(letters.get, numbers)):
-            # JSON has line breaks between its tokens only, so this keeps its meaning.
-            yield letter.document.replace(b"\n", b" ") + b"\n"
+            line = letter.document if with_addresses else line_without_addresses(letter.document)
+            if line is not None:
+                # JSON has line breaks between its tokens only, so this keeps its meaning.
+                yield line.replace(b"\n", b" ") + b"\n"
         first = numbers[-1] + 1
 
 
@@ -172,6 +178,10 @@ def _document(letter: DeadLetter) -> dict[str, Any] | None:
         return msgspec.json.decode(letter.document, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def _text(letter: DeadLetter) -> str:
+    return letter.document.decode("utf-8", "replace")
 
 
 def _number(name: str) -> int | None:

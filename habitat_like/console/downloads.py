@@ -13,13 +13,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import NamedTuple
 
 import msgspec
 from flask import Response, current_app
 
 from habitat_like.archive import ArchiveError, ArchiveUnavailable
 from habitat_like.console.pages import PageError
+from habitat_like.export.form import Form, Part
 from habitat_like.journal.file import JournalError
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ AT_ONCE = 2
 RETRY_AFTER = 30
 #: Bytes that are sent at once. The client has ``gateway.timeout`` for each.
 PIECE = 64 * 1024
+#: Seconds without anything to send after which something that means nothing is sent.
+IDLE = 2.0
 #: Seconds of pause for each message that was uploaded: a hundred times what the gateway's thread
 #: works on it, so that a few uploads a second cost a download next to nothing.
 PAUSE = 0.005
@@ -41,20 +43,13 @@ REMEMBERED = 100
 _TOKEN = re.compile("[0-9a-f]{32}")
 
 
-class Part(NamedTuple):
-    """What goes out next: so many messages, the last of which was created at ``time``, if known."""
-
-    data: bytes
-    messages: int
-    time: float | None = None
-
-
 class Download(msgspec.Struct, kw_only=True):
     """One download. Written by the thread that makes it, read by any.
 
     ``state`` is ``running``, ``whole`` or ``broken off``, and ``problem`` says why. ``messages``
     and ``bytes`` went out so far. It goes from ``first`` to ``last``, times of messages, and has
-    come to ``at``. ``begun`` is UNIX seconds.
+    come to ``at``. ``begun`` is UNIX seconds. ``left_out`` counts, in the end, the messages that
+    the format can't show, by what they lack.
     """
 
     user: str
@@ -67,18 +62,25 @@ class Download(msgspec.Struct, kw_only=True):
     first: float | None = None
     last: float | None = None
     at: float | None = None
+    left_out: dict[str, int] = {}
 
 
 class Downloads:
     """All downloads of the program. Thread-safe.
 
     ``written`` tells how many messages were ever uploaded, ``stopping`` whether the program is
-    about to end.
+    about to end. ``patience`` is how many seconds the web server waits for the next byte.
     """
 
-    def __init__(self, written: Callable[[], int], stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        written: Callable[[], int],
+        stopping: Callable[[], bool],
+        patience: Callable[[], float],
+    ) -> None:
         self._written = written
         self._stopping = stopping
+        self._patience = patience
         # Guards the two below.
         self._lock = threading.Lock()
         self._running = 0
@@ -94,19 +96,17 @@ class Downloads:
         self,
         download: Download,
         token: str | None,
-        mimetype: str,
+        form: Form,
         parts: Generator[Part, None, None],
-        broken: Callable[[str], bytes],
     ) -> Response:
-        """The answer made of ``parts``; errors before the first are raised.
+        """The answer made of ``parts``, a file of that form; errors before the first are raised.
 
-        ``token``, if any, identifies the download. ``broken`` makes, from the reason, the end of a
-        file that must not look whole. Raises PageError, ArchiveError and JournalError.
+        ``token``, if any, identifies the download. Raises PageError, ArchiveError and JournalError.
         """
         self._begin(download, token)
-        body = self._run(download, parts, broken)
+        body = self._run(download, form, parts)
         first = next(body, b"")
-        response = Response(itertools.chain((first,), body), mimetype=mimetype)
+        response = Response(itertools.chain((first,), body), mimetype=form.mimetype)
         response.call_on_close(body.close)
         response.headers["Content-Disposition"] = f'attachment; filename="{download.name}"'
         # Otherwise nginx would first fill a temporary file, then read nothing for so long that we
@@ -130,29 +130,29 @@ class Downloads:
                     self._known.popitem(last=False)
 
     def _run(
-        self,
-        download: Download,
-        parts: Generator[Part, None, None],
-        broken: Callable[[str], bytes],
+        self, download: Download, form: Form, parts: Generator[Part, None, None]
     ) -> Generator[bytes, None, None]:
         try:
             pace = _Pace(self._written)
+            sent = time.monotonic()
             for part in parts:
                 download.messages += part.messages
                 download.at = part.time if part.time is not None else download.at
-                for at in range(0, len(part.data), PIECE):
-                    if self._stopping():
-                        raise ArchiveUnavailable("the gateway stopped; try again")
-                    piece = part.data[at : at + PIECE]
+                data = part.data or self._idle(form, time.monotonic() - sent, download.bytes)
+                for at in range(0, len(data), PIECE):
+                    self._check_stopping()
+                    piece = data[at : at + PIECE]
                     yield piece
                     download.bytes += len(piece)
+                    sent = time.monotonic()
+                self._check_stopping()
                 pace.keep()
             download.state = "whole"
         except (ArchiveError, JournalError) as error:
             download.problem = str(error)
             if not download.bytes:
                 raise
-            if end := broken(str(error)):
+            if end := form.broken(str(error)):
                 yield end
         finally:
             parts.close()
@@ -162,6 +162,21 @@ class Downloads:
                 download.state = "broken off"
                 download.problem = download.problem or "the client stopped reading it"
             _log(download)
+
+    def _idle(self, form: Form, seconds: float, sent: int) -> bytes:
+        """What keeps a connection open on which nothing was sent for so long."""
+        if sent and form.idle:
+            return form.idle if seconds > IDLE else b""
+        if seconds > self._patience():
+            raise ArchiveUnavailable(
+                f"there was nothing to send for {seconds:.0f} seconds: choose fewer days, or use"
+                " 'habitat export'"
+            )
+        return b""
+
+    def _check_stopping(self) -> None:
+        if self._stopping():
+            raise ArchiveUnavailable("the gateway stopped; try again")
 
 
 class _Pace:
@@ -207,16 +222,6 @@ def chunks(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-def not_whole(reason: str) -> str:
-    """The text at the end of a file that was broken off."""
-    return f"this file is not whole: {reason}"
-
-
-def broken_ndjson(reason: str) -> bytes:
-    """The same in NDJSON: a line that is not a message."""
-    return msgspec.json.encode({"error": not_whole(reason)}) + b"\n"
 
 
 def _log(download: Download) -> None:

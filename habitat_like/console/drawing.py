@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import math
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -27,7 +26,7 @@ MONDAY = 4 * DAY
 #: Points that a series has at most.
 MAX_POINTS = 100
 #: Width and height in pixels, usual and on a telephone.
-SIZES = {"large": (640, 300), "small": (360, 290)}
+SIZES = {"large": (640, 320), "small": (360, 310)}
 
 # Held while a plot is drawn.
 _drawing = threading.Lock()
@@ -37,8 +36,8 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers over time.
 
     ``times`` are the first seconds of steps of ``step`` seconds, ascending; each series has as many
-    values, in ``unit``, None where there is none. ``stacked`` series add up to a total. Days and
-    more are told in UTC, shorter steps in local time.
+    values, in ``unit``, None where there is none. ``stacked`` series add up to a total. Times are
+    told in UTC.
     """
 
     title: str
@@ -83,7 +82,7 @@ def draw(plot: Plot, size: str = "large") -> bytes:
     scale = _scale(plot)
     # As many legend columns as its longest name allows.
     longest = max(map(len, plot.series), default=0)
-    columns = min(max(int((width - 70) / (7 * longest + 25)), 1), len(plot.series) or 1)
+    columns = min(max(int((width - 80) / (9 * longest + 30)), 1), len(plot.series) or 1)
     # The library makes room for fewer rows of the legend than it may draw.
     rows_missing = -(-len(plot.series) // columns) - max(len(plot.series) // columns, 1)
     chart = (pygal.StackedLine if plot.stacked else pygal.Line)(
@@ -91,17 +90,17 @@ def draw(plot: Plot, size: str = "large") -> bytes:
         height=height,
         margin=8,
         margin_right=16,
-        margin_bottom=8 + 18 * max(rows_missing, 0),
+        margin_bottom=8 + 20 * max(rows_missing, 0),
         spacing=6,
         style=_STYLE,
-        css=(f"inline:{_CSS}{_colours(list(plot.series))}",),
+        css=(f"inline:{_CSS}{_AREAS if plot.stacked else ''}{_colours(list(plot.series))}",),
         js=(),
         no_prefix=True,
         explicit_size=True,
         disable_xml_declaration=True,
         title=plot.title,
         y_title=plot.unit,
-        x_title=zone(plot.step, plot.times),
+        x_title=zone(plot.step),
         x_labels=labels,
         x_labels_major=[label for label in labels if label],
         show_minor_x_labels=False,
@@ -136,10 +135,10 @@ _STYLE = Style(
     background="transparent",
     plot_background="transparent",
     font_family=_FONT,
-    label_font_size=11,
-    major_label_font_size=11,
-    title_font_size=13,
-    legend_font_size=12,
+    label_font_size=14,
+    major_label_font_size=14,
+    title_font_size=15,
+    legend_font_size=14,
     no_data_font_size=16,
 )
 #: What lines and areas are drawn in, for a light and a dark screen: told apart also by those who
@@ -166,13 +165,15 @@ _CSS = (
     "@media (prefers-color-scheme:dark){"
     f":root{{--text:#e4e9ec;--soft:#a0acb5;--line:#35414a;{_DARK}}}}}"
     ".background{fill:none}text{fill:var(--soft)}.title,.no_data{text-anchor:middle}"
-    "text.title{font-size:11px}text.plot_title{fill:var(--text);font-size:14px;font-weight:600}"
+    "text.title{font-size:14px}text.plot_title{fill:var(--text);font-size:16px;font-weight:600}"
     ".legends text{fill:var(--text)}.axis.x text,.no_data{text-anchor:middle}"
     ".axis.y text{text-anchor:end}.axis .line{fill:none;stroke:var(--soft)}"
     ".axis .guide.line{stroke:var(--line)}"
     ".reactive{stroke-width:1.75;fill-opacity:.35}.legend .reactive{fill-opacity:.7}"
     "text{fill-opacity:1;stroke:none}.nofill{fill:none}"
 )
+#: Areas that add up have no line: the one on top would hide those that have nothing to add.
+_AREAS = ".series .reactive{stroke:none;fill-opacity:.75}"
 
 
 def _colours(names: Sequence[str]) -> str:
@@ -217,7 +218,7 @@ def _labels(times: Sequence[int], step: int, *, narrow: bool) -> list[str]:
     """A text for each time: empty but for round ones, few enough to be read."""
     length = times[-1] - times[0] + step if times else 0
     form, wanted = _round(length, step, narrow)
-    return [when.strftime(form) if wanted(when) else "" for when in _dates(times, step)]
+    return [when.strftime(form) if wanted(when) else "" for when in _dates(times)]
 
 
 def _round(length: int, step: int, narrow: bool) -> tuple[str, Callable[[datetime.datetime], bool]]:
@@ -242,21 +243,18 @@ def _round(length: int, step: int, narrow: bool) -> tuple[str, Callable[[datetim
 def moments(times: Sequence[int], step: int) -> list[str]:
     """Times as the table of a plot has them."""
     form = "%Y-%m-%d" if step >= DAY else "%Y-%m-%d %H:%M"
-    return [when.strftime(form) for when in _dates(times, step)]
+    return [when.strftime(form) for when in _dates(times)]
 
 
-def _dates(times: Sequence[int], step: int) -> list[datetime.datetime]:
-    tz = datetime.UTC if step >= DAY else None
-    return [datetime.datetime.fromtimestamp(at, tz) for at in times]
+def _dates(times: Sequence[int]) -> list[datetime.datetime]:
+    return [datetime.datetime.fromtimestamp(at, datetime.UTC) for at in times]
 
 
-def zone(step: int, times: Sequence[int]) -> str:
-    """What the times are told in: the zones that are in force from the first to the last."""
-    if step >= DAY:
-        return "day (UTC)" if step == DAY else f"{step // DAY} days from (UTC)"
-    ends = _dates([*times[:1], *times[-1:]], step) or _dates([int(time.time())], step)
-    names = dict.fromkeys(f"{end.astimezone():%Z}" for end in ends)
-    return f"time ({', '.join(names)})"
+def zone(step: int) -> str:
+    """What the times of steps of so many seconds are."""
+    if step < DAY:
+        return "time (UTC)"
+    return "day (UTC)" if step == DAY else f"{step // DAY} days from (UTC)"
 
 
 def number(value: float | None) -> str:

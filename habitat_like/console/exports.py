@@ -1,10 +1,10 @@
-"""Messages as files: the filtered set as CSV, NDJSON or JSON, and how far a download is."""
+"""Messages as files: those that match a filter, in any format, and how far a download is."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
@@ -12,41 +12,42 @@ from flask import Blueprint, g, request
 from flask.blueprints import BlueprintSetupState
 
 from habitat_like.archive import Archive, Query
-from habitat_like.archive.base import Document
-from habitat_like.archive.csv_form import csv_blocks, csv_header, csv_line
 from habitat_like.console.archives import this_archives
-from habitat_like.console.downloads import (
-    Download,
-    Downloads,
-    Part,
-    broken_ndjson,
-    chunks,
-    not_whole,
-    this_downloads,
-)
-from habitat_like.console.filters import MessageFilter, read_filter
-from habitat_like.console.pages import PageError, json_response, page_errors
+from habitat_like.console.downloads import Download, Downloads, this_downloads
+from habitat_like.console.filters import MessageFilter, read_filter, read_selection
+from habitat_like.console.pages import PageError, json_response, page_errors, this_program
+from habitat_like.export import parquet
+from habitat_like.export.form import Form, Part
+from habitat_like.export.forms import FORMS
+from habitat_like.export.selection import Selection
+from habitat_like.export.source import Source
 from habitat_like.times import MAX_TIME
 
 blueprint = Blueprint("exports", __name__)
 
-#: Messages that are made into one piece: little enough that uploads never wait long for it.
-CHUNK = 100
-
-
-class ExportFormat(msgspec.Struct, frozen=True):
-    """A kind of file. ``make`` gives its parts, ``broken`` the end of one that is not whole."""
-
-    mimetype: str
-    make: Callable[[Archive, Query], Generator[Part, None, None]]
-    broken: Callable[[str], bytes]
+#: Bytes that a download may put aside on disk.
+SPOOL = 256 * 1024 * 1024
+#: The formats as people know them, by their names in ``FORMS``.
+TITLES = {
+    "csv": "CSV",
+    "flat": "CSV, a column for each value",
+    "ndjson": "NDJSON",
+    "json": "JSON",
+    "parquet": "Parquet",
+    "geojson": "GeoJSON",
+    "kml": "KML (Google Earth)",
+    "gpx": "GPX",
+}
 
 
 @blueprint.record_once
 def _make_downloads(state: BlueprintSetupState) -> None:
     program = state.app.extensions["program"]
     state.app.extensions["downloads"] = Downloads(
-        lambda: program.journal.last_seq, lambda: program.gateway.stopping
+        lambda: program.journal.last_seq,
+        lambda: program.gateway.stopping,
+        # nginx waits a little longer: see `habitat nginx`.
+        lambda: program.config.gateway.timeout + program.config.gateway.shutdown_timeout,
     )
 
 
@@ -61,13 +62,18 @@ def download() -> Any:
     if chosen.problems:
         name, text = next(iter(chosen.problems.items()))
         raise PageError(400, f"{name}: {text}")
-    name = f"{_file_name(chosen, now)}.{request.args['format']}"
+    try:
+        selection = read_selection(request.args)
+    except ValueError as error:
+        raise PageError(400, str(error)) from None
+    name = f"{_file_name(chosen, selection, now)}.{form.suffix}"
     started = Download(user=g.user, name=name, begun=now)
-    parts = _parts(started, form, chosen.query)
+    query = chosen.query
+    if form.is_in_order:
+        query = msgspec.structs.replace(query, order="asc")
+    parts = _parts(started, form, query, selection)
     with page_errors():
-        return this_downloads().respond(
-            started, request.args.get("token"), form.mimetype, parts, form.broken
-        )
+        return this_downloads().respond(started, request.args.get("token"), form, parts)
 
 
 @blueprint.get("/downloads/<token>.json")
@@ -77,14 +83,25 @@ def progress(token: str) -> Any:
     return json_response(found or {"state": "unknown"})
 
 
-def _parts(started: Download, form: ExportFormat, query: Query) -> Generator[Part, None, None]:
+def formats() -> dict[str, str]:
+    """The formats that can be had here, with their titles."""
+    without = () if parquet.is_installed() else ("parquet",)
+    return {name: title for name, title in TITLES.items() if name not in without}
+
+
+def _parts(
+    started: Download, form: Form, query: Query, selection: Selection
+) -> Generator[Part, None, None]:
     archives = this_archives()
+    facts = this_program().registry.facts
 
     def parts() -> Generator[Part, None, None]:
         with archives.lend() as archive:
             started.first = _end(archive, query)
             started.last = _end(archive, _turned(query))
-            yield from form.make(archive, query)
+            source = Source(archive, query, selection, facts)
+            yield from form.write(source, SPOOL)
+            started.left_out = source.left_out
 
     return parts()
 
@@ -99,56 +116,10 @@ def _turned(query: Query) -> Query:
     return msgspec.structs.replace(query, order="desc" if query.order == "asc" else "asc")
 
 
-class _Created(msgspec.Struct):
-    time_created: float | None = None
-
-
-_time_of = msgspec.json.Decoder(_Created).decode
-
-
-def _ndjson(archive: Archive, query: Query) -> Generator[Part, None, None]:
-    for lines in chunks(archive.lines(query), CHUNK):
-        data = b"\n".join(lines) + b"\n"
-        yield Part(data, len(lines), _time_of(lines[-1]).time_created)
-
-
-def _json(archive: Archive, query: Query) -> Generator[Part, None, None]:
-    before = b"[\n"
-    for lines in chunks(archive.lines(query), CHUNK):
-        yield Part(before + b",\n".join(lines), len(lines), _time_of(lines[-1]).time_created)
-        before = b",\n"
-    yield Part(b"[]\n" if before == b"[\n" else b"\n]\n", 0)
-
-
-def _csv(archive: Archive, query: Query) -> Generator[Part, None, None]:
-    yield Part(csv_header(query.suspicious), 0)
-    count, last = 0, None
-
-    def counted() -> Iterator[Document]:
-        nonlocal count, last
-        for document in archive.query(query):
-            count += 1
-            last = document["time_created"]
-            yield document
-
-    # A block has just the documents that were read since the one before.
-    for block in csv_blocks(counted(), suspicious=query.suspicious, most=CHUNK):
-        yield Part(block, count, last)
-        count = 0
-
-
-#: The kinds of file, by the end of their names. JSON that lacks its end can't be read at all.
-FORMS = {
-    "csv": ExportFormat("text/csv", _csv, lambda why: csv_line([not_whole(why)])),
-    "ndjson": ExportFormat("application/x-ndjson", _ndjson, broken_ndjson),
-    "json": ExportFormat("application/json", _json, lambda _: b""),
-}
-
-
-def _file_name(chosen: MessageFilter, now: float) -> str:
+def _file_name(chosen: MessageFilter, selection: Selection, now: float) -> str:
     """A name that tells what is in the file, without its end."""
     query = chosen.query
-    words = ["messages", query.callsign, query.type]
+    words = ["messages", query.callsign, query.type, selection.payload, selection.network]
     if query.since:
         words += ["from", _moment(query.since)]
     words += ["to", _moment(query.until if query.until <= MAX_TIME else now)]

@@ -10,6 +10,7 @@ import msgspec
 
 from habitat_like import times
 from habitat_like.archive.base import Document, Query
+from habitat_like.export.selection import Box, Selection, parse_box
 from habitat_like.message.message import InvalidMessage, Listener, check_type_name
 from habitat_like.times import MAX_TIME
 
@@ -36,7 +37,8 @@ class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
 def read_filter(arguments: Mapping[str, str], now: float) -> MessageFilter:
     """The filter in an address; ``now`` is UNIX seconds, for times such as ``2h ago``.
 
-    Times are read as ``habitat query`` reads them. Fields of other names are left alone.
+    Times are read as ``habitat query`` reads them, but without an offset they are UTC. Fields of
+    other names are left alone.
     """
     written = {
         name: text
@@ -46,11 +48,11 @@ def read_filter(arguments: Mapping[str, str], now: float) -> MessageFilter:
     problems: dict[str, str] = {}
     since, until = 0, MAX_TIME + 1
     try:
-        since = times.parse(written.get("since", "0"), now)
+        since = times.parse(written.get("since", "0"), now, utc=True)
     except ValueError as error:
         problems["since"] = str(error)
     try:
-        until = times.parse(written["until"], now) if "until" in written else until
+        until = times.parse(written["until"], now, utc=True) if "until" in written else until
     except ValueError as error:
         problems["until"] = str(error)
     if not problems and since > until:
@@ -78,6 +80,17 @@ def read_filter(arguments: Mapping[str, str], now: float) -> MessageFilter:
         suspicious="suspicious" in written,
     )
     return MessageFilter(written=written, problems=problems, query=query)
+
+
+def read_selection(arguments: Mapping[str, str]) -> Selection:
+    """What else an address selects by: ``payload``, ``network`` and ``box``. Raises ValueError."""
+    given = {name: arguments.get(name, "").strip() for name in ("payload", "network", "box")}
+    box: Box | None = None
+    try:
+        box = parse_box(given["box"]) if given["box"] else None
+    except ValueError as error:
+        raise ValueError(f"box: {error}") from None
+    return Selection(payload=given["payload"] or None, network=given["network"] or None, box=box)
 
 
 def read_place(text: str | None) -> Place | None:

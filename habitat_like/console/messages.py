@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from typing import Any
 
@@ -15,8 +14,10 @@ from habitat_like.archive.base import Document, to_json
 from habitat_like.console import payloads
 from habitat_like.console.archives import this_archives
 from habitat_like.console.bounded import Bounded
+from habitat_like.console.exports import formats
 from habitat_like.console.filters import Place, read_filter, read_place, show_place
 from habitat_like.console.pages import PageError, answer_with, page, station_page, this_program
+from habitat_like.console.parsing import read_packet
 from habitat_like.message.types import SERVER_TYPES
 
 blueprint = Blueprint("messages", __name__)
@@ -43,6 +44,7 @@ def messages() -> dict[str, Any]:
         "messages": [],
         "next": None,
         "previous": None,
+        "formats": formats(),
         "types": [*this_program().registry.names, *SERVER_TYPES],
     }
     if chosen.problems:
@@ -71,7 +73,11 @@ def message(identifier: str) -> dict[str, Any]:
         document = archive.get(identifier)
     if document is None:
         raise PageError(404, f"There is no message {identifier[:100]!r} in the archive.")
-    return {"message": document, "payload": payloads.payload_of(document)}
+    return {
+        "message": document,
+        "payload": payloads.payload_of(document),
+        "parsed": read_packet(document),
+    }
 
 
 def _turn(
@@ -112,20 +118,14 @@ def _raw_json(value: Any) -> str | None:
 
 @blueprint.app_template_filter("clock")
 def _clock(seconds: Any) -> str:
-    """UNIX seconds as local date and time, short, with the zone that was in force then."""
-    if not isinstance(seconds, (int, float)):
-        return "-"
-    return times.show_short(int(seconds))
+    """UNIX seconds as date and time, short."""
+    return times.show_utc(seconds) if isinstance(seconds, int | float) else "-"
 
 
 @blueprint.app_template_filter("words")
 def _words(seconds: Any) -> str:
     """UNIX seconds in words."""
-    try:
-        moment = datetime.datetime.fromtimestamp(int(seconds)).astimezone()
-    except (ValueError, TypeError, OverflowError, OSError):
-        return str(seconds)
-    return f"{moment:%A} {moment.day} {moment:%B %Y, %H:%M:%S %Z}"
+    return times.show_utc(seconds, "%A %-d %B %Y, %H:%M:%S UTC")
 
 
 @blueprint.app_template_global("station_address")

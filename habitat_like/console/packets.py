@@ -16,6 +16,7 @@ from habitat_like.console.archives import this_archives
 from habitat_like.console.bounded import Bounded
 from habitat_like.console.filters import Place, read_filter, read_place
 from habitat_like.console.pages import PageError, answer_with, page
+from habitat_like.console.parsing import parsing, read_packet
 from habitat_like.console.receptions import GAP, Grouping, Packet, Page, chain
 from habitat_like.times import MAX_TIME
 
@@ -83,11 +84,15 @@ def packet(identifier: str) -> dict[str, Any]:
     return {
         "message": document,
         "payload": payloads.payload_of(document),
+        "parsed": read_packet(document),
         "receptions": [_reception(one, first) for one in reversed(found.receptions)],
         "stations": found.stations(),
         "whole": found.whole,
         "gap": GAP,
     }
+
+
+page(blueprint, "/parsing", "parsing.html")(parsing)
 
 
 def _find(archive: Archive, query: Query) -> Page:

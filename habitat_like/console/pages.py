@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -20,6 +20,7 @@ from flask import (
 )
 
 from habitat_like.archive import ArchiveError
+from habitat_like.console.rights import is_operator, may, without_addresses
 from habitat_like.journal.file import JournalError
 from habitat_like.statistics import StatisticsReader
 
@@ -78,8 +79,8 @@ def close_statistics(_: object = None) -> None:
 
 
 def link(endpoint: str, **arguments: Any) -> str | None:
-    """The address of a page, None where this console has no such page."""
-    if endpoint not in current_app.view_functions:
+    """The address of a page, None where this console has none that the user may see."""
+    if endpoint not in current_app.view_functions or not may(endpoint, "GET"):
         return None
     return url_for(endpoint, **arguments)
 
@@ -136,4 +137,5 @@ def answer_with(status: int) -> None:
 
 def _data(view: View, arguments: dict[str, Any]) -> dict[str, Any]:
     with page_errors():
-        return view(**arguments)
+        data = view(**arguments)
+    return data if is_operator() else cast(dict[str, Any], without_addresses(data))

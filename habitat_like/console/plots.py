@@ -78,4 +78,4 @@ def rows(figure: dict[str, Any]) -> list[list[str]]:
         [moment, *(number(values[at]) for values in columns.values())]
         for at, moment in enumerate(moments(figure["times"], figure["step"]))
     ]
-    return [[zone(figure["step"], figure["times"]), *columns], *reversed(lines)]
+    return [[zone(figure["step"]), *columns], *reversed(lines)]

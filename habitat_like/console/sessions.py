@@ -25,7 +25,9 @@ from flask.globals import request_ctx
 from flask.sessions import SecureCookieSessionInterface
 
 from habitat_like.config.keys import ConsoleConfig
-from habitat_like.console.users import Users, UsersError
+from habitat_like.console import rights
+from habitat_like.console.pages import PageError
+from habitat_like.console.users import OPERATOR, VIEWER, Users, UsersError
 from habitat_like.passwords import Limiter
 
 if TYPE_CHECKING:
@@ -102,6 +104,13 @@ class LoginGuard:
                 return name
         return None
 
+    def role(self, name: str) -> str:
+        """The role of a user who is there. Raises UsersError.
+
+        The web server's users are operators, except for those whom the password file has.
+        """
+        return (self.users and self.users.role(name)) or OPERATOR
+
 
 class CookieSessions(SecureCookieSessionInterface):
     """Flask's signed cookies, with a key that can change and the path that we are mounted at."""
@@ -153,9 +162,17 @@ def drop_odd_referrer() -> None:
 
 
 def guard() -> Answer | None:
-    """Before each request: let known users in, send all others to sign in."""
+    """Before each request: let known users in who have the right, send all others to sign in.
+
+    Raises PageError where the right is missing.
+    """
     g.user = login_guard().visitor()
-    if g.user is not None or request.endpoint in OPEN:
+    if g.user is not None:
+        g.role = login_guard().role(g.user)
+        if (why := rights.refusal()) is not None:
+            raise PageError(403, why)
+        return None
+    if request.endpoint in OPEN:
         return None
     # A browser names HTML; scripts, which take anything, are told what they lack.
     asks = request.method in ("GET", "HEAD") and "text/html" in request.accept_mimetypes.values()
@@ -167,6 +184,7 @@ def guard() -> Answer | None:
 
 
 @blueprint.route("/login", methods=["GET", "POST"])
+@rights.needs(VIEWER)
 def login() -> Any:
     """The page to sign in on."""
     if g.user is not None:
@@ -191,6 +209,7 @@ def login() -> Any:
 
 
 @blueprint.post("/logout")
+@rights.needs(VIEWER)
 def logout() -> Any:
     """Sign the user out."""
     session.clear()

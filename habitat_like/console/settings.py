@@ -9,6 +9,8 @@ from flask import Blueprint, flash, g, redirect, request, url_for
 
 from habitat_like.config.file import effective
 from habitat_like.console.pages import PageError, page, this_program
+from habitat_like.console.rights import needs
+from habitat_like.console.users import OPERATOR
 from habitat_like.steering.switches import LOG_LEVELS, MAX_SLOW, Steering, SteeringError
 
 blueprint = Blueprint("settings", __name__)
@@ -28,6 +30,7 @@ def show(value: Any) -> str:
 
 
 @page(blueprint, "/settings", "settings.html")
+@needs(OPERATOR)
 def settings() -> dict[str, Any]:
     """The switches as they stand, and the configuration with secrets masked."""
     return {

@@ -16,6 +16,7 @@ from habitat_like.console import plots
 from habitat_like.console.archives import this_archives
 from habitat_like.console.drawing import Plot, of_series
 from habitat_like.console.pages import PageError, address, link, page, station_page, statistics
+from habitat_like.console.payloads import summarize
 from habitat_like.console.plots import plot
 from habitat_like.statistics import HeardStation
 from habitat_like.statistics.aggregator import KNOWN_FOR, SILENT_AFTER
@@ -185,6 +186,7 @@ def _listed(message: Document) -> dict[str, Any]:
         "time_created": message.get("time_created"),
         "time_uploaded": message.get("time_uploaded"),
         "suspicious": message.get("suspicious"),
+        "summary": summarize(message),
         "page": link("messages.message", identifier=message.get("_id")),
     }
 

@@ -154,13 +154,7 @@ class Journal:
         committed (disk full, read-only, I/O error); the next call tries again.
         """
         with self._writing:
-            # The window only has ids whose commit has returned: a repeat is answered after that.
-            recent, older = self._recent, self._older
-            fresh = {
-                identifier: document
-                for identifier, document in rows
-                if identifier not in recent and identifier not in older
-            }
+            fresh = self._fresh(rows)
             if not fresh:
                 return 0
             if time.monotonic() >= self._custody.look_at:
@@ -184,12 +178,14 @@ class Journal:
     def advance(self, sink: str, seq: int, rows: Iterable[Row] = ()) -> None:
         """Move ``sink``'s cursor to ``seq``, together with the ``rows`` it pushed, durably.
 
+        A row whose id was committed recently is skipped, as in ``write``.
+
         Losing a cursor is harmless, but it is fsynced anyway: a commit that is not on disk when a
         later fsync fails would never get there, and later commits could not be read. Raises
         JournalError; the cursor then stays where it was.
         """
         with self._writing:
-            fresh = dict(rows)
+            fresh = self._fresh(rows)
             self._commit(fresh, cursor=(sink, seq))
             self._cursors[sink] = seq
         if fresh:
@@ -403,6 +399,16 @@ class Journal:
         """Raise JournalError while ``size`` more bytes can't be stored; holding ``_writing``."""
         self._check_present()
         self._room.check(size)
+
+    def _fresh(self, rows: Iterable[Row]) -> dict[str, bytes]:
+        """``rows`` without those committed recently; the caller holds ``_writing``."""
+        # The window only has ids whose commit has returned: a repeat is answered after that.
+        recent, older = self._recent, self._older
+        return {
+            identifier: document
+            for identifier, document in rows
+            if identifier not in recent and identifier not in older
+        }
 
     def _commit(self, fresh: dict[str, bytes], cursor: tuple[str, int] | None = None) -> None:
         """One transaction; the caller holds ``_writing``."""

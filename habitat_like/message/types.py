@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import msgspec
 
 from habitat_like.config.imports import import_path
+from habitat_like.message import facts
 from habitat_like.message.cost import FREE, refuse_costly
+from habitat_like.message.facts import Facts, FactsOf
 from habitat_like.message.message import InvalidMessage, Listener, Message, check_type_name
 from habitat_like.times import FUTURE, MAX_TIME, show_day
 
@@ -29,12 +31,14 @@ class MessageType(msgspec.Struct, frozen=True):
     """The definition of a type: its name, its ``data``, and the checks types can't express.
 
     ``data`` is anything that msgspec can decode an object into; ``check`` gets the decoded data
-    and raises ValueError with field and reason.
+    and raises ValueError with field and reason. ``facts`` tells payload, position and values from
+    archived data.
     """
 
     name: str
     data: Any
     check: Callable[[Any], None] | None = None
+    facts: FactsOf = facts.any_shape
 
 
 Scalar = str | int | float | bool | None
@@ -97,9 +101,11 @@ def is_base64(text: str) -> bool:
     return True
 
 
-RECEIVED_TELEM = MessageType("RECEIVED_TELEM", dict[str, Scalar], check_received_telem)
-LISTENER_INFO = MessageType("LISTENER_INFO", ListenerInfo)
-LISTENER_TELEM = MessageType("LISTENER_TELEM", ListenerTelem)
+RECEIVED_TELEM = MessageType(
+    "RECEIVED_TELEM", dict[str, Scalar], check_received_telem, facts.received
+)
+LISTENER_INFO = MessageType("LISTENER_INFO", ListenerInfo, facts=facts.flat)
+LISTENER_TELEM = MessageType("LISTENER_TELEM", ListenerTelem, facts=facts.flat)
 
 #: The types that stations may send.
 STATION_TYPES = (RECEIVED_TELEM, LISTENER_INFO, LISTENER_TELEM)
@@ -159,6 +165,18 @@ class Registry:
     def reserved(self) -> frozenset[str]:
         """The types that the server itself makes."""
         return frozenset(self._reserved)
+
+    def facts(self, document: Mapping[str, Any]) -> Facts:
+        """What an archived ``document`` says, as its type tells it. Takes any document."""
+        name = document.get("type")
+        definition = self._types.get(name) if isinstance(name, str) else None
+        tell = facts.any_shape if definition is None else definition.facts
+        data = facts.data_of(document)
+        try:
+            return tell(data)
+        except Exception:
+            # An operator's own function, and data that others wrote.
+            return facts.any_shape(data)
 
     def parse(self, body: bytes, ip: str | None, now: int, *, is_set: bool = True) -> Message:
         """One message from a station's JSON. Raises InvalidMessage with field and reason.
@@ -245,7 +263,8 @@ def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
     """Types from the configuration: name to dotted path of a msgspec Struct for the ``data``.
 
     A Struct may carry a static method ``check(data)``, which raises ValueError with field and
-    reason. Raises ValueError, with one line, for a path that leads to no Struct.
+    reason, and one ``facts(data)``, which tells the Facts of archived data. Raises ValueError, with
+    one line, for a path that leads to no Struct.
     """
     types = []
     for name, path in definitions.items():
@@ -253,8 +272,9 @@ def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
         if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
             raise ValueError(f"types.{name}: {path} is not a msgspec Struct")
         # A field of that name is a descriptor, which can't be called.
-        check = getattr(struct, "check", None)
-        types.append(MessageType(name, struct, check if callable(check) else None))
+        check, tell = getattr(struct, "check", None), getattr(struct, "facts", None)
+        check = check if callable(check) else None
+        types.append(MessageType(name, struct, check, tell if callable(tell) else facts.any_shape))
     return types
 
 

@@ -2,10 +2,18 @@
 
 from habitat_like.message_server.intake import BacklogFull, Intake, MessageTooLarge
 from habitat_like.message_server.server import Server, SinkError
-from habitat_like.message_server.sinks import JournalSink, Retry, SimpleSink, Sink, ThreadedSink
+from habitat_like.message_server.sinks import (
+    Example,
+    JournalSink,
+    Retry,
+    SimpleSink,
+    Sink,
+    ThreadedSink,
+)
 
 __all__ = [
     "BacklogFull",
+    "Example",
     "Intake",
     "JournalSink",
     "MessageTooLarge",

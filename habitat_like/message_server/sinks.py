@@ -105,14 +105,25 @@ class SinkState:
         self.retries = 0
 
 
+class Example(msgspec.Struct, frozen=True):
+    """A message that a sink could not use: when (UNIX seconds), of which station, and why."""
+
+    time: float
+    callsign: str
+    message: str
+    text: str
+
+
 class JournalSink(Sink):
     """A sink that gets the journal's messages in batches, at least once each.
 
-    Derive from it and write ``process``. ``batch`` is the maximum number of messages in one; the
-    waits between tries grow from ``retry_min`` to ``retry_max`` seconds.
+    Derive from it and write ``process``. ``batch`` is the maximum number of messages in one,
+    ``pause`` the seconds until the next after one that was not full; the waits between tries grow
+    from ``retry_min`` to ``retry_max`` seconds.
     """
 
     batch: int = 100
+    pause: float = PAUSE
     retry_min: float = 0.5
     retry_max: float = 60
 
@@ -122,6 +133,8 @@ class JournalSink(Sink):
         #: The sink's own counters, named by a word or two: ``/status`` and the metrics show them. A
         #: sink must bound their number.
         self.counts: Counter[str] = Counter()
+        #: For what it counts, the last message that was counted so, where there is one.
+        self.examples: dict[str, Example] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._cursor = 0
@@ -191,7 +204,7 @@ class JournalSink(Sink):
                     if not taken:
                         journal.wait(self._cursor, IDLE)
                     elif taken < self.batch:
-                        self._stopping.wait(PAUSE)
+                        self._stopping.wait(self.pause)
                 except Exception as error:
                     if self._stopping.is_set():
                         break

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from habitat_like.message.facts import Position
 from habitat_like.networks import forms
 
 Scalar = str | int | float | bool
@@ -196,14 +197,6 @@ class Request:
         """The user name of Basic authentication."""
         basic = self.basic
         return None if basic is None else basic.user
-
-
-class Position(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A place on Earth: degrees, degrees, and metres if known."""
-
-    latitude: float
-    longitude: float
-    altitude: float | None = None
 
 
 class Observation(msgspec.Struct, kw_only=True, gc=False):

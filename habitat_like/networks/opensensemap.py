@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from habitat_like.http.response import Response
+from habitat_like.message.facts import Position
 from habitat_like.networks import airrohr, lenient, moments
 from habitat_like.networks.base import Network, Outcome, Recipe, Route, json_response
 from habitat_like.networks.forms import text_of
@@ -19,7 +20,6 @@ from habitat_like.networks.observation import (
     BadRequest,
     Decoded,
     Observation,
-    Position,
     Problem,
     Request,
 )

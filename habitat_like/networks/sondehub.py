@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 
 from habitat_like.http.response import Response
+from habitat_like.message.facts import Position
 from habitat_like.networks import lenient, moments
 from habitat_like.networks.base import Network, Outcome, Recipe, Route, json_response
 from habitat_like.networks.observation import (
     BadRequest,
     Decoded,
     Observation,
-    Position,
     Problem,
     Request,
 )

@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from habitat_like.networks.observation import Position, Scalar
+from habitat_like.message.facts import Position
+from habitat_like.networks.observation import Scalar
 
 #: Observations in one request; any more are a problem.
 MAX_ITEMS = 2500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -22,6 +22,8 @@ SENSORS = (
     "stdtelem.time",
     "stdtelem.coordinate",
 )
+#: The protocol whose sentences are read.
+PROTOCOL = "UKHAS"
 #: The largest file that is read, in bytes.
 MAX_FILE = 16 * 1024 * 1024
 
@@ -35,7 +37,8 @@ class Field(msgspec.Struct, frozen=True):
     sensor: str
     format: str | None = None
     optional: bool = False
-    expect: str | None = None
+    expect: str | int | float | None = None
+    base: Annotated[int, msgspec.Meta(ge=2, le=36)] = 10
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -45,14 +48,19 @@ class Filter(msgspec.Struct, frozen=True):
     type: str = "normal"
     source: str | None = None
     destination: str | None = None
-    factor: float = 1.0
+    factor: float | None = None
     offset: float = 0.0
     round: int | None = None
-    map: dict[str, Any] = {}
-    ok: list[Any] = []
+    map: dict[str | int | float, str | int | float] | None = None
+    ok: list[Any] | None = None
     field: int = 2
     fields: tuple[str, ...] = ("latitude", "longitude")
     width: int = 5
+
+    @property
+    def name(self) -> str:
+        """The filter's name without habitat's module: ``common.numeric_scale`` is numeric_scale."""
+        return self.filter.rpartition(".")[2]
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -63,12 +71,11 @@ class Filters(msgspec.Struct, frozen=True):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """One kind of sentence of a payload."""
+    """One kind of sentence of a payload. Other protocols' are not read."""
 
     callsign: Name
     fields: list[Field]
     checksum: str = "crc16-ccitt"
-    protocol: Literal["UKHAS"] = "UKHAS"
     filters: Filters = Filters()
 
 
@@ -76,7 +83,17 @@ class Payload(msgspec.Struct, frozen=True):
     """A ``payload_configuration`` document; its other contents (transmissions …) are not read."""
 
     name: str
-    sentences: list[Layout] = []
+    sentences: list[Layout | None] = []
+
+    @property
+    def layouts(self) -> list[Layout]:
+        """The sentences that are read."""
+        return [one for one in self.sentences if one is not None]
+
+    @property
+    def left_out(self) -> int:
+        """How many sentences of other protocols there are."""
+        return len(self.sentences) - len(self.layouts)
 
 
 class Payloads:
@@ -86,7 +103,7 @@ class Payloads:
         self.payloads = payloads
         self._layouts: dict[str, list[Layout]] = {}
         for payload in payloads:
-            for layout in payload.sentences:
+            for layout in payload.layouts:
                 self._layouts.setdefault(layout.callsign, []).append(layout)
 
     def layouts(self, callsign: str) -> list[Layout]:
@@ -124,13 +141,16 @@ def load(path: str) -> Payloads:
 
 
 def read(tree: Any) -> Payloads:
-    """Payload configurations as plain data. Raises ConfigError."""
+    """Payload configurations as plain data. Raises ConfigError.
+
+    Sentences of other protocols are left out.
+    """
     documents = tree if isinstance(tree, list) else [] if tree is None else [tree]
     found = []
     for index, document in enumerate(documents):
         key = f"[{index}]" if isinstance(tree, list) else ""
         try:
-            payload = msgspec.convert(document, Payload)
+            payload = msgspec.convert(_of_ukhas(document), Payload)
         except msgspec.ValidationError as error:
             name, reason = explain(error)
             raise ConfigError(reason, join(key, name).lstrip(".")) from None
@@ -140,9 +160,27 @@ def read(tree: Any) -> Payloads:
     return Payloads(found)
 
 
+def _of_ukhas(document: Any) -> Any:
+    """A document without the sentences of other protocols, which have other keys.
+
+    What its ``sentences[2]`` is then keeps its place: one that is left out becomes None.
+    """
+    sentences = document.get("sentences") if isinstance(document, dict) else None
+    if not isinstance(sentences, list):
+        return document
+    return {**document, "sentences": [None if _is_other(one) else one for one in sentences]}
+
+
+def _is_other(sentence: Any) -> bool:
+    protocol = sentence.get("protocol", PROTOCOL) if isinstance(sentence, dict) else PROTOCOL
+    return isinstance(protocol, str) and protocol != PROTOCOL
+
+
 def _mistakes(payload: Payload) -> Iterator[tuple[str, str]]:
     """Mistakes that types can't express: where, and what is wrong."""
     for index, layout in enumerate(payload.sentences):
+        if layout is None:
+            continue
         place = f"sentences[{index}]"
         if not re.fullmatch(r"[A-Za-z0-9/_-]+", layout.callsign):
             yield f"{place}.callsign", "must be of A-Z a-z 0-9 / _ -"
@@ -158,20 +196,55 @@ def _mistakes(payload: Payload) -> Iterator[tuple[str, str]]:
                 yield f"{place}.fields[{at}].{key}", reason
         for kind in ("intermediate", "post"):
             for at, one in enumerate(getattr(layout.filters, kind)):
-                if one.type == "hotfix":
-                    where = f"{place}.filters.{kind}[{at}]"
-                    yield where, "a hotfix is code, which is never run; take it out"
+                for name, reason in _mistakes_of_filter(one, kind):
+                    yield f"{place}.filters.{kind}[{at}]{name}", reason
 
 
 def _mistakes_of_field(field: Field) -> Iterator[tuple[str, str]]:
-    if field.name.startswith("_") or field.name == "payload":
-        yield "name", "must not begin with _ nor be payload"
+    if _is_reserved(field.name):
+        yield "name", _RESERVED
     if field.sensor not in SENSORS:
         yield "sensor", f"must be one of {', '.join(SENSORS)}"
     if field.sensor == "stdtelem.coordinate" and not _is_coordinate(field.format):
         yield "format", "must be such as dd.dddd or ddmm.mm"
     if field.sensor == "base.constant" and field.expect is None:
         yield "expect", "required field is missing"
+
+
+#: The filters, by the last part of their names (habitat writes common.numeric_scale), with the
+#: keys that each must have.
+FILTERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "intermediate": {"semicolons_to_commas": (), "zero_pad_times": ()},
+    "post": {
+        "numeric_scale": ("source", "factor"),
+        "simple_map": ("source", "map"),
+        "invalid_always": (),
+        "invalid_location_zero": (),
+        "invalid_gps_lock": ("ok",),
+        "zero_pad_coordinates": (),
+    },
+}
+
+
+def _mistakes_of_filter(one: Filter, kind: str) -> Iterator[tuple[str, str]]:
+    if one.type == "hotfix":
+        yield "", "a hotfix is code, which is never run; take it out"
+        return
+    known = FILTERS[kind]
+    if one.name not in known:
+        yield ".filter", f"must be one of {', '.join(known)}"
+    for key in known.get(one.name, ()):
+        if getattr(one, key) is None:
+            yield f".{key}", "required field is missing"
+    if one.destination is not None and _is_reserved(one.destination):
+        yield ".destination", _RESERVED
+
+
+_RESERVED = "must not begin with _ nor be payload"
+
+
+def _is_reserved(name: str) -> bool:
+    return name.startswith("_") or name == "payload"
 
 
 def _is_coordinate(form: str | None) -> bool:

@@ -11,7 +11,7 @@ import re
 DAY = 86400
 
 _DEGREES = re.compile(r" *([+-]?)(\d{1,8}(?:\.\d{0,12})?|\.\d{1,12})\Z")
-_MINUTES = re.compile(r"([+-]?)(\d{0,6}?)(\d{2}(?:\.(\d{0,12}))?)\Z")
+_MINUTES = re.compile(r"([+-]?)(\d{0,6}?)(\d{2}\.(\d{0,12}))\Z")
 _TIME = re.compile(r"(\d\d)(:?)(\d\d)(?:\2(\d\d))?\Z")
 
 
@@ -20,7 +20,7 @@ def degrees(text: str, most: float) -> float:
 
     ``most`` is the largest value: 90 for a latitude, 180 for a longitude.
     """
-    found = _DEGREES.match(text)
+    found = _DEGREES.match(text.rstrip(" "))
     if found is None:
         raise ValueError(f"{text[:32]!r} is no number of degrees")
     value = float(found[2])
@@ -38,7 +38,7 @@ def minutes(text: str, most: float) -> float:
     sign, whole, part, decimals = found.groups()
     if float(part) > 60:
         raise ValueError(f"{text[:32]!r} has more than 60 minutes")
-    value = round(int(whole or "0") + float(part) / 60, len(decimals or "") + 3)
+    value = round(int(whole or "0") + float(part) / 60, len(decimals) + 3)
     return _signed(sign, value, most, text)
 
 

@@ -1,7 +1,8 @@
 """The filters of payload configurations that need no code. No I/O.
 
 Intermediate filters change a sentence's text, once its checksum is known to be right; post filters
-change its values. ``_fix_invalid`` among the values says that the position can't be right.
+change its values. As in habitat, a filter that fails (its field is optional, and not there) leaves
+everything as it was. ``_fix_invalid`` among the values says that the position can't be right.
 """
 
 from __future__ import annotations
@@ -11,26 +12,31 @@ from collections.abc import Callable
 from typing import Any
 
 from habitat_like.telemetry.configuration import Filter
-from habitat_like.telemetry.fix import ParseError
 
 INVALID = "_fix_invalid"
+#: What a filter raises that can't be applied.
+_FAILURES = (KeyError, TypeError, ValueError, OverflowError)
 
 
 def change_text(text: str, filters: list[Filter]) -> str:
-    """``text`` after the intermediate ``filters``. Raises ParseError."""
+    """``text`` after the intermediate ``filters``."""
     for one in filters:
-        text = _find(_TEXT, one)(text, one)
+        try:
+            text = _TEXT[one.name](text, one)
+        except _FAILURES:
+            continue
     return text
 
 
 def change_values(values: dict[str, Any], filters: list[Filter]) -> dict[str, Any]:
-    """``values`` after the post ``filters``. Raises ParseError."""
-    values = dict(values)
+    """``values`` after the post ``filters``."""
     for one in filters:
+        changed = dict(values)
         try:
-            _find(_VALUES, one)(values, one)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ParseError("filter", f"{_name(one)}: {error}") from None
+            _VALUES[one.name](changed, one)
+        except _FAILURES:
+            continue
+        values = changed
     return values
 
 
@@ -48,16 +54,22 @@ def _zero_pad_times(text: str, one: Filter) -> str:
 
 def _numeric_scale(values: dict[str, Any], one: Filter) -> None:
     source = one.source or ""
-    value = float(values[source]) * one.factor + one.offset
+    value = float(values[source]) * (one.factor or 0.0) + one.offset
     if one.round is not None and value:
         # To so many significant figures.
         value = round(value, one.round - math.ceil(math.log10(abs(value))))
+    if not math.isfinite(value):
+        raise ValueError(f"{source} becomes {value}")
     values[one.destination or source] = value
 
 
 def _simple_map(values: dict[str, Any], one: Filter) -> None:
+    """A map in JSON has texts for keys, whatever the value is."""
     source = one.source or ""
-    values[one.destination or source] = one.map[str(values[source])]
+    value, known = values[source], one.map or {}
+    if isinstance(value, float) and value.is_integer() and value not in known:
+        value = int(value)
+    values[one.destination or source] = known[value if value in known else str(value)]
 
 
 def _invalid_always(values: dict[str, Any], _: Filter) -> None:
@@ -65,12 +77,12 @@ def _invalid_always(values: dict[str, Any], _: Filter) -> None:
 
 
 def _invalid_location_zero(values: dict[str, Any], _: Filter) -> None:
-    if values.get("latitude") == 0 and values.get("longitude") == 0:
+    if values["latitude"] == 0 and values["longitude"] == 0:
         values[INVALID] = True
 
 
 def _invalid_gps_lock(values: dict[str, Any], one: Filter) -> None:
-    if values.get(one.source or "gps_lock") not in one.ok:
+    if values[one.source or "gps_lock"] not in (one.ok or ()):
         values[INVALID] = True
 
 
@@ -93,14 +105,3 @@ _VALUES: dict[str, Callable[[dict[str, Any], Filter], None]] = {
     "invalid_gps_lock": _invalid_gps_lock,
     "zero_pad_coordinates": _zero_pad_coordinates,
 }
-
-
-def _name(one: Filter) -> str:
-    # habitat writes common.numeric_scale.
-    return one.filter.rpartition(".")[2]
-
-
-def _find(known: dict[str, Any], one: Filter) -> Any:
-    if _name(one) not in known:
-        raise ParseError("filter", f"there is no filter {one.filter!r} here")
-    return known[_name(one)]

@@ -6,15 +6,9 @@ from typing import Any
 
 import msgspec
 
+from habitat_like.message.facts import Position
+
 Value = int | float | str
-
-
-class Position(msgspec.Struct, omit_defaults=True):
-    """Degrees, degrees, metres."""
-
-    latitude: float
-    longitude: float
-    altitude: float | None = None
 
 
 class Fix(msgspec.Struct):

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from habitat_like.message.facts import Position
 from habitat_like.telemetry.checksums import crc16
-from habitat_like.telemetry.fix import Fix, ParseError, Position, Value, is_somewhere
+from habitat_like.telemetry.fix import Fix, ParseError, Value, is_somewhere
 
 #: Bytes of a packet, by its version.
 V1, V2_SHORT, V2 = 22, 16, 32

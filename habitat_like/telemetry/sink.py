@@ -5,22 +5,36 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import time
 from collections.abc import Sequence
 
 import msgspec
 
 from habitat_like.journal.reader import Entry
 from habitat_like.message_server.intake import Intake
-from habitat_like.message_server.sinks import JournalSink, Refusal
+from habitat_like.message_server.sinks import Example, JournalSink, Refusal
 from habitat_like.telemetry import configuration, names, packets
 from habitat_like.telemetry.configuration import Payloads
-from habitat_like.telemetry.fix import ParseError
+from habitat_like.telemetry.fix import Fix, ParseError
 from habitat_like.telemetry.horus import NO_NAMES, Names
 
 log = logging.getLogger(__name__)
 
 #: Reasons that are counted apart.
 MAX_REASONS = 64
+#: Messages after which it looks whether uploads came in meanwhile, the part of its time that it
+#: works while they do, and the seconds that it waits for each of them at most.
+SLICE, SHARE, PAUSE = 10, 0.1, 0.005
+#: The part of ``journal.max_backlog`` from which it gives way no more.
+BEHIND = 0.1
+#: What is counted of packets that were understood.
+PARSED = "parsed"
+#: The kind of error of what the parser should have understood or refused.
+DEFECT = "defect"
+#: Packets that are remembered, and bytes of the largest of them.
+REMEMBERED, REMEMBERED_BYTES = 1000, 1024
+#: Characters of a problem that are kept as an example.
+SHOWN = 200
 
 
 class _Data(msgspec.Struct):
@@ -31,11 +45,12 @@ class _Data(msgspec.Struct):
 
 
 class _Received(msgspec.Struct):
+    id: str = msgspec.field(name="_id")
     type: str
+    callsign: str
     time_created: int
     time_uploaded: int
     data: _Data
-    suspicious: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Received).decode
@@ -45,10 +60,12 @@ class ParserSink(JournalSink):
     """Reads RECEIVED_TELEM, and ``raw`` of observations.
 
     What can't be parsed is counted by reason, and archived as it came. ``counts`` has the packets
-    that were ``parsed``, and the others by reason.
+    that were ``parsed``, and the others by reason; ``examples`` the last one of each reason.
     """
 
-    batch = 200
+    batch = 500
+    # Each batch is a commit, beside those of the gateway: few, as nobody waits for them.
+    pause = 0.2
 
     class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """Files: payload configurations, names and custom fields of Horus Binary payloads."""
@@ -63,6 +80,9 @@ class ParserSink(JournalSink):
         super().__init__(server)
         self._payloads = Payloads([])
         self._names: Names = NO_NAMES
+        # What the last packets say. For the sink's thread alone.
+        self._known: dict[bytes, tuple[list[Fix], list[ParseError]]] = {}
+        self._most_behind = int(server.program.config.journal.max_backlog * BEHIND)
 
     def setup(self) -> None:
         """Read the files. Raises ConfigError."""
@@ -70,44 +90,86 @@ class ParserSink(JournalSink):
             self._payloads = configuration.load(self.settings.payloads)
         self._names = names.read(self.settings.payload_ids, self.settings.custom_fields)
 
+    def read(self, packet: bytes) -> tuple[list[Fix], list[ParseError]]:
+        """A packet's contents, and why anything that looked like one is not. Thread-safe."""
+        return packets.read(packet, self._payloads, self._names)
+
+    def _read(self, packet: bytes) -> tuple[list[Fix], list[ParseError]]:
+        """The same, remembered for a while: several receivers hear a packet."""
+        found = self._known.get(packet)
+        if found is None:
+            found = self.read(packet)
+            if len(packet) <= REMEMBERED_BYTES:
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
+                self._known[packet] = found
+        return found
+
     def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
         """Push the fixes in these messages."""
-        for entry in entries:
-            # Most messages of other types have neither; this spares decoding them.
-            if b'"string":"' not in entry.document and b'"raw":"' not in entry.document:
-                continue
-            try:
-                self._parse(entry)
-            except Exception as error:
-                # One message must not hold up the next, whatever is in it.
-                self._count(ParseError("defect", f"{type(error).__name__}: {error}"), entry)
+        seen = self.server.journal.last_seq
+        for at in range(0, len(entries), SLICE):
+            begin = time.thread_time()
+            for entry in entries[at : at + SLICE]:
+                # Most messages of other types have neither; this spares decoding them.
+                if b'"string":"' in entry.document or b'"raw":"' in entry.document:
+                    self._look_into(entry)
+            seen = self._give_way(seen, time.thread_time() - begin, entries[-1].seq)
         return ()
 
-    def _parse(self, entry: Entry) -> None:
+    def _give_way(self, seen: int, used: float, seq: int) -> int:
+        """Wait as the uploads since ``seen`` require; returns the journal's last message.
+
+        The gateway's thread has to wait for this one: the interpreter has one lock. What is left
+        undone is caught up with later, unless that would be too much.
+        """
+        last = self.server.journal.last_seq
+        if last > seen and last - seq < self._most_behind:
+            self._stopping.wait(min(used * (1 / SHARE - 1), (last - seen) * PAUSE))
+        return last
+
+    def _look_into(self, entry: Entry) -> None:
         try:
             received = _decode(entry.document)
         except msgspec.ValidationError:
             return  # another type's data: no packet
-        text = received.data.string if received.type == "RECEIVED_TELEM" else received.data.raw
+        try:
+            self._parse(received)
+        except Exception as error:
+            # One message must not hold up the next, whatever is in it.
+            if not self.counts[DEFECT]:
+                log.error(  # once: thousands may follow
+                    "the parser failed on a packet",
+                    extra={"sink": self.name, "seq": entry.seq},
+                    exc_info=error,
+                )
+            self._count(ParseError(DEFECT, f"{type(error).__name__}: {error}"), received)
+
+    def _parse(self, received: _Received) -> None:
+        is_packet = received.type == "RECEIVED_TELEM"
+        text = received.data.string if is_packet else received.data.raw
         if not isinstance(text, str) or received.type == packets.TELEM:
             return
         try:
             packet = base64.b64decode(text, validate=True)
         except binascii.Error:
             return
-        # A date that can't be right doesn't tell when it was received.
-        when = received.time_uploaded if received.suspicious else received.time_created
-        fixes, problems = packets.read(packet, self._payloads, self._names)
+        fixes, problems = self._read(packet)
         for fix in fixes:
-            self.server.push_message(packets.message(fix, when, received.time_uploaded))
-            self.counts["parsed"] += 1
+            self.server.push_message(
+                packets.message(fix, received.time_created, received.time_uploaded)
+            )
+            self.counts[PARSED] += 1
         for problem in problems:
-            self._count(problem, entry)
+            # What other networks call raw can be anything.
+            if is_packet or problem.kind != packets.UNKNOWN:
+                self._count(problem, received)
 
-    def _count(self, problem: ParseError, entry: Entry) -> None:
+    def _count(self, problem: ParseError, received: _Received) -> None:
         kind = problem.kind
         if kind not in self.counts and len(self.counts) >= MAX_REASONS:
             kind = "other"
         self.counts[kind] += 1
-        extra = {"sink": self.name, "seq": entry.seq, "why": f"{problem.kind}: {problem}"}
-        log.debug("a packet can't be understood", extra=extra)
+        self.examples[kind] = Example(
+            received.time_uploaded, received.callsign, received.id, str(problem)[:SHOWN]
+        )

@@ -1,4 +1,4 @@
-"""UKHAS sentences: ``$$CALLSIGN,field,field,…*CHECKSUM``. No I/O.
+"""UKHAS sentences: ``$$CALLSIGN,field,field,…*CHECKSUM`` and a line feed. No I/O.
 
 The rules are those of habitat's parser. A payload without a configuration is read by the default
 layout, that of horusdemodlib: callsign, number, time, latitude, longitude, altitude, and then
@@ -12,39 +12,52 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from habitat_like.message.facts import Position
 from habitat_like.telemetry import filters
 from habitat_like.telemetry.checksums import CHECKSUMS, NONE
 from habitat_like.telemetry.configuration import Field, Layout, Payloads
 from habitat_like.telemetry.coordinates import degrees, minutes, show_time, time_of_day
-from habitat_like.telemetry.fix import Fix, ParseError, Position, Value, is_somewhere
+from habitat_like.telemetry.fix import Fix, ParseError, Value, is_somewhere
 
-#: Characters of a sentence from ``$$`` to the end of its checksum, at least.
-SHORTEST = 8
-#: Sentences to examine in one packet.
-MOST = 16
+#: Characters of a sentence from ``$$`` to its line feed: at least, and at most between ``$$`` and
+#: the end of its checksum.
+SHORTEST, LONGEST = 8, 1000
+#: Sentences to examine in one packet, and readings of each: a bound on what odd bytes can cost.
+MOST, READINGS = 16, 16
+
+#: Integers beyond it can't be archived.
+LARGE = 2**63
 
 _START = re.compile(rb"\$\$+")
 # The end of a sentence; Baudot stations send # for *.
 _END = re.compile(rb"[*#]([0-9A-Fa-f]{4}|[0-9A-Fa-f]{2})")
-_PRINTABLE = re.compile(rb"[\x20-\x7e]*")
+_PRINTABLE = re.compile(rb"[\x20-\x7e]{0,%d}" % LONGEST)
 _CALLSIGN = re.compile(r"[A-Za-z0-9/_-]+")
 _INTEGER = re.compile(r"[+-]?\d{1,18}\Z")
 _NUMBER = re.compile(r"[+-]?(?:\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(?:[eE][+-]?\d{1,3})?\Z")
+#: Kinds of error that say nothing about what is in a sentence.
+_NO_MATCH = frozenset({"checksum", "no checksum"})
+#: Kinds of error of what is only a piece of a sentence.
+PIECES = frozenset({"no checksum", "too short"})
 _SEQUENCE = ("sentence_id", "sequence", "count", "frame")
 _PLACES = ("latitude", "longitude", "altitude")
 
 
 class Sentence(NamedTuple):
-    """A candidate: the text between ``$$`` and ``*``, and the checksum as it came, upper case."""
+    """A candidate: the text between ``$$`` and ``*``, and the checksum as it came, upper case.
+
+    Without a ``*`` the text is the whole line, and the checksum None.
+    """
 
     text: str
-    checksum: str
+    checksum: str | None
 
 
 def find(packet: bytes) -> Iterator[list[Sentence]]:
     """The sentences in a packet, whatever is around them; at most MOST of them.
 
-    Each comes with all its readings, the longest first: only the checksum tells where it ends.
+    Each comes with its readings, the longest first: only the checksum tells where it ends. The last
+    one is that of a payload which sends none.
     """
     seen = 0
     for start in _START.finditer(packet):
@@ -55,10 +68,11 @@ def find(packet: bytes) -> Iterator[list[Sentence]]:
         after = body.find(b"$$")
         if after >= 0:
             body = body[:after]
-        readings = [_reading(body, end) for end in reversed(list(_END.finditer(body)))]
-        if readings:
+        if body:
             seen += 1
-            yield readings
+            ends = list(_END.finditer(body))[-READINGS:]
+            whole = Sentence(body.decode("ascii"), None)
+            yield [*(_reading(body, end) for end in reversed(ends)), whole]
 
 
 def parse(readings: list[Sentence], payloads: Payloads) -> Fix:
@@ -72,7 +86,7 @@ def parse(readings: list[Sentence], payloads: Payloads) -> Fix:
             return _parse(reading, payloads)
         except ParseError as error:
             # An error in a reading with a right checksum says more.
-            if first is None or (first.kind == "checksum" and error.kind != "checksum"):
+            if first is None or (first.kind in _NO_MATCH and error.kind not in _NO_MATCH):
                 first = error
     raise first or ParseError("no sentence", "there is no sentence")
 
@@ -90,13 +104,17 @@ def _reading(body: bytes, end: re.Match[bytes]) -> Sentence:
 
 
 def _parse(sentence: Sentence, payloads: Payloads) -> Fix:
-    if len(f"$${sentence.text}*{sentence.checksum}") < SHORTEST:
+    end = "" if sentence.checksum is None else f"*{sentence.checksum}"
+    if len(f"$${sentence.text}{end}\n") < SHORTEST:
         raise ParseError("too short", f"{sentence.text!r} is too short")
-    callsign = callsign_of(sentence)
-    layouts = payloads.layouts(callsign)
-    if not layouts:
-        _check(sentence, "crc16-ccitt")
-        return _by_default(callsign, sentence.text.split(",")[1:])
+    if sentence.checksum is None:
+        layouts = _without_checksum(sentence, payloads)
+    else:
+        callsign = callsign_of(sentence)
+        layouts = payloads.layouts(callsign)
+        if not layouts:
+            _check(sentence, "crc16-ccitt")
+            return _by_default(callsign, sentence.text.split(",")[1:])
     first: ParseError | None = None
     for layout in layouts:
         try:
@@ -107,16 +125,26 @@ def _parse(sentence: Sentence, payloads: Payloads) -> Fix:
     raise first
 
 
+def _without_checksum(sentence: Sentence, payloads: Payloads) -> list[Layout]:
+    """The layouts of a payload that sends no checksum."""
+    known = payloads.layouts(re.split("[,;]", sentence.text, maxsplit=1)[0])
+    layouts = [layout for layout in known if layout.checksum == NONE]
+    if not layouts:
+        raise ParseError("no checksum", f"{sentence.text[:32]!r} does not end in a checksum")
+    return layouts
+
+
 def _check(sentence: Sentence, name: str) -> None:
     if name == NONE:
         return
     wanted = CHECKSUMS[name](sentence.text.encode("ascii"))
     # If four digits follow, a two-digit checksum is the first two.
-    if sentence.checksum[: len(wanted)] != wanted:
+    if (sentence.checksum or "")[: len(wanted)] != wanted:
         raise ParseError("checksum", f"{name} is {wanted}, the sentence says {sentence.checksum}")
 
 
-def _by_layout(sentence: Sentence, layout: Layout) -> Fix:
+def split(sentence: Sentence, layout: Layout) -> list[tuple[Field, str]]:
+    """The fields of a sentence with their texts. Raises ParseError if it is not of this layout."""
     _check(sentence, layout.checksum)
     text = filters.change_text(sentence.text, layout.filters.intermediate)
     given = text.split(",")[1:]
@@ -126,10 +154,14 @@ def _by_layout(sentence: Sentence, layout: Layout) -> Fix:
     if not needed <= len(given) <= len(layout.fields):
         wanted = f"{needed} to {len(layout.fields)}" if needed < len(layout.fields) else needed
         raise ParseError("number of fields", f"{len(given)} fields, expected {wanted}")
+    return list(zip(layout.fields, given, strict=False))
+
+
+def _by_layout(sentence: Sentence, layout: Layout) -> Fix:
     values: dict[str, Any] = {}
-    for field, one in zip(layout.fields, given, strict=False):
+    for field, text in split(sentence, layout):
         try:
-            value = _sense(field, one)
+            value = sense(field, text)
         except ValueError as error:
             raise ParseError("field", f"{field.name}: {error}") from None
         if value is not None:
@@ -137,18 +169,18 @@ def _by_layout(sentence: Sentence, layout: Layout) -> Fix:
     return _fix(layout.callsign, filters.change_values(values, layout.filters.post))
 
 
-def _sense(field: Field, text: str) -> Value | None:  # noqa: PLR0911 (one for each sensor)
+def sense(field: Field, text: str) -> Value | None:  # noqa: PLR0911 (one for each sensor)
     """A field's value, None for an optional one that is empty. Raises ValueError."""
     if not text.strip() and field.optional:
         return None
     kind = field.sensor
     if kind == "base.ascii_int":
-        return _integer(text)
+        return _integer(text, field.base)
     if kind == "base.ascii_float":
         return _number(text)
     if kind == "base.constant":
-        if text != field.expect:
-            raise ValueError(f"{text[:32]!r} is not {field.expect!r}")
+        if text != str(field.expect):
+            raise ValueError(f"{text[:32]!r} is not {str(field.expect)!r}")
         return text
     if kind == "stdtelem.time":
         return show_time(time_of_day(text))
@@ -205,10 +237,16 @@ def _free(text: str) -> Value:
     return float(text) if _NUMBER.match(text.strip()) else text
 
 
-def _integer(text: str) -> int:
-    if not _INTEGER.match(text.strip()):
-        raise ValueError(f"{text[:32]!r} is no integer")
-    return int(text)
+def _integer(text: str, base: int = 10) -> int:
+    try:
+        if base == 10 and not _INTEGER.match(text.strip()):
+            raise ValueError
+        number = int(text, base)
+    except ValueError:
+        raise ValueError(f"{text[:32]!r} is no integer") from None
+    if abs(number) >= LARGE:
+        raise ValueError(f"{text[:32]!r} is too large")
+    return number
 
 
 def _number(text: str) -> float:

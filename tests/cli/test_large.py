@@ -12,10 +12,15 @@ import pytest
 from habitat_like.archive import open_archive
 from habitat_like.config.keys import ArchiveConfig
 from habitat_like.journal.journal import Journal
+from tests.support.archive import encode
 from tests.support.cli import environment
 from tests.support.large import MB, fill, row
+from tests.support.observations import START as FIRST
+from tests.support.observations import fix
 
 COUNT = 150
+#: Small messages, of 50 payloads.
+MANY = 60_000
 #: Runs a command with what it prints thrown away; prints the most memory that it had, in kB.
 _MEASURE = """
 import resource, subprocess, sys
@@ -59,6 +64,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("export", "{}/all.ndjson"),
         ("export", "{}/all.ndjson.gz"),
         ("export", "{}/all.csv"),
+        ("export", "--flat", "{}/flat.csv"),
+        ("export", "{}/all.geojson"),
+        ("export", "{}/all.kml"),
         ("tail", "-n", str(COUNT)),
         ("tail", "-n", str(COUNT), "--format", "ndjson"),
     ],
@@ -67,6 +75,28 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_reading_the_archive(archive: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     written = [word.format(tmp_path) for word in words]
     assert memory(*written, archive=archive, journal=tmp_path / "none") < 110 * MB
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("flights") / "archive.sqlite"
+    with contextlib.closing(open_archive(ArchiveConfig(uri=f"sqlite:{path}"))) as archive:
+        archive.prepare()
+        for first in range(0, MANY, 1000):
+            some = [fix(first + at, f"HAB-{at % 50}") for at in range(1000)]
+            assert archive.store(encode(some)) == []
+    return path
+
+
+@pytest.mark.parametrize("name", ["ndjson", "csv", "flat.csv", "geojson", "kml", "gpx", "parquet"])
+def test_ten_times_as_many_rows_need_no_more_memory(
+    flights: Path, tmp_path: Path, name: str
+) -> None:
+    words = ["export", *(["--flat"] if "flat" in name else []), str(tmp_path / f"all.{name}")]
+    none = tmp_path / "none"
+    few = memory(*words, "--until", str(FIRST + MANY // 10), archive=flights, journal=none)
+    many = memory(*words, archive=flights, journal=none)
+    assert many < few + 24 * MB, f"{few / MB:.0f} MB, {many / MB:.0f} MB"
 
 
 def test_importing(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habitat_like.archive.csv_form import csv_blocks, csv_header
 from habitat_like.cli.resume import Place, find_place
+from habitat_like.export.csv_form import csv_blocks, csv_header
 
 HEADER = csv_header(True)
 

@@ -234,6 +234,27 @@ def test_what_is_shown_can_be_downloaded(person: Person, form: str, tmp_path: Pa
     expect(person.page.locator("#downloads")).to_contain_text("3 messages")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_part_of_it_can_be_downloaded_in_another_format(
+    browser: Browser, front: Nginx, scheme: str
+) -> None:
+    person = Person(browser, front.url, viewport=TELEPHONE, color_scheme=scheme, bypass_csp=True)
+    person.sign_in(USER, PASSWORD)
+    person.page.goto("/console/messages?callsign=M0ZDR")
+    person.page.get_by_text("More formats").click()
+    assert person.offences() == []
+    assert not person.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    person.page.get_by_label("Format").select_option("gpx")
+    person.page.get_by_label("Box").fill("-10,50,10,60")
+    with person.page.expect_download() as waiting:
+        person.page.get_by_role("button", name="Download").click()
+    assert waiting.value.suggested_filename.endswith(".gpx")
+    assert "<name>M0ZDR</name>" in waiting.value.path().read_text()
+    expect(person.page.locator("#downloads")).to_contain_text("is whole: 1 messages")
+    assert person.complaints == []
+    person.close()
+
+
 # -- dead letters
 
 
@@ -318,7 +339,8 @@ def test_maintenance_is_begun_seen_and_ended(person: Person, front: Nginx) -> No
 def everything(person: Person) -> list[str]:
     """The addresses of the pages in the navigation, and of one of each kind below them."""
     person.page.goto("/console/overview")
-    found = [str(link.get_attribute("href")) for link in person.page.locator("nav a").all()]
+    found = [str(link.get_attribute("href")) for link in person.page.locator("nav.tabs a").all()]
+    found.append("/console/parsing")
     for name in ("stations", "messages", "packets"):
         person.page.goto(f"/console/{name}")
         link = person.page.locator("tbody tr a").first

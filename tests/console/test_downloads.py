@@ -12,15 +12,21 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from habitat_like.console import downloads
-from habitat_like.console.downloads import Download, Downloads, Part
+from habitat_like.console.downloads import Download, Downloads
+from habitat_like.export.csv_form import CSV
+from habitat_like.export.form import Form, Part
+from habitat_like.export.forms import FORMS as FORMATS
+from habitat_like.export.json_form import JSON, NDJSON
 from tests.support import scgi
 from tests.support.console import PASSWORD, Visitor, console_over
 from tests.support.couch import CouchServer
 from tests.support.gateway import read_all
-from tests.support.wait import eventually
+from tests.support.observations import flight
+from tests.support.wait import PATIENCE, eventually
 
 START = 1_700_000_000
 TOKEN = "0123456789abcdef" * 2
@@ -113,7 +119,7 @@ def test_the_file_has_a_name_that_tells_what_is_in_it(visitor: Visitor) -> None:
 
 def test_what_can_not_be_downloaded_is_told(visitor: Visitor) -> None:
     for query, said in (
-        ("", "format: must be one of csv, ndjson, json"),
+        ("", "format: must be one of ndjson, json, csv, flat, parquet, geojson, kml, gpx"),
         ("?format=xls", "format: must be one of"),
         ("?format=csv&since=soonish", "since: &#39;soonish&#39; is not a time"),
     ):
@@ -237,9 +243,9 @@ def test_downloads_pause_for_uploads_alone(monkeypatch: pytest.MonkeyPatch, uplo
             yield Part(b"x", 1)
 
     began = time.thread_time()
-    made = Downloads(lambda: written, lambda: False)
+    made = Downloads(lambda: written, lambda: False, lambda: PATIENCE)
     started = Download(user="alice", name="x", begun=0.0)
-    body = made._run(started, parts(), str.encode)  # type: ignore[arg-type]
+    body = made._run(started, NDJSON, parts())  # type: ignore[arg-type]
     assert b"".join(body) == b"x" * 20
     worked = time.thread_time() - began
     if not uploads:
@@ -253,10 +259,95 @@ def test_downloads_pause_for_uploads_alone(monkeypatch: pytest.MonkeyPatch, uplo
 
 
 def test_only_so_many_ended_downloads_are_remembered() -> None:
-    made = Downloads(lambda: 0, lambda: False)
+    made = Downloads(lambda: 0, lambda: False, lambda: PATIENCE)
     for number in range(downloads.REMEMBERED + 1):
         made._begin(Download(user="alice", name="x", begun=0.0), f"{number:032x}")
         made._running = 0
     assert made.find(f"{0:032x}", "alice") is None
     assert made.find(f"{1:032x}", "alice") is not None
     assert made.find(f"{1:032x}", "bob") is None
+
+
+# -- other formats, and a part of the messages
+
+
+@pytest.fixture(scope="module")
+def flown() -> Iterator[Visitor]:
+    with console_over(flight()) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("flat", ("--flat",)),
+        ("geojson", ("--format", "geojson")),
+        ("kml", ("--format", "kml")),
+        ("gpx", ("--format", "gpx")),
+        ("parquet", ("--format", "parquet")),
+    ],
+)
+def test_a_file_is_what_is_exported(flown: Visitor, form: str, words: tuple[str, ...]) -> None:
+    query = "payload=hab-1&box=-0.0990,51,0,52&until=1700000050&order=asc"
+    reply = flown.get(f"/console/messages/download?format={form}&{query}")
+    assert reply.status == 200
+    path = flown.gateway.directory / f"out.{form}"
+    chosen = ("--payload", "HAB-1", "--box", "-0.0990,51,0,52", "--until", "1700000050")
+    done = flown.gateway.cli("export", *words, *chosen, str(path))
+    assert done.returncode == 0, done.stderr
+    if form == "parquet":
+        assert pyarrow.parquet.read_table(io.BytesIO(reply.body)).num_rows == 20
+    assert reply.body == path.read_bytes()
+    end = "csv" if form == "flat" else form
+    assert f"messages-hab-1-to-20231114T221410Z.{end}" in reply.headers["content-disposition"]
+
+
+def test_what_was_left_out_is_told_to_who_watches(flown: Visitor) -> None:
+    flown.get(f"/console/messages/download?format=kml&token={TOKEN}")
+    watched = flown.json(f"/console/downloads/{TOKEN}.json")
+    assert (watched["state"], watched["left_out"]) == ("whole", {"a position": 1})
+    assert watched["messages"] == len(flight()) - 1
+    assert watched["first"] < watched["last"] == watched["at"]
+
+
+def test_a_box_that_is_none_is_told(flown: Visitor) -> None:
+    reply = flown.get("/console/messages/download?format=kml&box=1,2,3")
+    assert (reply.status, "is not west,south,east,north" in reply.text) == (400, True)
+
+
+def test_the_page_has_a_form_for_every_format(flown: Visitor) -> None:
+    page = flown.page("/console/messages?type=TELEM&since=2023-11-14")
+    form = page[page.index("More formats") :]
+    assert '<input type="hidden" name="type" value="TELEM">' in form
+    for name in FORMATS:
+        assert f'<option value="{name}"' in form
+
+
+def idle(form: Form, silent: float) -> tuple[bytes, Download]:
+    """What a client gets of parts that have nothing for it, each after so many seconds."""
+    clock = 0.0
+
+    def parts() -> Iterator[Part]:
+        nonlocal clock
+        yield Part(b"<", 0)
+        for _ in range(20):
+            clock += silent
+            yield Part(b"", 1)
+        yield Part(b">", 0)
+
+    made = Downloads(lambda: 0, lambda: False, lambda: 10.0)
+    started = Download(user="alice", name="x", begun=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("habitat_like.console.downloads.time.monotonic", lambda: clock)
+        return b"".join(made._run(started, form, parts())), started  # type: ignore[arg-type]
+
+
+def test_the_connection_is_kept_while_nothing_matches() -> None:
+    body, started = idle(JSON, 3.0)
+    assert (body, started.state) == (b"<" + b"\n" * 20 + b">", "whole")
+    assert idle(JSON, 0.01)[0] == b"<>"
+    # Between rows of CSV there is nothing that means nothing.
+    body, started = idle(CSV, 3.0)
+    assert started.state == "broken off"
+    assert "nothing to send for 12 seconds" in (started.problem or "")
+    assert idle(CSV, 0.4)[1].state == "whole"

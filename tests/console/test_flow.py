@@ -358,7 +358,7 @@ def test_the_numbers_of_a_plot_stand_beside_it(visitor: Visitor) -> None:
     page = visitor.page("/console/station?callsign=ST001")
     assert page.count("<summary>The numbers</summary>") == 2
     assert page.count('<th scope="col" class="number">RECEIVED_TELEM</th>') == 2
-    assert len(re.findall(r'<td class="number">1</td>', page)) == 2
+    assert len(re.findall(r'<td class="number" data-head="RECEIVED_TELEM">1</td>', page)) == 2
 
 
 @pytest.mark.parametrize("page", PAGES)

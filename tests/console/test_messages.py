@@ -11,8 +11,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.console import Visitor, console_over
+from habitat_like import times
+from tests.support.console import Visitor, console_over, with_console
 from tests.support.couch import CouchServer
+from tests.support.messages import GOOD
 from tests.support.net import free_port
 
 START = 1_700_000_000
@@ -236,3 +238,26 @@ def test_without_the_archive_the_form_is_still_there() -> None:
             assert 'name="since"' in reply.text
         assert visitor.get("/console/messages/x").status == 503
         assert visitor.get("/console/messages/download?format=csv").status == 503
+
+
+def test_a_list_and_its_filter_are_in_utc_wherever_the_gateway_stands() -> None:
+    gateway = with_console()
+    gateway.environ["TZ"] = "Asia/Tokyo"
+    try:
+        gateway.start()
+        assert gateway.scgi("POST", "/message", GOOD).status == 200
+        gateway.wait_until_archived()
+        visitor = Visitor(gateway)
+        visitor.sign_in()
+        page = visitor.page("/console/messages")
+        (shown,) = re.findall(r"<time[^>]*>([-0-9]{10} [:0-9]{8} UTC)</time>", page)
+        (document,) = gateway.documents()
+        assert shown == times.show_utc(document["time_created"])
+        until = times.show_utc(document["time_created"] + 1).removesuffix(" UTC")
+        for since in (shown, shown.removesuffix(" UTC")):
+            query = urlencode({"since": since, "until": until})
+            found = visitor.json(f"/console/messages.json?{query}")["messages"]
+            assert [one["_id"] for one in found] == [document["_id"]]
+        assert "Times are UTC." in page
+    finally:
+        gateway.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -298,8 +299,20 @@ def test_a_plot_is_an_image_and_nothing_else() -> None:
     assert "<script" not in drawn
     assert "href" not in drawn
     assert "url(" not in drawn
-    assert drawn.replace('xmlns="http://www.w3.org/2000/svg"', "").count("://") == 0
+    # The names of XML's vocabularies look like addresses, and are none.
+    assert re.sub(r'xmlns(:xlink)?="[^"]*"', "", drawn).count("://") == 0
     assert "prefers-color-scheme:dark" in drawn
+
+
+def test_no_line_lies_on_areas_that_add_up() -> None:
+    areas, lines = (
+        draw(
+            Plot(title="t", unit="u", step=60, times=(0, 60), series={"a": (1, 2)}, stacked=stacked)
+        ).decode()
+        for stacked in (True, False)
+    )
+    assert ".series .reactive{stroke:none" in areas
+    assert ".series .reactive{stroke:none" not in lines
 
 
 def test_a_lone_value_is_seen() -> None:

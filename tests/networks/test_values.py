@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from habitat_like.message.facts import Position
 from habitat_like.networks import forms, lenient, moments, values
-from habitat_like.networks.observation import Position
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -108,5 +108,6 @@ def test_payload_configurations_are_read_and_checked(habitat: HabitatFactory) ->
     assert (done.returncode, done.stdout.split()[-2:]) == (0, ["volts", "1.5"])
     done = gateway.cli("payloads", "try", "$$hab,x*00")
     assert (done.returncode, done.stderr) == (1, "field: volts: 'x' is no number\n")
+    assert done.stdout.split(None, 2) == ["volts", "x", "wrong: 'x' is no number\n"]
     done = gateway.cli("payloads", "check", str(file))
-    assert done.stdout == f"{file}: 1 payloads, 1 sentences\n"
+    assert done.stdout == f"{file}: 1 payload, 1 sentence\n"

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from habitat_like.message.facts import Position
 from habitat_like.telemetry import ukhas
 from habitat_like.telemetry.checksums import CHECKSUMS
 from habitat_like.telemetry.configuration import Payloads, read
 from habitat_like.telemetry.coordinates import degrees, fix_time, minutes, time_of_day
-from habitat_like.telemetry.fix import Fix, ParseError, Position
+from habitat_like.telemetry.fix import Fix, ParseError
+from habitat_like.telemetry.horus import NO_NAMES
+from habitat_like.telemetry.packets import read as read_packet
 
 VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text())
 NONE = Payloads([])
@@ -75,12 +78,17 @@ def test_what_is_no_number_of_degrees(text: str) -> None:
         degrees(text, 180)
 
 
-@pytest.mark.parametrize("text", ["+12.1234", " 001.3745", "-0", "90"])
+@pytest.mark.parametrize(
+    "text", ["+12.1234", " 001.3745", "-0", "90", "12.5 ", ".5", "5.", "12.123456789"]
+)
 def test_degrees_may_have_sign_blanks_and_zeros(text: str) -> None:
     assert degrees(text, 90) == float(text)
 
 
-@pytest.mark.parametrize("text", ["03599.1234", "-03599.1234", "9000.1", "5", "", "ab"])
+@pytest.mark.parametrize(
+    "text",
+    ["03599.1234", "-03599.1234", "60.0001", "-60.0001", "9000.1", "5", "3506", "", "ab", "1.2.3"],
+)
 def test_minutes_over_60_are_refused_whatever_the_sign(text: str) -> None:
     with pytest.raises(ValueError, match=r"minutes|degrees"):
         minutes(text, 90)
@@ -126,10 +134,17 @@ def test_the_date_is_that_of_the_reception_or_the_day_beside_it(
         SENTENCE.replace("*", "#"),
         SENTENCE.strip() + "AB",  # what follows may look like digits
         SENTENCE.strip() + " and more",
+        SENTENCE.replace("\n", "\r\n"),
+        f"$hi$ {SENTENCE}",
     ],
 )
 def test_a_sentence_is_found_whatever_is_around_it(packet: str) -> None:
     assert fixes(packet) == [FIX]
+
+
+@pytest.mark.parametrize("around", ["$$habitat,122,12:45:0{}", "$$\n$$ $$$${}$$", "$$a*{}*00"])
+def test_pieces_of_sentences_around_a_whole_one_are_no_problem(around: str) -> None:
+    assert read_packet(around.format(SENTENCE).encode(), NONE, NO_NAMES) == ([FIX], [])
 
 
 def test_several_sentences_in_one_packet() -> None:
@@ -150,11 +165,36 @@ def test_no_more_are_looked_at_than_a_packet_can_have() -> None:
         (sentence("habitat,1,12:45:06,91,1,1"), "field"),
         (sentence("habitat,1,12:45:06,1,1,70000"), "field"),
         (sentence("a b,1,12:45:06,1,1,1"), "callsign"),
-        ("$$a*0\n$$b*00", "too short"),
+        ("$$b*00", "too short"),
+        ("$$habitat,123,12:45:06", "no checksum"),
+        ("$$habitat,123*56", "checksum"),
+        ("$$habitat,123*5G81", "no checksum"),
     ],
 )
 def test_what_can_t_be_understood_says_why(packet: str, kind: str) -> None:
     assert refusal(packet) == kind
+
+
+@pytest.mark.parametrize("text", [one["text"] for one in VECTORS["ukhas_checksums"]])
+def test_sentences_of_the_field_by_the_default_layout(text: str) -> None:
+    fields = text.split(",")
+    if len(fields) < 6:
+        assert refusal(sentence(text)) == "number of fields"
+    elif "-3506.192" in text:
+        assert refusal(sentence(text)) == "field", "degrees and minutes need a configuration"
+    else:
+        (fix,) = fixes(sentence(text))
+        assert (fix.payload, fix.sequence) == (fields[0], int(fields[1]))
+        assert [str(value) for value in fix.values.values()] == fields[6:]
+
+
+def test_odd_bytes_cost_little() -> None:
+    """What could be read in very many ways is read in a few."""
+    for packet in (b"$$" * 100_000, b"$$a" + b"*AA" * 60_000, b"$$a,1*AA\n" * 20_000):
+        readings = list(ukhas.find(packet))
+        assert len(readings) <= ukhas.MOST
+        assert all(len(one) <= ukhas.READINGS + 1 for one in readings)
+        assert all(len(each.text) <= ukhas.LONGEST for one in readings for each in one)
 
 
 def test_without_a_fix_there_is_no_position() -> None:

@@ -42,18 +42,32 @@ for (const all of document.querySelectorAll("[data-check-all]")) {
   });
 }
 
-// A link with data-download gets a token, by which the element with data-progress asks how far the
-// download is, and shows it until it has ended.
+// A link or a form with data-download gets a token, by which the element with data-progress asks how
+// far the download is, and shows it until it has ended.
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-download]");
-  const shelf = document.querySelector("[data-progress]");
-  if (!link || !shelf) return;
-  const token = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const token = link && watched();
+  if (!token) return;
   const address = new URL(link.href);
   address.searchParams.set("token", token);
   link.href = address;
-  watch(shelf, shelf.dataset.progress.replace("TOKEN", token));
 });
+
+document.addEventListener("submit", (event) => {
+  const token = event.target.matches("form[data-download]") && watched();
+  if (!token) return;
+  const field = event.target.elements.token || document.createElement("input");
+  Object.assign(field, { type: "hidden", name: "token", value: token });
+  event.target.append(field);
+});
+
+function watched() {
+  const shelf = document.querySelector("[data-progress]");
+  if (!shelf) return null;
+  const token = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  watch(shelf, shelf.dataset.progress.replace("TOKEN", token));
+  return token;
+}
 
 async function watch(shelf, address) {
   const line = document.createElement("p");
@@ -95,7 +109,8 @@ function describe(download) {
   const size = `${number(download.messages, 0)} messages, ${number(download.bytes / 1e6, 1)} MB`;
   const at = download.at === null ? "" : `, at ${new Date(download.at * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
   if (download.state === "running") return `${download.name}: ${size}${at}`;
-  if (download.state === "whole") return `${download.name} is whole: ${size}`;
+  const rest = Object.entries(download.left_out).map(([what, count]) => `; ${number(count, 0)} without ${what} left out`).join("");
+  if (download.state === "whole") return `${download.name} is whole: ${size}${rest}`;
   return `${download.name} was broken off after ${size}: ${download.problem}`;
 }
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habitat_like.archive.csv_form import CSV_COLUMNS, csv_blocks, csv_header, guard
+from habitat_like.export.csv_form import CSV_COLUMNS, csv_blocks, csv_header, guard
 from tests.support.archive import document
 
 FORMULAS = ["=1+1", "+1", "-1+1", "@SUM(A1)", "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20A1"]

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import SimpleNamespace
 
 from habitat_like.archive.base import Document, to_json
+from habitat_like.export.form import Form, Part, not_whole
+from habitat_like.export.source import Source
 
 #: The columns; ``data`` holds JSON.
 CSV_COLUMNS = ("time_created", "time_uploaded", "callsign", "type", "ip", "gateway", "_id", "data")
@@ -44,37 +46,29 @@ def csv_header(suspicious: bool) -> bytes:
     return csv_line(_columns(suspicious))
 
 
-def csv_blocks(
-    documents: Iterable[Document],
-    *,
-    suspicious: bool,
-    clean: Callable[[str], str] | None = None,
-    most: int = BLOCK,
-) -> Iterator[bytes]:
-    """The rows in UTF-8, at most ``most`` at a time, without the header.
-
-    ``clean`` is applied to each cell, for rows that people see.
-    """
+def csv_blocks(documents: Iterable[Document], *, suspicious: bool) -> Iterator[bytes]:
+    """The rows in UTF-8, at most ``BLOCK`` at a time, without the header."""
     columns = _columns(suspicious)
     rows: list[list[str]] = []
     length = 0
     for document in documents:
         row = _cells(document, columns)
-        rows.append(list(map(clean, row)) if clean else row)
+        rows.append(row)
         length += sum(map(len, row))
-        if len(rows) == most or length >= BLOCK_LENGTH:
-            yield _encode(rows)
+        if len(rows) == BLOCK or length >= BLOCK_LENGTH:
+            yield csv_lines(rows)
             rows, length = [], 0
     if rows:
-        yield _encode(rows)
+        yield csv_lines(rows)
 
 
 def csv_line(cells: Iterable[str]) -> bytes:
     """One row with its line end."""
-    return _encode([list(cells)])
+    return csv_lines([list(cells)])
 
 
-def _encode(rows: list[list[str]]) -> bytes:
+def csv_lines(rows: list[list[str]]) -> bytes:
+    """Rows with their line ends."""
     lines: list[str] = []
     # Characters of the line end are quoted in a value: \r must be too, or no reader takes the row.
     csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerows(rows)
@@ -103,3 +97,19 @@ def _cells(document: Document, columns: tuple[str, ...]) -> list[str]:
             text = to_json(value).decode("utf-8")
             cells.append(_SEPARATOR.sub(_escape, text) if "{" in text else text)
     return cells
+
+
+def _write(source: Source, _: int | None) -> Generator[Part, None, None]:
+    suspicious = source.query.suspicious
+    yield Part(csv_header(suspicious), 0)
+    for documents in source.documents():
+        data = b"".join(csv_blocks(documents, suspicious=suspicious))
+        yield Part(data, len(documents), source.at)
+
+
+def broken_row(reason: str) -> bytes:
+    """The end of CSV that is not whole: a row that says so."""
+    return csv_line([not_whole(reason)])
+
+
+CSV = Form(suffix="csv", mimetype="text/csv", write=_write, is_resumable=True, broken=broken_row)
