@@ -14,7 +14,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients bench faults mutants soak machine lint requirements venv clean
+.PHONY: help run test clients bench faults mutants soak machine deb lint requirements venv clean
 .PHONY: .venv/.dev
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make mutants  break the code on purpose and see that the campaign notices (ARGS=--full)'
 	@echo 'make soak   load the gateway for an hour and a half (ARGS="--scale 0.1 --only backlog")'
 	@echo 'make machine  install and operate it on a bare Debian 12, in qemu (ARGS="--only power --keep")'
+	@echo 'make deb    build the package for Debian 12 and 13 and Ubuntu 24.04, in dist/'
 	@echo 'make lint   ruff and mypy; known holes in the pinned versions, where there is a network'
 	@echo 'make requirements  pin the versions of a release (ARGS=--upgrade for the newest)'
 	@echo 'make venv   make .venv with everything a developer needs'
@@ -66,6 +67,10 @@ soak:
 machine:
 	@$(PREPARE) machine
 	.venv/bin/python -m tests.machine $(ARGS)
+
+deb:
+	@$(PREPARE) deb
+	@.venv/bin/python -m tools.package
 
 lint: venv
 	.venv/bin/ruff check

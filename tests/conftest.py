@@ -26,6 +26,7 @@ from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
 from tests.support.nginx import Nginx
 from tests.support.proxy import Proxy
+from tests.support.sandbox import Sandbox
 from tests.support.site import Site
 from tests.support.station import close
 from tests.support.wait import PATIENCE
@@ -144,6 +145,18 @@ def nginx(request: pytest.FixtureRequest) -> Iterator[NginxFactory]:
     yield make
     for server in made:
         server.close()
+
+
+@pytest.fixture
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A machine of its own to install on; nothing is set up yet."""
+    made = Sandbox()
+    try:
+        made.start()
+        show_on_failure(request, "services of the sandbox", made.logs)
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture

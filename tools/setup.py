@@ -58,6 +58,9 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "openssl": (("openssl",), ("openssl",)),
     "sqlite3": (("sqlite3",), ("sqlite3",)),
     "strace": (("strace",), ("strace",)),
+    "debhelper": (("dh", "dpkg-buildpackage"), ("debhelper", "dpkg-dev")),
+    "lintian": (("lintian",), ("lintian",)),
+    "man": (("man",), ("man-db",)),
     "qemu": (
         ("qemu-system-x86_64", "qemu-img", "mmdebstrap"),
         ("qemu-system-x86", "qemu-utils", "mmdebstrap"),
@@ -69,12 +72,16 @@ TARGETS = {
     "run": Target(".run", "", ("nginx",)),
     "venv": Target(".dev", "[dev]"),
     "clients": Target(".dev", "[dev]", ("nginx",)),
+    "deb": Target(".run", "", ("debhelper",), ("lintian",), "the package is not checked"),
     "machine": Target(".dev", "[dev]", ("qemu",)),
     "test": Target(
         ".dev",
         "[dev]",
         ("nginx",),
-        ("node", "gcc", "wrk", "chromium", "openssl", "sqlite3", "strace", "couchdb", "promtool"),
+        (
+            *("node", "gcc", "wrk", "chromium", "openssl", "sqlite3", "strace", "debhelper", "man"),
+            *("couchdb", "promtool"),
+        ),
         SKIPPED,
     ),
     "bench": Target(

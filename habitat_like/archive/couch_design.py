@@ -188,3 +188,19 @@ def _sync_views(link: CouchLink, names: Collection[str]) -> None:
 
 def _read(name: str) -> bytes:
     return files(__package__).joinpath("design", name).read_bytes()
+
+
+def lacking(link: CouchLink) -> list[str]:
+    """The design documents of indexes that are missing or differ; writes nothing.
+
+    Raises CouchRefused and ArchiveUnavailable.
+    """
+    _, data = link.request("get", "_index")
+    present = {
+        (index.ddoc, index.name): index.definition for index in link.read(_Indexes, data).indexes
+    }
+    return [
+        ddoc
+        for ddoc, fields in indexes().items()
+        if not _same(present.get((f"_design/{ddoc}", index_name(ddoc)), {}), fields)
+    ]

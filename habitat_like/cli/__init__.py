@@ -17,9 +17,11 @@ from habitat_like.cli.text import printable
 #: Each command with its line in ``habitat --help``; the module of that name defines ``command``,
 #: with an underscore behind it where the name is a keyword of Python's.
 COMMANDS = {
+    "backup": "Make a backup of archive, journal and configuration, while the gateway runs.",
     "check": "Check the configuration, directories, socket and archive.",
     "console": "Manage the users of the console in the browser.",
     "ctl": "Control the running gateway: maintenance, logs, reload, drain.",
+    "doctor": "Look for what keeps uploads from working, from the outside in.",
     "export": "Write archived messages to a file.",
     "import": "Import exported messages into the archive.",
     "journal": "Show the backlog; list, retry, export and drop dead letters.",
@@ -27,13 +29,17 @@ COMMANDS = {
     "payloads": "Check payload configurations, and try sentences on them.",
     "query": "Print archived messages.",
     "report": "Print a summary of a day, for mail.",
+    "restore": "Put a backup back.",
     "serve": "Run the gateway in the foreground.",
+    "setup": "Make a server of this machine: gateway, nginx, archive, console.",
     "station": "Manage stations of other networks: identities, callsigns, secrets.",
     "stations": "List the stations that were heard, or the silent ones.",
     "status": "Show the state of the running gateway.",
     "tail": "Print the newest archived messages, and new ones as they come.",
 }
 INTERRUPTED = 130
+#: Set by a shell that completes a command line, to what it wants to know.
+COMPLETE = "_HABITAT_COMPLETE"
 
 
 class LazyGroup(click.Group):
@@ -110,6 +116,10 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     try:
         # Not click's own main(): that prints several lines for an error and a blank one for Ctrl-C.
+        if wanted := os.environ.get(COMPLETE):
+            from click.shell_completion import shell_complete  # noqa: PLC0415 (for a shell alone)
+
+            return shell_complete(habitat, {}, "habitat", COMPLETE, wanted)
         with habitat.make_context("habitat", words or ["--help"]) as context:
             result = habitat.invoke(context)
             return result if isinstance(result, int) else 0

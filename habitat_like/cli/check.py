@@ -8,11 +8,12 @@ import grp
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+import msgspec
 import yaml
 
 from habitat_like import config as configuration
@@ -50,7 +51,8 @@ class Finding(NamedTuple):
 
 @click.command(cls=options.Command, epilog="Example: habitat check --config etc/config.yml")
 @options.config_option
-def command(config_path: str | None) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print only what was found, as JSON.")
+def command(config_path: str | None, as_json: bool) -> int:
     """Check everything that the gateway needs.
 
     Prints the effective configuration, with secrets masked, then one line per check. Creates
@@ -60,14 +62,23 @@ def command(config_path: str | None) -> int:
     """
     config = options.load_config(config_path)
     chosen = options.chosen_path(config_path)
+    findings = _findings(config, configuration.find(chosen))
+    if as_json:
+        found = list(findings)
+        click.echo(msgspec.json.encode([finding._asdict() for finding in found]))
+        return _exit_code({finding.mark for finding in found})
     text = yaml.safe_dump(configuration.effective(config), sort_keys=False, allow_unicode=True)
     click.echo(text)
     marks = set()
-    for finding in _findings(config, configuration.find(chosen)):
+    for finding in findings:
         marks.add(finding.mark)
         mark = click.style(f"{finding.mark:12}", fg=COLOURS[finding.mark])
         line = " ".join(printable(finding.text).split())
         click.echo(f"{mark} {finding.subject}: {line}")
+    return _exit_code(marks)
+
+
+def _exit_code(marks: Set[str]) -> int:
     if CONFIG_ERROR in marks:
         return 2
     return 1 if ERROR in marks else 0

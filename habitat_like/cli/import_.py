@@ -53,10 +53,10 @@ def command(*, config_path: str | None, keep_going: bool, files: tuple[str, ...]
     with contextlib.closing(open_archive(config.archive)) as archive:
         for warning in archive.prepare():
             click.echo(f"habitat import: {printable(warning)}", err=True)
-        return _Import(archive, config.archive, keep_going).run(Source(files))
+        return Import(archive, config.archive, keep_going).run(Source(files))
 
 
-class _Import:
+class Import:
     """One run of the command; counts what becomes of the lines."""
 
     def __init__(self, archive: Archive, config: ArchiveConfig, keep_going: bool) -> None:

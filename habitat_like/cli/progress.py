@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
@@ -32,6 +33,20 @@ class Counted(Generic[T]):
     def more(self) -> bool:
         """Whether another item follows, which is then gone."""
         return next(self._items, None) is not None
+
+
+@contextlib.contextmanager
+def share_bar(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar of the work named ``what``, told what share of it is done; on a terminal alone."""
+    if not on_terminal():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 (slow to import, seldom used)
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
 
 
 def on_terminal() -> bool:

@@ -71,7 +71,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: Annotated[float, msgspec.Meta(ge=0, le=10_000_000_000), Reloadable] = 86400
 
 
-#: The views that a CouchDB database can have, see docs/operating.md.
+#: The views that a CouchDB database can have, see docs/configuration.md.
 View = Literal["hours", "last_heard", "receptions"]
 
 

@@ -21,6 +21,7 @@ from habitat_like.disk.presence import (
     identity,
     leave_open,
 )
+from habitat_like.disk.sqlite_copy import check_copy, copy_database, is_database
 from habitat_like.disk.sqlite_log import (
     READ_BYTES,
     SYNC_ERRORS,
@@ -41,11 +42,14 @@ __all__ = [
     "Identity",
     "OpenFile",
     "Presence",
+    "check_copy",
     "check_file",
     "check_links",
+    "copy_database",
     "file_size",
     "find_open",
     "identity",
+    "is_database",
     "leave_open",
     "make_file",
     "open_in_place",

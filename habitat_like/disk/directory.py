@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 from collections import deque
@@ -143,6 +144,50 @@ class Directory:
         with self._named(to):
             os.replace(name, to, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             os.fsync(self._fd)
+
+    def link(self, name: str, target: str) -> None:
+        """Have ``name`` be a symbolic link to ``target``, replacing a file or link."""
+        beside = f".{name}.{secrets.token_hex(4)}"
+        with self._named(name):
+            os.symlink(target, beside, dir_fd=self._fd)
+        try:
+            self.rename(beside, name)
+        except BaseException:
+            self.remove(beside)
+            raise
+
+    def make_directory(self, name: str, mode: int, user: int, group: int) -> None:
+        """Have a directory ``name`` with this mode and owner; one that is there gets them."""
+        with self._named(name):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self._fd)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(name, flags, dir_fd=self._fd)
+            try:
+                os.fchown(fd, user, group)
+                os.fchmod(fd, mode)
+                os.fsync(self._fd)
+            finally:
+                os.close(fd)
+
+    def give(self, name: str, user: int, group: int) -> None:
+        """Change the owner of the file ``name``, which must have only this name."""
+        with self._named(name):
+            fd = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd
+            )
+            try:
+                check_file(fd)
+                os.fchown(fd, user, group)
+            finally:
+                os.close(fd)
+
+    def remove_leftovers(self, name: str) -> None:
+        """Remove what ``replacing`` left beside ``name`` when it was killed."""
+        left = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}")
+        for other in os.listdir(self._fd):  # noqa: PTH208 (a descriptor)
+            if left.fullmatch(other):
+                self.remove(other)
 
     def remove(self, name: str) -> None:
         """Remove the file or link ``name``, if it exists."""

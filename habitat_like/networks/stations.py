@@ -2,7 +2,7 @@
 
 The ``stations`` file is a YAML list of ``{network, identity or identity_hash, callsign, secret,
 name, latitude, longitude, altitude}``. An identity that is a credential is known by a keyed hash;
-its key is made once, beside the journal, and never leaves this machine.
+its key is made once, beside the journal, and leaves this machine only in a backup.
 """
 
 from __future__ import annotations

@@ -250,3 +250,13 @@ def test_status_of_several_gateways(habitat: HabitatFactory, run: Run) -> None:
     assert done.returncode == 1
     assert str(gateways[0].socket_path) in done.stderr
     assert [json.loads(line)["instance"] for line in done.stdout.splitlines()] == ["b2"]
+
+
+def test_check_as_json_says_the_same(run: Run) -> None:
+    done = run("check", "--json")
+    found = json.loads(done.stdout)
+    marks = {one["subject"]: one["mark"] for one in found}
+    plain = run("check").stdout
+    lines = re.findall(r"^(ok|warning|error|config error) +(\S+):", plain, re.M)
+    assert {subject: mark for mark, subject in lines} == marks
+    assert done.returncode == run("check").returncode

@@ -101,7 +101,7 @@ def metrics(habitat: HabitatFactory) -> set[str]:
 
 
 def test_metrics_and_alerts_are_documented(metrics: set[str]) -> None:
-    rows = table("docs/operating.md", "### Metrics")
+    rows = table("docs/monitoring.md", "### Metrics")
     assert {row[0].strip("`") for row in rows} == metrics
 
     rules = yaml.safe_load((ETC / "prometheus" / "habitat.rules.yml").read_text())
@@ -111,13 +111,13 @@ def test_metrics_and_alerts_are_documented(metrics: set[str]) -> None:
         assert used <= metrics, alert["alert"]
         assert alert["annotations"]["summary"]
         assert alert["labels"]["severity"] in ("warning", "critical")
-    documented = [row[0].strip("`") for row in table("docs/operating.md", "### Alerts")]
+    documented = [row[0].strip("`") for row in table("docs/monitoring.md", "### Alerts")]
     assert documented == [alert["alert"] for alert in alerts]
 
 
 def test_documented_log_messages_exist() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "habitat_like").rglob("*.py"))
-    for row in table("docs/operating.md", "## Logs"):
+    for row in table("docs/monitoring.md", "## Logs"):
         for message in re.findall(r"`([^`]+)`", row[0]):
             assert f'"{message}"' in sources, message
 

@@ -29,8 +29,8 @@ SERVER = {
     "gateway.socket": "/run/habitat/habitat.sock",
     "journal.path": "/var/lib/habitat/journal.sqlite",
     "control.socket": "/run/habitat/control.sock",
-    "archive.uri": "couchdb://habitat@127.0.0.1:5984/habitat",
-    "archive.password_file": "/etc/habitat/couchdb.password",
+    "archive.uri": "sqlite:/var/lib/habitat/archive.sqlite",
+    "console.password_file": "/var/lib/habitat/console-users",
 }
 
 

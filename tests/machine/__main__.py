@@ -10,13 +10,13 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.machine import installing, operating, power
+from tests.machine import chroots, installing, operating, power
 from tests.machine.image import MachineError, base_image, cache
 from tests.machine.trial import STEPS, Step, Trial
 from tests.machine.vm import Machine
 
 assert installing, operating
-assert power
+assert power, chroots
 
 
 def main() -> int:
@@ -105,12 +105,15 @@ class _Run:
         seconds = time.monotonic() - begin
         if failed:
             self._tell_logs()
-        self._goes_on = step.on == "installed" and not failed
+        if step.on != "host":
+            self._goes_on = step.on == "installed" and not failed
         print(f"  {'FAILED: ' if failed else ''}{seen} ({seconds:.0f} s)", flush=True)
         return step, seconds, seen, failed
 
     def _prepare(self, step: Step) -> None:
         """Have the machine that the step needs, and have it run."""
+        if step.on == "host":
+            return
         if step.on == "bare":
             self._renew(None)
         elif step.on == "new" or not self._goes_on:

@@ -7,13 +7,19 @@ import re
 from tests.support.docs import blocks, text
 
 OPERATING = "docs/operating.md"
+#: The pages for operators.
+PAGES = (OPERATING, "docs/by-hand.md", "docs/monitoring.md")
 
 
-def commands(heading: str, page: str = OPERATING) -> list[str]:
-    """The shell blocks below a heading (``### 2. The configuration``), up to the next one.
+def commands(heading: str, page: str | None = None) -> list[str]:
+    """The shell blocks below a heading (``## 2. The configuration``), up to the next one.
 
-    Raises AssertionError where there is no such heading, or no block below it.
+    ``page`` is where to look, by default the first of ``PAGES`` that has it. Raises AssertionError
+    where there is no such heading, or no block below it.
     """
+    if page is None:
+        having = [name for name in PAGES if f"\n{heading}\n" in text(name)]
+        page = having[0] if having else OPERATING
     # A line that begins with # may be a comment in a block.
     apart = re.split(r"^(#+ [^\n]*)\n", _without_comments(text(page)), flags=re.M)
     sections = dict(zip(apart[1::2], apart[2::2], strict=True))

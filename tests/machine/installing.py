@@ -52,19 +52,19 @@ def run(work: Trial) -> str:
 def install(work: Trial) -> str:
     begin = time.monotonic()
     work.put_release(RELEASE)
-    for heading in ("### 1. The user and the program", "### 2. The configuration"):
+    for heading in ("## 1. The user and the program", "## 2. The configuration"):
         for block in commands(heading):
             work.documented(block, INSTALLING)
     work.say("installed the program")
-    for block in commands("### 4. systemd"):
+    for block in commands("## 4. systemd"):
         said = work.documented(block)
         marks = re.findall(r"^(ok|warning|error|config error) +\S+:", said, re.M)
         assert len(marks) > 5, said
         assert set(marks) == {"ok"}, said
-    for block in commands("### 5. nginx"):
+    for block in commands("## 5. nginx"):
         work.documented(block)
     seconds = time.monotonic() - begin
-    for block in commands("### 6. Try it"):
+    for block in commands("## 6. Try it"):
         assert work.documented(block).startswith("OK")
     query = "habitat query --callsign TEST"
     eventually(lambda: "LISTENER_INFO" in work.root(query), "it is found", timeout=120)
@@ -101,7 +101,7 @@ def reboot(work: Trial) -> str:
 @step("upgrade", "the documented upgrade, word for word", on="new")
 def upgrade(work: Trial) -> str:
     work.put_release(RELEASE)
-    (block,) = commands("## Upgrade")
+    (block,) = commands("## Upgrade by hand")
     with work.load() as stations:
         assert stations.wait_for(20, trial.PATIENCE)
         work.documented(block, INSTALLING)

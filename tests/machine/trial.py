@@ -36,8 +36,8 @@ AT_ONCE = 5.0
 class Step:
     """Something to try. ``on`` is the machine that it needs.
 
-    ``bare``: a new one. ``installed``: one that is installed, after what other steps did on it.
-    ``new``: one as it was right after the installation.
+    ``host``: none, the step has its own. ``bare``: a new one. ``installed``: one that is installed,
+    after what other steps did on it. ``new``: one as it was right after the installation.
     """
 
     name: str

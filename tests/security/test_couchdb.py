@@ -125,11 +125,11 @@ def test_a_database_that_it_may_not_make_is_told_and_made_by_an_admin(
     assert len(couch.all_docs(database)) == 1
 
 
-# the accounts of docs/operating.md, on a server that looks at who asks
+# the accounts of docs/by-hand.md, on a server that looks at who asks
 
 
 class Accounts:
-    """A CouchDB-protocol server with an admin, and with what docs/operating.md makes on it."""
+    """A CouchDB-protocol server with an admin, and with what docs/by-hand.md makes on it."""
 
     def __init__(self) -> None:
         self.couch = CouchServer().start()
@@ -167,13 +167,13 @@ def accounts() -> Iterator[Accounts]:
     made = Accounts()
     try:
         made.request("admin", ADMIN, "PUT", "/habitat")
-        made.follow(curls("docs/operating.md", "### 3. CouchDB"))
+        made.follow(curls("docs/by-hand.md", "## 3. CouchDB"))
         yield made
     finally:
         made.couch.close()
 
 
-#: The password that docs/operating.md writes for the plain user.
+#: The password that docs/by-hand.md writes for the plain user.
 DOCUMENTED = "A LONG PASSWORD"
 
 

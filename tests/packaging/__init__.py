@@ -1,0 +1,1 @@
+"""The Debian package, without a machine to install it on."""
