@@ -44,6 +44,19 @@ class Rejected(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Node(msgspec.Struct, frozen=True):
+    """One of the servers that hold an archive.
+
+    ``state`` is "left" after a failure, until it works again; then ``problem`` is one line, and
+    ``since`` when it began, in UNIX seconds.
+    """
+
+    name: str
+    state: Literal["ok", "left", "not asked yet"]
+    problem: str | None = None
+    since: float | None = None
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Selects archived messages.
 
@@ -167,3 +180,17 @@ class FileArchive(Protocol):
 
         A caller that still has earlier documents must store them again.
         """
+
+
+@runtime_checkable
+class ClusterArchive(Protocol):
+    """Extra methods of an archive on several servers."""
+
+    def nodes(self) -> list[Node]:
+        """What is known about each server. Thread-safe."""
+
+    def ask_nodes(self) -> list[Node]:
+        """Ask each server now; a node that is well has no ``problem``."""
+
+    def tend_nodes(self) -> None:
+        """Ask the servers that failed, where it is time to. Raises nothing."""

@@ -3,23 +3,35 @@
 The rules it relies on are CouchDB's (3.x): ``_find`` brings its index up to date before it answers
 (https://docs.couchdb.org/en/stable/api/database/find.html); ``_changes`` positions are opaque
 (https://docs.couchdb.org/en/stable/api/database/changes.html). Batches are stored by
-``couch_bulk``. Requests, and everything about couchdb-python, are in ``couch_http``.
+``couch_bulk``. Requests are in ``couch_http``, the nodes of a cluster in ``couch_cluster``, and
+everything about couchdb-python in ``couch_node``.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from habitat_like.archive import couch_design
-from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, to_json
+from habitat_like.archive import couch_design, couch_local
+from habitat_like.archive.base import (
+    Archive,
+    ArchiveError,
+    ArchiveUnavailable,
+    Document,
+    Node,
+    Query,
+    Rejected,
+    to_json,
+)
 from habitat_like.archive.couch_bulk import BulkWriter
+from habitat_like.archive.couch_cluster import CouchCluster
 from habitat_like.archive.couch_connection import CouchRefused, TooLarge, one_line
 from habitat_like.archive.couch_http import CouchLink
 from habitat_like.archive.couch_second import Second
-from habitat_like.archive.couch_uri import CouchUri, parse, with_password
+from habitat_like.archive.couch_uri import parse, with_password
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import ArchiveConfig
 
@@ -29,23 +41,24 @@ PAGE = 500
 PAGE_BYTES = 4 * 1024 * 1024
 #: Up to this many pages of documents of one second are skipped over rather than fetched by id.
 MANY = 2
+#: Seconds for a step of the request that sees whether a failed node works again.
+PROBE = 1.0
 #: The smallest difference between two document times, in seconds; the gateway's are whole seconds.
 NEXT = 0.001
 
 
 class CouchArchive:
-    """An ``Archive`` in the CouchDB database at ``uri``.
+    """An ``Archive`` in the CouchDB database ``database`` of ``cluster``.
 
-    ``timeout`` is in seconds, for each socket operation; see ``CouchLink``. ``views`` names the
-    views that ``prepare`` makes. Any number of gateways may write to one database. One thread at
-    a time, except ``interrupt``.
+    ``views`` names the views that ``prepare`` makes. Any number of gateways may write to one
+    database. One thread at a time, except ``interrupt`` and ``nodes``.
     """
 
     @classmethod
-    def from_config(cls, config: ArchiveConfig) -> CouchArchive:
+    def from_config(cls, config: ArchiveConfig) -> Archive:
         """The archive that the configuration names; see ``ArchiveClass``."""
         uri = with_password(parse(config), config)
-        return cls(uri, timeout=config.timeout, views=config.views)
+        return cls(CouchCluster(uri, config.timeout), uri.database, config.views)
 
     @staticmethod
     def check(config: ArchiveConfig) -> None:
@@ -61,10 +74,11 @@ class CouchArchive:
     def file(config: ArchiveConfig) -> None:
         """None: it has no local file."""
 
-    def __init__(self, uri: CouchUri, timeout: float = 30, views: Collection[str] = ()) -> None:
+    def __init__(self, cluster: CouchCluster, database: str, views: Collection[str] = ()) -> None:
         """Remember where the archive is; no I/O."""
         self._views = views
-        self._link = CouchLink(uri, timeout)
+        self._cluster = cluster
+        self._link = CouchLink(cluster, database)
         self._bulk = BulkWriter(self._link, self.prepare)
         # A query's position within a second that has many documents.
         self._second: Second | None = None
@@ -176,13 +190,41 @@ class CouchArchive:
             if documents or not changes.results:
                 return documents, position
 
+    def nodes(self) -> list[Node]:
+        """See ``ClusterArchive``."""
+        return self._cluster.states()
+
+    def ask_nodes(self) -> list[Node]:
+        """See ``ClusterArchive``."""
+        for number in range(len(self.nodes())):
+            self._ask_node(number, None)
+        return self.nodes()
+
+    def tend_nodes(self) -> None:
+        """See ``ClusterArchive``."""
+        current = self._cluster.current
+        for number in self._cluster.due():
+            self._ask_node(number, PROBE)
+        self._cluster.current = current
+
     def interrupt(self) -> None:
         """Abort a request another thread is waiting for; see ``Archive.interrupt``."""
-        self._link.interrupt()
+        self._cluster.interrupt()
 
     def close(self) -> None:
         """Close the connections. The next call reopens one."""
-        self._link.close()
+        self._cluster.close()
+
+    def _ask_node(self, number: int, patience: float | None) -> None:
+        """See whether the node can store documents, and remember it."""
+
+        def ask(method: Any, *path: str, **more: Any) -> tuple[int, bytes]:
+            database = self._link.database
+            return self._cluster.ask_one(number, method, database, *path, patience=patience, **more)
+
+        with contextlib.suppress(CouchRefused, ArchiveUnavailable, msgspec.DecodeError):
+            if not couch_local.quorum_met(ask):
+                self._cluster.leave("reaches too few nodes with a write (202)")
 
     def _page(
         self, query: Query, after: tuple[Any, str] | None, size: int

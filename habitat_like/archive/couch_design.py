@@ -10,6 +10,7 @@ https://docs.couchdb.org/en/stable/ddocs/ddocs.html
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 from functools import partial
 from importlib.resources import files
@@ -55,6 +56,8 @@ def make_database(link: CouchLink) -> None:
     except CouchRefused as refused:
         if refused.status != 404:
             raise link.explain(refused) from None
+        if is_elsewhere(link):
+            return
     else:
         if link.read(_Information, data).is_partitioned:
             raise link.unavailable(couch_place.partitioned(link))
@@ -71,6 +74,27 @@ def make_database(link: CouchLink) -> None:
                 f" {link.base}/{link.database}"
             ) from None
         raise link.explain(refused) from None
+
+
+def is_elsewhere(link: CouchLink) -> bool:
+    """Whether another node has the database that the current one says is missing.
+
+    Then the current one is no part of the cluster any more: it is left, and the other one asked
+    from now on.
+    """
+    cluster = link.cluster
+    missing = cluster.current
+    for number in range(len(cluster.states())):
+        if number == missing:
+            continue
+        with contextlib.suppress(CouchRefused, ArchiveUnavailable):
+            cluster.ask_one(number, "get", link.database)
+            cluster.current = missing
+            cluster.leave(f"has no database {link.database!r}, which another node has")
+            cluster.current = number
+            return True
+    cluster.current = missing
+    return False
 
 
 def sync(link: CouchLink, wanted: Collection[str] = ()) -> list[str]:

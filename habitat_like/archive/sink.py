@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from habitat_like.archive import ArchiveError, open_archive
-from habitat_like.archive.base import FileArchive, Rejected
+from habitat_like.archive.base import ClusterArchive, FileArchive, Node, Rejected
 from habitat_like.journal.reader import Entry
 from habitat_like.message_server.intake import Intake
-from habitat_like.message_server.sinks import JournalSink, Refusal, Retry
+from habitat_like.message_server.sinks import JournalSink, Refusal, Retry, SinkNode
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ class ArchiveSink(JournalSink):
         self.retry_max = config.retry_max
         self.archive = open_archive(config)
         self._files = self.archive if isinstance(self.archive, FileArchive) else None
+        self._cluster = self.archive if isinstance(self.archive, ClusterArchive) else None
+        self._left: dict[str, Node] = {}
         self._prepared = False
 
     def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
@@ -40,6 +44,8 @@ class ArchiveSink(JournalSink):
             rejected = self._store([entry.document for entry in entries])
         except ArchiveError as error:
             raise Retry(str(error)) from error
+        finally:
+            self._tend_nodes()
         self._check_begun_anew()
         return [(entries[one.index], one.reason) for one in rejected]
 
@@ -51,7 +57,14 @@ class ArchiveSink(JournalSink):
                 self._files.tend()
         except ArchiveError as error:
             raise Retry(str(error)) from error
+        finally:
+            self._tend_nodes()
         self._check_begun_anew()
+
+    def nodes(self) -> list[SinkNode]:
+        """The nodes of a cluster, none for an archive in one place."""
+        found = [] if self._cluster is None else self._cluster.nodes()
+        return [SinkNode(**msgspec.structs.asdict(one)) for one in found if len(found) > 1]
 
     def interrupt(self) -> None:
         """Make a hanging call fail."""
@@ -60,6 +73,19 @@ class ArchiveSink(JournalSink):
     def shutdown(self) -> None:
         """Release connections and files."""
         self.archive.close()
+
+    def _tend_nodes(self) -> None:
+        """Ask failed nodes again, and log which have failed or work again since the last time."""
+        if self._cluster is None or len(self._cluster.nodes()) < 2 or self.stopping:
+            return
+        self._cluster.tend_nodes()
+        before = self._left
+        self._left = {node.name: node for node in self._cluster.nodes() if node.problem}
+        for name, node in self._left.items():
+            if name not in before:
+                log.warning("archive node left", extra={"node": name, "why": node.problem})
+        for name in before.keys() - self._left.keys():
+            log.info("archive node works again", extra={"node": name})
 
     def _store(self, documents: list[bytes]) -> list[Rejected]:
         begin = time.monotonic()
