@@ -10,30 +10,29 @@ everything about couchdb-python in ``couch_node``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from habitat_like.archive import couch_design, couch_local
 from habitat_like.archive.base import (
-    Archive,
     ArchiveError,
     ArchiveUnavailable,
     Document,
     Node,
+    Portion,
     Query,
     Rejected,
     to_json,
 )
+from habitat_like.archive.batch import BatchDocument
 from habitat_like.archive.couch_bulk import BulkWriter
 from habitat_like.archive.couch_cluster import CouchCluster
 from habitat_like.archive.couch_connection import CouchRefused, TooLarge, one_line
 from habitat_like.archive.couch_http import CouchLink
 from habitat_like.archive.couch_second import Second
-from habitat_like.archive.couch_uri import parse, with_password
-from habitat_like.config.archive_uri import mask
-from habitat_like.config.keys import ArchiveConfig
+from habitat_like.times import MAX_TIME
 
 #: The most documents ``query`` and ``follow`` ask for in one request, and the most bytes in an
 #: answer: a larger one is abandoned and half as many documents requested, down to one.
@@ -48,40 +47,32 @@ NEXT = 0.001
 
 
 class CouchArchive:
-    """An ``Archive`` in the CouchDB database ``database`` of ``cluster``.
+    """An ``Archive`` in one CouchDB database, the one of ``link`` in ``cluster``.
 
-    ``views`` names the views that ``prepare`` makes. Any number of gateways may write to one
-    database. One thread at a time, except ``interrupt`` and ``nodes``.
+    ``views`` names the views that ``prepare`` makes; ``make`` makes a lost database, if that takes
+    more. Any number of gateways may write to one database. One thread at a time, except
+    ``interrupt`` and ``nodes``.
     """
 
-    @classmethod
-    def from_config(cls, config: ArchiveConfig) -> Archive:
-        """The archive that the configuration names; see ``ArchiveClass``."""
-        uri = with_password(parse(config), config)
-        return cls(CouchCluster(uri, config.timeout), uri.database, config.views)
-
-    @staticmethod
-    def check(config: ArchiveConfig) -> None:
-        """See ``ArchiveClass``."""
-        parse(config)
-
-    @staticmethod
-    def mask(uri: str) -> str:
-        """See ``ArchiveClass``."""
-        return mask(uri)
-
-    @staticmethod
-    def file(config: ArchiveConfig) -> None:
-        """None: it has no local file."""
-
-    def __init__(self, cluster: CouchCluster, database: str, views: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        cluster: CouchCluster,
+        link: CouchLink,
+        views: Collection[str] = (),
+        make: Callable[[], object] | None = None,
+    ) -> None:
         """Remember where the archive is; no I/O."""
         self._views = views
         self._cluster = cluster
-        self._link = CouchLink(cluster, database)
-        self._bulk = BulkWriter(self._link, self.prepare)
+        self._link = link
+        self._bulk = BulkWriter(link, make or self.prepare)
         # A query's position within a second that has many documents.
         self._second: Second | None = None
+
+    @property
+    def link(self) -> CouchLink:
+        """The database, for what is about it and not about documents."""
+        return self._link
 
     @property
     def name(self) -> str:
@@ -101,6 +92,10 @@ class CouchArchive:
     def store(self, documents: Sequence[bytes]) -> list[Rejected]:
         """Store the batch; see ``Archive.store`` and ``BulkWriter.store``."""
         return self._bulk.store(documents)
+
+    def store_entries(self, entries: list[BatchDocument]) -> list[Rejected]:
+        """Store documents that are sorted out; see ``BulkWriter.store_entries``."""
+        return self._bulk.store_entries(entries)
 
     def query(self, query: Query) -> Iterator[Document]:
         """Yield the documents that match, without ``_rev``; see ``Archive.query``.
@@ -152,6 +147,18 @@ class CouchArchive:
                 return document
         return None
 
+    def read_back(self, identifier: str) -> Document | None:
+        """As ``get``, from as many nodes as make a quorum; see ``ReadBackArchive``."""
+        try:
+            _, data = self._link.request("get", identifier)
+        except CouchRefused as refused:
+            if refused.status == 404 and refused.reason in ("missing", "deleted"):
+                return None
+            raise self._link.explain(refused) from None
+        document: Document = self._link.read(dict[str, Any], data)
+        document.pop("_rev", None)
+        return document
+
     def position(self) -> str:
         """The database's update sequence, opaque."""
         _, data = self._request("get")
@@ -190,6 +197,30 @@ class CouchArchive:
             if documents or not changes.results:
                 return documents, position
 
+    def portions(self) -> Iterator[Portion]:
+        """See ``ListedArchive``: one."""
+        yield self.portion()
+
+    def portion(self) -> Portion:
+        """The whole database, design documents not counted. Raises ArchiveUnavailable."""
+        _, data = self._request("get")
+        about = self._link.read(_Information, data)
+        _, data = self._request("get", "_all_docs", startkey='"_design/"', endkey='"_design0"')
+        designs = len(self._link.read(_Rows, data).rows)
+        first = next(self.query(Query(order="asc", limit=1, suspicious=True)), None)
+        return Portion(
+            self._link.database,
+            about.doc_count - designs,
+            about.sizes.get("file"),
+            None if first is None else first["time_created"],
+            self.last(),
+        )
+
+    def last(self, until: int = MAX_TIME + 1) -> float | None:
+        """The last ``time_created`` before ``until``, in UNIX seconds; None if there is none."""
+        last = next(self.query(Query(until=until, limit=1, suspicious=True)), None)
+        return None if last is None else float(last["time_created"])
+
     def nodes(self) -> list[Node]:
         """See ``ClusterArchive``."""
         return self._cluster.states()
@@ -203,7 +234,7 @@ class CouchArchive:
     def tend_nodes(self) -> None:
         """See ``ClusterArchive``."""
         current = self._cluster.current
-        for number in self._cluster.due():
+        for number in self._cluster.due()[:1]:  # the batches wait meanwhile
             self._ask_node(number, PROBE)
         self._cluster.current = current
 
@@ -402,6 +433,8 @@ class _Changes(msgspec.Struct):
 
 class _Information(msgspec.Struct):
     update_seq: Any
+    doc_count: int = 0
+    sizes: dict[str, int] = {}
 
 
 def _position(sequence: Any) -> str:

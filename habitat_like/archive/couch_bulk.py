@@ -60,8 +60,15 @@ class BulkWriter:
         the database rather than of the documents raises ArchiveUnavailable (``couch_place``).
         """
         entries, rejected = sort_out(documents)
+        rejected += self.store_entries(entries)
+        return sorted(rejected, key=lambda one: one.index)
+
+    def store_entries(self, entries: list[BatchDocument]) -> list[Rejected]:
+        """Store documents that are sorted out already; their ``index`` can be any."""
+        rejected: list[Rejected] = []
         refusals: list[RefusedDocument] = []
-        for run in _runs(entries):
+        # By id: the indexes of CouchDB follow in the order of the documents, which is then theirs.
+        for run in _runs(sorted(entries, key=lambda entry: entry.id)):
             refusals += self._send(run)
         if refusals:
             try:
@@ -73,7 +80,7 @@ class BulkWriter:
         for entry, why in refusals:
             said = one_line(f"{why.error}: {why.reason}") if not why.status else str(why)
             rejected += entry.rejected(f"CouchDB refused the document: {said}")
-        return sorted(rejected, key=lambda one: one.index)
+        return rejected
 
     def _send(self, entries: list[BatchDocument]) -> list[RefusedDocument]:
         """Store the entries, on another node if one fails to."""

@@ -234,4 +234,6 @@ class CouchCluster:
 
 def _is_nodes_fault(refused: CouchRefused) -> bool:
     """Whether another node may answer better. Admins' passwords are in each node's own files."""
-    return refused.status >= 500 or 300 <= refused.status < 400 or refused.status in (401, 429)
+    if refused.status == 401:  # else it is about the account's rights
+        return "password" in refused.reason.lower()
+    return refused.status >= 500 or 300 <= refused.status < 400 or refused.status == 429

@@ -62,6 +62,7 @@ def make_database(link: CouchLink) -> None:
         if link.read(_Information, data).is_partitioned:
             raise link.unavailable(couch_place.partitioned(link))
         return
+    plain = f"curl -X PUT -u ADMIN {link.base}/{link.database}"
     try:
         link.request("put")
     except CouchRefused as refused:
@@ -70,8 +71,7 @@ def make_database(link: CouchLink) -> None:
         if refused.status in (401, 403):
             raise link.unavailable(
                 f"has no database {link.database!r}, and user {link.user!r} may not create it "
-                f"({refused.status}): have an admin run curl -X PUT -u ADMIN"
-                f" {link.base}/{link.database}"
+                f"({refused.status}): have an admin run {link.command or plain}"
             ) from None
         raise link.explain(refused) from None
 
@@ -122,10 +122,15 @@ def sync(link: CouchLink, wanted: Collection[str] = ()) -> list[str]:
 
 def admin_command(link: CouchLink) -> str:
     """The command with which an admin of CouchDB sets up the database."""
-    scheme, _, rest = link.name.partition("://")
+    return link.command or as_admin(link.name, "habitat check")
+
+
+def as_admin(name: str, command: str) -> str:
+    """``command`` as an admin of CouchDB runs it on the archive ``name``."""
+    scheme, _, rest = name.partition("://")
     return (
         f"HABITAT_ARCHIVE_URI='{scheme}://ADMIN@{rest.rpartition('@')[2]}'"
-        " HABITAT_ARCHIVE_PASSWORD_FILE=FILE habitat check"
+        f" HABITAT_ARCHIVE_PASSWORD_FILE=FILE {command}"
     )
 
 

@@ -14,15 +14,29 @@ from habitat_like.archive.couch_node import Method
 _HOW_TO_LOG_IN = "give the user and the password with archive.uri and archive.password_file"
 
 
-class CouchLink:
-    """The database ``database`` of ``cluster``. One thread at a time; no I/O of its own."""
+class NoDatabase(ArchiveUnavailable):
+    """There is no such database."""
 
-    def __init__(self, cluster: CouchCluster, database: str) -> None:
+
+class CouchLink:
+    """The database ``database`` of ``cluster``. One thread at a time; no I/O of its own.
+
+    ``command`` is what an admin runs to make it, where the archive has a command of its own.
+    """
+
+    def __init__(self, cluster: CouchCluster, database: str, command: str | None = None) -> None:
         self.cluster = cluster
+        self.command = command
         self.user = cluster.user
         self.database = database
         #: The URI with the user but not the password.
         self.name = cluster.name_of(database)
+
+    @property
+    def drop_command(self) -> str:
+        """What an admin runs to delete it."""
+        made = f"curl -X DELETE -u ADMIN {self.base}/{self.database}"
+        return self.command.replace("archive make", "archive drop") if self.command else made
 
     @property
     def base(self) -> str:
@@ -47,8 +61,12 @@ class CouchLink:
         try:
             return msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            text = f"sent an answer that can't be read ({one_line(str(error))})"
-            raise self.unavailable(f"{text}: check that archive.uri leads to CouchDB") from None
+            raise self.unreadable(error) from None
+
+    def unreadable(self, error: Exception) -> ArchiveUnavailable:
+        """An answer is not what CouchDB says."""
+        text = f"sent an answer that can't be read ({one_line(str(error))})"
+        return self.unavailable(f"{text}: check that archive.uri leads to CouchDB")
 
     def unavailable(self, what: str) -> ArchiveUnavailable:
         """The error with the one line "CouchDB at URL WHAT"."""
@@ -71,8 +89,8 @@ class CouchLink:
                 f" have an admin put that user into {self.base}/{self.database}/_security"
             )
         if status == 404:
-            return self.unavailable(
-                f"has no database {self.database!r} (404, {said}):"
+            return NoDatabase(
+                f"CouchDB at {self.base} has no database {self.database!r} (404, {said}):"
                 " 'habitat serve' creates it, or check archive.uri"
             )
         if 300 <= status < 400:

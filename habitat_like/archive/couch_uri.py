@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from habitat_like.archive.months import PLACE
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import ArchiveConfig, ConfigError
 
@@ -18,8 +19,9 @@ PORTS = {"couchdb": 5984, "couchdbs": 6984}
 class CouchUri(msgspec.Struct, frozen=True):
     """The parts of the URI of a CouchDB database.
 
-    ``scheme`` is couchdb or couchdbs (TLS), ``database`` the database's name, ``hosts`` the nodes
-    of the cluster, each with its port; ``user`` and ``password`` are decoded, None when absent.
+    ``scheme`` is couchdb or couchdbs (TLS), ``database`` the database's name, in which ``{month}``
+    stands for a month, ``hosts`` the nodes of the cluster, each with its port; ``user`` and
+    ``password`` are decoded, None when absent.
     """
 
     scheme: str
@@ -57,7 +59,8 @@ def parse(config: ArchiveConfig) -> CouchUri:
     if len(set(hosts)) < len(hosts):
         raise _wrong(f"{mask(uri)!r} names a host twice")
     database = unquote(path).strip("/")
-    if not re.fullmatch(r"[a-z][a-z0-9_$()+/-]*", database):
+    plain = database.replace(PLACE, "2000-01", 1)
+    if not re.fullmatch(r"[a-z][a-z0-9_$()+/-]*", plain):
         raise _wrong(
             f"{database!r} is not a CouchDB database name (a-z first, then a-z 0-9 _ $ ( ) + - /)"
         )

@@ -9,12 +9,24 @@ from collections.abc import Sequence
 import msgspec
 
 from habitat_like.archive import ArchiveError, open_archive
-from habitat_like.archive.base import ClusterArchive, FileArchive, Node, Rejected
+from habitat_like.archive.base import (
+    AgingArchive,
+    ClusterArchive,
+    FileArchive,
+    Node,
+    Rejected,
+)
+from habitat_like.archive.retention import DAY, Retention
+from habitat_like.archive.verify import verify
+from habitat_like.config.keys import ConfigError
 from habitat_like.journal.reader import Entry
 from habitat_like.message_server.intake import Intake
 from habitat_like.message_server.sinks import JournalSink, Refusal, Retry, SinkNode
 
 log = logging.getLogger(__name__)
+
+#: Seconds for which old messages go at once while nothing is to be stored.
+IDLE_RETENTION = 0.2
 
 
 class ArchiveSink(JournalSink):
@@ -36,7 +48,15 @@ class ArchiveSink(JournalSink):
         self._files = self.archive if isinstance(self.archive, FileArchive) else None
         self._cluster = self.archive if isinstance(self.archive, ClusterArchive) else None
         self._left: dict[str, Node] = {}
-        self._prepared = False
+        self._retention: Retention | None = None
+        if config.keep is not None:
+            if not isinstance(self.archive, AgingArchive):
+                text = f"{self.archive.name} can't let old messages go: remove the key"
+                raise ConfigError(text, "archive.keep")
+            self._retention = Retention(self.archive, config.keep)
+        self._verify = config.verify
+        # When, by the monotonic clock. Once a day again: the next month's database is made early.
+        self._prepared: float | None = None
 
     def process(self, entries: Sequence[Entry]) -> Sequence[Refusal]:
         """Store the batch; raises Retry while the archive can't be used."""
@@ -47,6 +67,7 @@ class ArchiveSink(JournalSink):
         finally:
             self._tend_nodes()
         self._check_begun_anew()
+        self._let_go(0.0)
         return [(entries[one.index], one.reason) for one in rejected]
 
     def idle(self) -> None:
@@ -60,6 +81,7 @@ class ArchiveSink(JournalSink):
         finally:
             self._tend_nodes()
         self._check_begun_anew()
+        self._let_go(IDLE_RETENTION)
 
     def nodes(self) -> list[SinkNode]:
         """The nodes of a cluster, none for an archive in one place."""
@@ -73,6 +95,12 @@ class ArchiveSink(JournalSink):
     def shutdown(self) -> None:
         """Release connections and files."""
         self.archive.close()
+
+    def _let_go(self, seconds: float) -> None:
+        """Let old messages go, for about so long, if it is time."""
+        if self._retention is not None and not self.stopping:
+            self._retention.turn(seconds)
+            self.counts["dropped"] = self._retention.dropped
 
     def _tend_nodes(self) -> None:
         """Ask failed nodes again, and log which have failed or work again since the last time."""
@@ -92,12 +120,21 @@ class ArchiveSink(JournalSink):
         problem: str | None = None
         try:
             self._prepare()
-            return self.archive.store(documents)
+            return self._verified(documents, self.archive.store(documents))
         except ArchiveError as error:
             problem = str(error)
             raise
         finally:
             self.server.batch_done(len(documents), time.monotonic() - begin, problem)
+
+    def _verified(self, documents: list[bytes], rejected: list[Rejected]) -> list[Rejected]:
+        """What was ``rejected``, and what comes back different, if a sample is to be read back."""
+        if not self._verify:
+            return rejected
+        different = verify(self.archive, documents, rejected, self._verify)
+        self.counts["verified"] += min(self._verify, len(documents) - len(rejected))
+        self.counts["different"] += len(different)
+        return [*rejected, *different]
 
     def _check_begun_anew(self) -> None:
         """Restart from what the journal still holds, if earlier documents may be missing."""
@@ -109,8 +146,11 @@ class ArchiveSink(JournalSink):
     def _prepare(self) -> None:
         if self._files is not None and (why := self._files.gone()) is not None:
             raise ArchiveError(why)
-        if not self._prepared:
+        now = time.monotonic()
+        is_first = self._prepared is None
+        if self._prepared is None or (self._cluster is not None and now >= self._prepared + DAY):
             for warning in self.archive.prepare():
                 log.warning(warning)
-            self._prepared = True
+            self._prepared = now
+        if is_first:
             log.info("archive ready", extra={"archive": self.archive.name})

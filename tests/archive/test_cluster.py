@@ -89,7 +89,7 @@ LOSSES: dict[str, Rule] = {
     "503 for the batch": bulk(Answer(503)),
     "500 although stored": bulk(Rewrite(500)),
     "429": bulk(Answer(429)),
-    "401, its own admins differ": bulk(Answer(401)),
+    "401, its own admins differ": bulk(Answer(401, reason="Name or password is incorrect.")),
     "202, stored on too few": bulk(Rewrite(202)),
     "200 for 201": bulk(Rewrite(200)),
     "rows that say error": not_stored,

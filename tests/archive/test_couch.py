@@ -311,7 +311,7 @@ def test_documents_go_out_as_the_bytes_they_are(proxy: Proxy, archive: CouchArch
     odd = b'{ "_id" : "x1","n":1.50, "s":"\\u00e9"}'
     archive.store([odd, message(1)])
     sent = proxy.seen("POST", "/_bulk_docs")[-1]
-    assert sent.body == b'{"docs":[' + odd + b"," + message(1) + b"]}"
+    assert sent.body == b'{"docs":[' + message(1) + b"," + odd + b"]}", "by id, and as they are"
     assert sent.headers["content-type"] == "application/json"
     assert sent.headers["content-length"] == str(len(sent.body))
 
