@@ -84,13 +84,15 @@ class BulkWriter:
 
     def _send(self, entries: list[BatchDocument]) -> list[RefusedDocument]:
         """Store the entries, on another node if one fails to."""
+        cluster = self._link.cluster
+        tried = set[int]()
         while True:
             try:
                 return self._try(entries)
-            except ArchiveUnavailable as error:
-                # What an answer says inside; the cluster has seen to all else.
-                problem = str(error).removeprefix(f"CouchDB at {self._link.base} ")
-                if not (isinstance(error, _BadAnswer) and self._link.cluster.leave(problem)):
+            except _BadAnswer as error:  # the cluster has seen to all else
+                tried.add(cluster.current)
+                cluster.leave(str(error).removeprefix(f"CouchDB at {cluster.base} "))
+                if not cluster.turn_from(tried):
                     raise
 
     def _try(self, entries: list[BatchDocument]) -> list[RefusedDocument]:

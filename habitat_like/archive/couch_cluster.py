@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 from habitat_like.archive.base import ArchiveUnavailable, Node
@@ -59,6 +60,11 @@ class Health:
             self._tries += 1
             self._retry_at = time.monotonic() + backoff(self._tries, SHORTEST, LONGEST)
             self._asked = True
+
+    def is_due(self) -> None:
+        """Ask it now, whenever it failed."""
+        with self._lock:
+            self._retry_at = 0.0
 
     def wait(self) -> float:
         """Seconds until it should be asked again; 0 or less for one that is well, or due."""
@@ -157,15 +163,18 @@ class CouchCluster:
                 raise problem
             self._patience = min(2 * self._patience, self._timeout)
 
-    def leave(self, problem: str) -> bool:
-        """Leave the node that answered last, for what it answered.
-
-        Returns whether there is another that works, as far as is known.
-        """
-        if not self.is_several:
-            return False
+    def leave(self, problem: str) -> None:
+        """Leave the node that answered last, for what it answered."""
         self._health[self._current].is_ill(problem)
-        return any(health.wait() <= 0 for health in self._health)
+
+    def turn_from(self, tried: Collection[int]) -> bool:
+        """Have a node that is not among ``tried`` get the next request; False if all are."""
+        others = [number for number in self._in_turn() if number not in tried]
+        if not others:
+            return False
+        self._current = others[0]
+        self._health[self._current].is_due()
+        return True
 
     def due(self) -> list[int]:
         """The numbers of the nodes that failed and should be asked again."""

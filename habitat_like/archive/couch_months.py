@@ -6,7 +6,6 @@ databases are made when they are needed, with the rights of the ones before.
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -118,30 +117,47 @@ class MonthlyArchive:
     def query(self, query: Query) -> Iterator[Document]:
         """Yield the documents that match; see ``Archive.query``.
 
-        Goes through the months of the query's times in its order, and merges the few databases
-        that can have documents of a month.
+        Goes through the months of the query's times in its order. Each database is read from the
+        first month on in which it can have documents, beside the few others that can.
         """
-        left = query.limit
         now = self._clock()
         steps = months.steps(query, now)
-        known = self._existing() if len(steps) > FEW else None
-        always = self._undated() if query.suspicious else set()
-        asked, missing = set[str](), set[str]()
+        known: set[str] | None = None
+        notes: dict[str, list[str]] | None = None
+        if len(steps) > FEW:
+            known, notes = self._existing(), couch_elsewhere.read_all(self._undated)
+        left = query.limit
+        missing = set[str]()
+        asked = set[str]()
+        heads: list[_Head] = []
+        choose = min if query.order == "asc" else max
         for step in steps:
-            part = msgspec.structs.replace(query, since=step.since, until=step.until, limit=left)
-            streams = []
-            for month in sorted(self._places(step, known) | always):
+            for month in sorted(self._places(step, query, known, notes) - asked):
                 asked.add(month)
+                part = self._from(step, query, left)
                 stream = self._stream(month, part, known, missing)
                 if (first := next(stream, None)) is not None:
-                    streams.append(_chain(first, stream))
-            for document in _merge(streams, query):
-                yield document
+                    heads.append(_Head(first, stream))
+            while heads:
+                place = choose(one.place for one in heads)
+                if not step.since <= place[0] < step.until:
+                    break
+                # More than one only if a document lies in two databases.
+                at = [one for one in heads if one.place == place]
+                yield at[0].document
                 left = None if left is None else left - 1
                 if left == 0:
                     return
-        if asked == missing:
+                heads = [one for one in heads if one not in at or one.move_on()]
+        if asked and asked == missing:
             self._check_there()
+
+    @staticmethod
+    def _from(step: Step, query: Query, left: int | None) -> Query:
+        """The query from a step on."""
+        if query.order == "asc":
+            return msgspec.structs.replace(query, since=step.since, limit=left)
+        return msgspec.structs.replace(query, until=step.until, limit=left)
 
     def lines(self, query: Query) -> Iterator[bytes]:
         """Yield them as JSON; see ``Archive.lines``."""
@@ -271,21 +287,34 @@ class MonthlyArchive:
             raise self._database(UNDATED).link.unreadable(error) from None
         return {names[name] for name in found}
 
-    def _places(self, step: Step, known: Collection[str] | None) -> set[str]:
-        """The months whose databases can have documents of the step's times."""
-        if step.month == UNDATED:
-            return self._undated()
-        near = set(months.near(step.since, step.until))
-        if known is None:
-            return near | set(couch_elsewhere.read(self._database(step.month).link))
-        places = near & set(known)
-        if step.month in known:
-            places |= set(couch_elsewhere.read(self._database(step.month).link)) & set(known)
-        return places
+    def _places(
+        self,
+        step: Step,
+        query: Query,
+        known: Collection[str] | None,
+        notes: dict[str, list[str]] | None,
+    ) -> set[str]:
+        """The months whose databases can have documents of the step's times.
 
-    def _undated(self) -> set[str]:
-        """The databases that can have documents whose time can't be right."""
-        return {UNDATED, *couch_elsewhere.read(self._database(UNDATED).link)}
+        Without ``notes`` of all months they are read; ``known`` are those that exist, if known.
+        """
+
+        def noted(month: str) -> set[str]:
+            if notes is None:
+                return set(couch_elsewhere.read(self._database(month).link))
+            return set(notes.get(month, ()))
+
+        places = noted(step.month)
+        if step.month != UNDATED:
+            places |= set(months.near(step.since, step.until))
+        if step.month == UNDATED or query.suspicious:
+            # What is suspicious may have been stored before its time had come.
+            places |= {UNDATED, *noted(UNDATED)}
+        return places if known is None else places & {*known, UNDATED}
+
+    @property
+    def _undated(self) -> CouchLink:
+        return self._database(UNDATED).link
 
     def _stream(
         self, month: str, query: Query, known: Collection[str] | None, missing: set[str]
@@ -333,6 +362,8 @@ class MonthlyArchive:
             return
         link = self._database(asked).link
         couch_elsewhere.note(link, month, lambda: self._make(asked))
+        if asked != UNDATED:
+            couch_elsewhere.note_in_all(self._undated, asked, month, lambda: self._make(UNDATED))
         self._noted.add((asked, month))
 
     def _without_undated(self, entries: list[BatchDocument]) -> list[BatchDocument]:
@@ -382,22 +413,22 @@ class _Rows(msgspec.Struct):
     rows: list[_Row]
 
 
-def _chain(first: Document, rest: Iterator[Document]) -> Iterator[Document]:
-    yield first
-    yield from rest
+class _Head:
+    """The next ``document`` of one database, at its ``place``, and the ``stream`` behind it."""
+
+    def __init__(self, document: Document, stream: Iterator[Document]) -> None:
+        self.document = document
+        self.place = _place(document)
+        self._stream = stream
+
+    def move_on(self) -> bool:
+        """Go to the next document; False if there is none."""
+        document = next(self._stream, None)
+        if document is None:
+            return False
+        self.document, self.place = document, _place(document)
+        return True
 
 
 def _place(document: Document) -> tuple[Any, str]:
     return document["time_created"], document["_id"]
-
-
-def _merge(streams: list[Iterator[Document]], query: Query) -> Iterator[Document]:
-    """The streams as one, in the query's order, each document once."""
-    if len(streams) < 2:
-        yield from streams[0] if streams else ()
-        return
-    last: tuple[Any, str] | None = None
-    for document in heapq.merge(*streams, key=_place, reverse=query.order == "desc"):
-        if (place := _place(document)) != last:
-            yield document
-        last = place

@@ -180,6 +180,20 @@ def test_202_of_every_node_is_never_durable(cluster: Cluster, archive: CouchArch
     assert found_ids(archive) == sent_ids(batch(5))
 
 
+def test_a_node_that_failed_long_is_asked_before_a_batch_is_given_up(
+    cluster: Cluster, archive: CouchArchive
+) -> None:
+    """It works again, and nobody has seen that; the others only say 202."""
+    cluster.rule(on("*", "", Answer(503)), [2])
+    for _ in range(8):
+        archive.ask_nodes()
+    cluster.rule(None)
+    cluster.rule(bulk(Rewrite(202)), [0, 1])
+    assert archive.store(batch(5)) == []
+    cluster.heal()
+    assert found_ids(archive) == sent_ids(batch(5))
+
+
 def test_a_node_that_works_again_is_seen(cluster: Cluster, archive: CouchArchive) -> None:
     cluster.nodes[0].refuse()
     assert archive.store(batch(1)) == []
