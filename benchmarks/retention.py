@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import os
 import random
 import shutil
 import sqlite3
@@ -89,6 +90,13 @@ def load(gateway: Habitat, seconds: float, numbers: Iterator[int]) -> list[float
     return took
 
 
+def busy(gateway: Habitat) -> float:
+    """The processor time of the gateway so far, in seconds."""
+    assert gateway.process is not None
+    fields = Path(f"/proc/{gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def p99(took: list[float]) -> float:
     return sorted(took)[len(took) * 99 // 100] * 1000
 
@@ -100,19 +108,24 @@ def measure(path: Path, pairs: int, seconds: float) -> None:
     dropped = 0
     rates: list[float] = []
     slowest: list[float] = []
+    costs: list[float] = []
     try:
         for pair in range(pairs):
             found: dict[bool, list[float]] = {}
+            used: dict[bool, float] = {}
             for keeps in (False, True) if pair % 2 else (True, False):
                 gateway.config["archive"]["keep"] = KEEP if keeps else None
                 gateway.start()
                 load(gateway, 1, numbers)
+                begun = busy(gateway)
                 found[keeps] = load(gateway, seconds, numbers)
+                used[keeps] = (busy(gateway) - begun) / len(found[keeps])
                 if keeps:
                     dropped += gateway.status()["archive"]["counts"]["dropped"]
                 gateway.stop()
             rates.append(len(found[True]) / len(found[False]))
             slowest.append(p99(found[True]) / p99(found[False]))
+            costs.append(used[True] / used[False])
             print(
                 f"pair {pair}: {len(found[False]) / seconds:.0f}/s without,"
                 f" {len(found[True]) / seconds:.0f}/s with ({rates[-1]:.2f}); p99"
@@ -122,7 +135,8 @@ def measure(path: Path, pairs: int, seconds: float) -> None:
             )
         print(
             f"median of {pairs} pairs: rate {statistics.median(rates):.2f},"
-            f" p99 {statistics.median(slowest):.2f}"
+            f" p99 {statistics.median(slowest):.2f},"
+            f" processor time an upload {statistics.median(costs):.2f}"
         )
         gateway.config["archive"]["keep"] = KEEP
         gateway.start()
