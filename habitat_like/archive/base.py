@@ -233,7 +233,18 @@ class ListedArchive(Protocol):
 
 
 @runtime_checkable
-class AgingArchive(ListedArchive, Protocol):
+class HeldArchive(Protocol):
+    """An extra method of an archive from which messages may go while it is read."""
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep everybody from dropping anything while the context lasts and queries run in it.
+
+        Raises ArchiveUnavailable.
+        """
+
+
+@runtime_checkable
+class AgingArchive(ListedArchive, HeldArchive, Protocol):
     """Extra methods of an archive that can let its old messages go.
 
     All raise ArchiveUnavailable.
@@ -251,9 +262,6 @@ class AgingArchive(ListedArchive, Protocol):
     def drop(self, name: str) -> Dropped:
         """Drop the portion of that name, whatever its age. Raises ArchiveError if there is none."""
 
-    def hold(self) -> AbstractContextManager[None]:
-        """Keep everybody from dropping anything while the context lasts and queries run in it."""
-
 
 @runtime_checkable
 class ReadBackArchive(Protocol):
@@ -265,4 +273,4 @@ class ReadBackArchive(Protocol):
 
 def holding(archive: Archive) -> AbstractContextManager[None]:
     """Keep everybody from dropping messages while the context lasts, where that could happen."""
-    return archive.hold() if isinstance(archive, AgingArchive) else nullcontext()
+    return archive.hold() if isinstance(archive, HeldArchive) else nullcontext()

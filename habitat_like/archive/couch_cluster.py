@@ -123,7 +123,7 @@ class CouchCluster:
     def name_of(self, database: str) -> str:
         """A database's URI with the user but not the password."""
         who = f"{self.user}@" if self.user else ""
-        return f"{self._uri.scheme}://{who}{','.join(self._uri.hosts)}/{database}"
+        return f"{self._uri.scheme}://{who}{self._uri.netloc}/{database}"
 
     def request(
         self,

@@ -32,11 +32,9 @@ from habitat_like.archive.couch_connection import CouchRefused
 from habitat_like.archive.couch_http import CouchLink, NoDatabase
 from habitat_like.archive.couch_listing import Listing
 from habitat_like.archive.couch_retention import CouchRetention
-from habitat_like.archive.months import FIRST, PLACE, UNDATED, Step
+from habitat_like.archive.months import FIRST, PLACE, TEMPLATE, UNDATED, Step
 from habitat_like.times import is_set
 
-#: The database whose rights new ones get, if there is one of that name.
-TEMPLATE = "template"
 #: A query over more months than this first asks which ones there are.
 FEW = 3
 #: Known documents of the undated database that are looked for by range; more are looked for by id.

@@ -30,6 +30,11 @@ class CouchUri(msgspec.Struct, frozen=True):
     user: str | None = None
     password: str | None = None
 
+    @property
+    def netloc(self) -> str:
+        """The hosts as they stand in the URI."""
+        return ",".join(self.hosts)
+
 
 def parse(config: ArchiveConfig) -> CouchUri:
     """Take ``archive.uri`` apart; no I/O. Raises ConfigError."""

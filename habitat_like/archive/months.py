@@ -23,6 +23,8 @@ from habitat_like.times import FUTURE, is_set
 PLACE = "{month}"
 #: In place of a month, for times that can't be right.
 UNDATED = "undated"
+#: In place of a month: the database whose rights new ones get, if there is one of that name.
+TEMPLATE = "template"
 #: The first second that can be right: 2000-01-01.
 FIRST = 946_684_800
 #: Seconds by which a query looks into the months before and after, for clocks that are wrong.
