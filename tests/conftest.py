@@ -229,7 +229,7 @@ def database(couch: CouchServer) -> Iterator[str]:
     couch.delete(name)
 
 
-@pytest.fixture(params=["sqlite", "couch"])
+@pytest.fixture(params=["sqlite", "couch", "months"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "sqlite":
         path = tmp_path / "below" / "archive.sqlite"
@@ -237,7 +237,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     else:
         couch: CouchServer = request.getfixturevalue("couch")
         database = f"archive{next(_numbers)}"
-        uri = f"couchdb://127.0.0.1:{couch.port}/{database}"
+        if request.param == "months":
+            uri = f"{couch.uri(database)}-{{month}}"
+            database += "-undated"  # where these tests' documents are, which are of 1970
+        else:
+            uri = couch.uri(database)
         place = Place(ArchiveConfig(uri=uri), [], couch=couch, database=database)
     yield place
     for archive in place.opened:

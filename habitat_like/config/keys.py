@@ -85,6 +85,8 @@ class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_min: Seconds = 0.5
     retry_max: Seconds = 60
     views: tuple[View, ...] = ()
+    keep: Annotated[int, msgspec.Meta(ge=1, le=36500)] | None = None
+    verify: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
 
 
 #: The sink that keeps messages for good.
