@@ -91,6 +91,18 @@ def test_every_page_has_something_to_look_at(demo: Demo) -> None:
         station = demo.page("station.json?callsign=M0ZDR")
         assert station["station"]["name"] == "Adam"
         assert station["messages"]
+        features = demo.page("map.json")["features"]
+        told = {one["id"]: one["properties"] for one in features}
+        assert {f"track/{BIRD}", "track/HERON", "station/HILLTOP", "station/M0CAR"} <= told.keys()
+        assert told[f"payload/{BIRD}"]["receivers"]
+        flights = demo.page(f"payloads/{BIRD}.json")["flights"]
+        assert len(flights) == 2
+        now, before = flights
+        assert now["flight"]["launch"]
+        assert not now["is_over"]
+        assert before["flight"]["burst"]["altitude"] > 25_000
+        assert before["flight"]["landing"]
+        assert before["is_over"]
         packets = demo.page("packets.json")["packets"]
         assert max((one["receptions"] for one in packets), default=0) >= 3
         assert demo.page(f"packets/{packets[0]['id']}.json")["receptions"]

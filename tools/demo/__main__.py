@@ -72,7 +72,7 @@ habitat_like serves on {self.url}
 Nothing here is real: two balloons are in the air, one of them about to burst, and receivers, a car,
 a weather station, an air sensor and a LoRa device upload. Look at it on
 
-  {self.url}console/    (user {CONSOLE_USER}, password {self.password})
+  {self.url}console/map    (user {CONSOLE_USER}, password {self.password})
 
 Everything is in var/demo, and the next `make demo` begins anew. `make run` starts an empty gateway.
 

@@ -21,16 +21,16 @@ _LAYERS = (
 )
 _BASES = [layer[0] for layer in _LAYERS]
 
-#: Heights in metres, and the usual speed of the wind there in metres a second: a jet stream below
-#: the tropopause, little above it.
+#: Heights in metres, the usual speed of the wind there in metres a second, and by how many degrees
+#: it blows more to the right than at 10 km: a jet stream below the tropopause, little above it.
 _WINDS = (
-    (0.0, 4.0),
-    (1_500.0, 9.0),
-    (5_000.0, 13.0),
-    (10_000.0, 21.0),
-    (15_000.0, 12.0),
-    (20_000.0, 5.0),
-    (32_000.0, 8.0),
+    (0.0, 4.0, -45.0),
+    (1_500.0, 9.0, -30.0),
+    (5_000.0, 13.0, -10.0),
+    (10_000.0, 21.0, 0.0),
+    (15_000.0, 12.0, 20.0),
+    (20_000.0, 6.0, 45.0),
+    (32_000.0, 10.0, 75.0),
 )
 
 
@@ -64,10 +64,12 @@ class Wind:
     def __init__(self, chance: random.Random) -> None:
         strength = chance.uniform(0.85, 1.15)
         # Degrees that it blows to: 90 is east.
-        heading = chance.uniform(80.0, 100.0)
-        self._heights = [height for height, _ in _WINDS]
-        self._speeds = [strength * speed * chance.uniform(0.9, 1.1) for _, speed in _WINDS]
-        self._headings = [math.radians(heading + chance.uniform(-20, 20)) for _ in _WINDS]
+        heading = chance.uniform(70.0, 100.0)
+        self._heights = [height for height, _, _ in _WINDS]
+        self._speeds = [strength * speed * chance.uniform(0.9, 1.1) for _, speed, _ in _WINDS]
+        self._headings = [
+            math.radians(heading + right + chance.uniform(-10, 10)) for _, _, right in _WINDS
+        ]
 
     def at(self, altitude: float) -> tuple[float, float]:
         """Metres a second to the east, and to the north."""

@@ -15,7 +15,7 @@ FIRST, SECOND = 95 * 60, 25 * 60
 #: Seconds from one launch of a fleet to the next.
 PERIOD, PERIOD_OF_SECOND = 4 * 3600, 2 * 3600
 #: Seconds before the start of a flight that landed yesterday.
-YESTERDAY = 26 * 3600
+YESTERDAY = 27 * 3600
 
 #: In given/payloads.yml, and by number in given/payload_ids.txt.
 BIRDS = ("KESTREL", "OSPREY", "MERLIN", "HOBBY", "HARRIER")
@@ -24,8 +24,8 @@ RTTY, HORUS = Radio(434_075_000.0, 5), Radio(437_600_000.0, 5)
 #: The flight of yesterday sent less often.
 SLOW = Radio(434_075_000.0, 20)
 
-LAUNCH_SITE = Place(52.2511, -0.0927, 40)
-MEADOW = Place(52.2104, 0.0853, 12)
+LAUNCH_SITE, SECOND_SITE = Place(52.2511, -0.0927, 40), Place(51.9702, -0.3815, 60)
+MEADOW = Place(52.4391, 0.2563, 4)
 CAR = "M0CAR"
 
 #: Callsign, place, what it tells of itself (name, location, radio, antenna), antenna.
@@ -34,10 +34,10 @@ RECEIVERS = (
     ("2E0ABC", Place(52.6309, 1.2974, 28), "Beth", "Norwich", "RTL-SDR", "1/4 wave", (6, 1)),
     ("G8DEM", Place(52.0567, 1.1482, 30), "Chris", "Ipswich", "IC-7300", "turnstile", (8, 2)),
     ("M6NTH", Place(52.5695, -0.2405, 20), "Dana", "Peterborough", "Airspy Mini", "dipole", (5, 1)),
-    ("PA3XYZ", Place(52.0116, 4.3571, 2), "Eva", "Delft", "RTL-SDR", "Yagi, 9 elements", (25, 11)),
+    ("ON4XYZ", Place(51.2287, 2.9271, 4), "Eva", "Ostend", "RTL-SDR", "Yagi, 7 elements", (25, 9)),
 )
 SONDEHUB_RECEIVERS = (
-    ("M7HRS", Place(52.3309, -0.1826, 22), Antenna(7, 3)),
+    ("M7HTC", Place(51.9489, -0.2785, 70), Antenna(7, 3)),
     ("G0THF", Place(52.4145, 0.7474, 25), Antenna(10, 4)),
 )
 #: Its clock is ahead, by so many seconds.
@@ -57,7 +57,7 @@ class Scene:
         self.yesterday = Flight(BIRDS[0], start - YESTERDAY, LAUNCH_SITE, SLOW, f"{seed} yesterday")
         self.birds = Fleet(BIRDS, start - FIRST, PERIOD, LAUNCH_SITE, RTTY, seed)
         self.waders = Fleet(
-            tuple(WADERS), start - SECOND, PERIOD_OF_SECOND, LAUNCH_SITE, HORUS, seed
+            tuple(WADERS), start - SECOND, PERIOD_OF_SECOND, SECOND_SITE, HORUS, seed
         )
         begin = start - FIRST - BEFORE
         car = Car(CAR, self.birds, begin, seed)
