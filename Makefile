@@ -14,11 +14,12 @@ export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients bench faults mutants soak machine deb lint requirements venv clean
+.PHONY: help run demo test clients bench faults mutants soak machine deb lint requirements venv clean
 .PHONY: .venv/.dev
 
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
+	@echo 'make demo   the same with simulated flights, receivers and sensors (ARGS="--seed 7")'
 	@echo 'make test   run all tests (ARGS="-k journal -x" goes to pytest)'
 	@echo 'make clients  upload with the own clients of other networks, from the package index'
 	@echo 'make bench  measure the gateway beside its peers (ARGS="--quick"; see benchmarks/README.md)'
@@ -34,6 +35,9 @@ help:
 
 run:
 	@$(PREPARE) run
+
+demo:
+	@$(PREPARE) demo $(ARGS)
 
 test:
 	@$(PREPARE) test

@@ -21,6 +21,7 @@ from habitat_like.archive.couch import CouchArchive
 from habitat_like.config.keys import ArchiveConfig, View
 from tests.support import cli
 from tests.support.archive import Place
+from tests.support.checkout import Running
 from tests.support.cli import Run
 from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
@@ -318,3 +319,14 @@ def embedded_archive(config_file: str) -> Iterator[Archive]:
     with contextlib.closing(opened) as archive:
         archive.prepare()
         yield archive
+
+
+@pytest.fixture
+def runs() -> Iterator[list[Running]]:
+    """What was started; it is gone in the end."""
+    made: list[Running] = []
+    yield made
+    for one in made:
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGTERM)
+            one.process.wait(PATIENCE)
