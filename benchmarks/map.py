@@ -27,10 +27,12 @@ from typing import Any
 import msgspec
 
 from benchmarks.process import rss
+from benchmarks.visitors import Visitor, make_users
 from habitat_like.archive import Archive, Query, open_archive
 from habitat_like.config.keys import ArchiveConfig
-from tests.support.console import Visitor, with_console
 from tests.support.couch import CouchServer
+from tests.support.gateway import Habitat
+from tests.support.nginx import Nginx
 
 DAY = 86400
 #: Receivers of each packet, and of all.
@@ -134,19 +136,22 @@ def place(kind: str, directory: Path) -> Iterator[str]:
 
 def measure(uri: str, seconds: float) -> None:
     """Look at the map for a while, and tell how that was."""
-    gateway = with_console(archive={"uri": uri}, sinks=[])
-    try:
+    with contextlib.ExitStack() as stack:
+        gateway = Habitat({"archive": {"uri": uri}, "sinks": []})
+        stack.callback(gateway.close)
+        gateway.config["console"] = {"password_file": make_users(gateway.directory)}
         gateway.start()
-        visitor = Visitor(gateway)
-        visitor.sign_in()
+        front = Nginx(gateway)
+        stack.callback(front.close)
+        front.start()
+        visitor = stack.enter_context(Visitor(front.port))
         took: dict[str, list[float]] = {}
 
-        def ask(name: str, path: str) -> Any:
+        def ask(name: str, path: str) -> bytes:
             begin = time.perf_counter()
-            reply = visitor.get(path)
+            body = visitor.page(path)
             took.setdefault(name, []).append((time.perf_counter() - begin) * 1000)
-            assert reply.status == 200, f"{path}: {reply.status}: {reply.text[:300]}"
-            return reply
+            return body
 
         begin = time.monotonic()
         cursor = ""
@@ -154,7 +159,7 @@ def measure(uri: str, seconds: float) -> None:
         while time.monotonic() - begin < seconds:
             ask("page", "/console/map")
             whole = ask("all data", "/console/map.json")
-            data = ask("what changed", f"/console/map.json?after={cursor}").json()
+            data = msgspec.json.decode(ask("what changed", f"/console/map.json?after={cursor}"))
             cursor = data["cursor"]
             if read is None and data["reading"] is None:
                 read = time.monotonic() - begin
@@ -162,7 +167,7 @@ def measure(uri: str, seconds: float) -> None:
             if read is not None and len(took.get("page", ())) >= 20:
                 break
             time.sleep(0.2)
-        features = whole.json()["features"]
+        features = msgspec.json.decode(whole)["features"]
         points = sum(
             len(line)
             for one in features
@@ -170,13 +175,11 @@ def measure(uri: str, seconds: float) -> None:
             for line in one["geometry"]["coordinates"]
         )
         payloads = sum(one["properties"]["kind"] == "payload" for one in features)
-        print(f"{payloads} payloads, {points:,} points, {len(whole.body):,} bytes of data")
+        print(f"{payloads} payloads, {points:,} points, {len(whole):,} bytes of data")
         print("read in", "-" if read is None else f"{read:.0f} s", f"RSS {rss(gateway.pid):.0f} MB")
         for name, values in took.items():
             middle, last = statistics.median(values), max(values)
             print(f"{name:24} {len(values):4} times  p50 {middle:6.0f} ms  longest {last:6.0f} ms")
-    finally:
-        gateway.close()
 
 
 def main(arguments: list[str]) -> None:

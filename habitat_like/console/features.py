@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from habitat_like.console.tracks import Payload, Station
 from habitat_like.telemetry.flights import Moment
@@ -14,8 +15,15 @@ from habitat_like.telemetry.track import GAP, Track
 #: Seconds before a payload's last fix in which its present receivers heard it; how many are named.
 RECENT, NAMED = 600, 20
 
-#: A point of a line: UNIX seconds, and where.
-Point = tuple[float, Place]
+#: A position of GeoJSON.
+Coordinates = tuple[float, ...]
+
+
+class Line(NamedTuple):
+    """A line: the UNIX times of its coordinates, and these."""
+
+    times: list[int]
+    coordinates: list[Coordinates]
 
 
 def track_feature(payload: Payload, chosen: range) -> dict[str, Any] | None:
@@ -23,7 +31,7 @@ def track_feature(payload: Payload, chosen: range) -> dict[str, Any] | None:
 
     ``times`` in its properties are those of its coordinates, in UNIX seconds.
     """
-    found = [line for line in lines(payload.track, chosen) if len(line) > 1]
+    found = [line for line in lines(payload.track, chosen) if len(line.times) > 1]
     if not found:
         return None
     return {
@@ -31,12 +39,12 @@ def track_feature(payload: Payload, chosen: range) -> dict[str, Any] | None:
         "id": f"track/{payload.key}",
         "geometry": {
             "type": "MultiLineString",
-            "coordinates": [[coordinates(place) for _, place in line] for line in found],
+            "coordinates": [line.coordinates for line in found],
         },
         "properties": {
             "kind": "track",
             "payload": payload.key,
-            "times": [[int(time) for time, _ in line] for line in found],
+            "times": [line.times for line in found],
         },
     }
 
@@ -118,30 +126,38 @@ def summarize(payload: Payload, chosen: range, page: str) -> dict[str, Any]:
     }
 
 
-def lines(track: Track, chosen: Sequence[int]) -> list[list[Point]]:
+def lines(track: Track, chosen: range) -> list[Line]:
     """The points ``chosen`` as lines: cut where a flight ended, and at the antimeridian.
 
     RFC 7946 3.1.9 wants the latter: one part ends at 180 degrees, the next begins at -180.
     """
-    found: list[list[Point]] = []
-    line: list[Point] = []
-    for at in chosen:
-        time, place = track.times[at], track.place(at)
-        if line and time - line[-1][0] >= GAP:
-            found.append(line)
-            line = []
-        elif line and abs(place.longitude - line[-1][1].longitude) > 180:
-            end, begin = _crossing(line[-1], (time, place))
-            found.append([*line, end])
-            line = [begin]
-        line.append((time, place))
-    return [*found, line] if line else found
+    first, last = chosen.start, chosen.stop
+    times, longitudes = track.times[first:last], track.longitudes[first:last]
+    steps = zip(itertools.pairwise(times), itertools.pairwise(longitudes), strict=True)
+    cuts = [
+        at
+        for at, ((before, after), (west, east)) in enumerate(steps, 1)
+        if after - before >= GAP or abs(east - west) > 180
+    ]
+    altitudes = track.altitudes[first:last]
+    points: list[Coordinates] = list(
+        zip(longitudes, track.latitudes[first:last], altitudes, strict=True)
+    )
+    if any(map(math.isnan, altitudes)):
+        points = [one[:2] if math.isnan(one[-1]) else one for one in points]
+    found = []
+    for begin, end in itertools.pairwise((0, *cuts, len(times))):
+        found.append(Line([int(time) for time in times[begin:end]], points[begin:end]))
+    for (one, other), at in zip(itertools.pairwise(found), cuts, strict=True):
+        if times[at] - times[at - 1] < GAP:
+            _join_at_antimeridian(one, other)
+    return found
 
 
-def coordinates(place: Place) -> list[float]:
+def coordinates(place: Place) -> Coordinates:
     """A position of GeoJSON: longitude, latitude, and the altitude if known."""
-    found = [round(place.longitude, 5), round(place.latitude, 5)]
-    return found if place.altitude is None else [*found, round(place.altitude, 1)]
+    found = round(place.longitude, 5), round(place.latitude, 5)
+    return found if place.altitude is None else (*found, round(place.altitude, 1))
 
 
 def collection(features: Iterable[Any], **members: Any) -> dict[str, Any]:
@@ -149,18 +165,18 @@ def collection(features: Iterable[Any], **members: Any) -> dict[str, Any]:
     return {"type": "FeatureCollection", **members, "features": list(features)}
 
 
-def _crossing(one: Point, other: Point) -> tuple[Point, Point]:
-    """Where the short way from one point to the other meets the antimeridian, on both sides."""
-    side = math.copysign(180.0, one[1].longitude)
-    left = abs(side - one[1].longitude)
-    whole = left + abs(-side - other[1].longitude)
+def _join_at_antimeridian(one: Line, other: Line) -> None:
+    """Have a line end, and the next one begin, where the way between them meets it."""
+    here, there = one.coordinates[-1], other.coordinates[0]
+    side = math.copysign(180.0, here[0])
+    left = abs(side - here[0])
+    whole = left + abs(-side - there[0])
     part = left / whole if whole else 0.0
-
-    def between(begin: float, end: float) -> float:
-        return begin + part * (end - begin)
-
-    low, high = one[1].altitude, other[1].altitude
-    altitude = None if low is None or high is None else between(low, high)
-    time = between(one[0], other[0])
-    latitude = between(one[1].latitude, other[1].latitude)
-    return (time, Place(latitude, side, altitude)), (time, Place(latitude, -side, altitude))
+    middle = [
+        round(low + part * (high - low), 5) for low, high in zip(here[1:], there[1:], strict=False)
+    ]
+    time = int(one.times[-1] + part * (other.times[0] - one.times[-1]))
+    one.coordinates.append((side, *middle))
+    other.coordinates.insert(0, (-side, *middle))
+    one.times.append(time)
+    other.times.insert(0, time)

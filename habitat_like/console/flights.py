@@ -28,7 +28,6 @@ from habitat_like.console.record import Record
 from habitat_like.console.records import this_records
 from habitat_like.console.timelines import altitude_plot, distance_plot, value_plot
 from habitat_like.console.tracks import Payload
-from habitat_like.console.views import this_views
 from habitat_like.console.windows import LONGEST, read_window
 from habitat_like.message.message import to_callsign
 from habitat_like.telemetry.flights import Flight, flight
@@ -126,7 +125,6 @@ def payload(name: str) -> dict[str, Any]:
 def one_flight(name: str, moment: int) -> dict[str, Any]:
     """A flight: the one in which the payload was heard at that UNIX time, or near it."""
     record = _record(name, moment)
-    this_views().read(record)
     with record.lock:
         told = _flight(record)
         if told is None:
@@ -185,7 +183,6 @@ def one_flight(name: str, moment: int) -> dict[str, Any]:
 def flight_map(name: str, moment: int) -> Response:
     """The flight as GeoJSON: its track, its launch, burst and landing, and who heard it."""
     record = _record(name, moment)
-    this_views().read(record)
     with record.lock:
         told = _flight(record)
         if told is None and record.has_track and record.problem is None:
@@ -236,7 +233,6 @@ def _plotted(draw: Callable[[Record], Plot]) -> Plot:
     if not (moment.isascii() and moment.isdigit() and len(moment) <= 10):
         raise PageError(400, "moment: a time in the flight, in UNIX seconds")
     record = _record(request.args.get("payload", ""), int(moment))
-    this_views().read(record)
     with record.lock:
         return draw(record)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
 
+import msgspec
 from flask import current_app
 
 from habitat_like.console.record import Record
@@ -16,26 +16,42 @@ from habitat_like.console.views import Views
 RECORDS, RENEWED = 8, 600
 
 
+class _Kept(msgspec.Struct):
+    """A record that was begun at a monotonic time; ``fresh`` is read to take its place."""
+
+    begun: float
+    record: Record
+    fresh: Record | None = None
+
+
 class Records:
     """The flights that were last looked at. Thread-safe."""
 
     def __init__(self, views: Views) -> None:
         self._views = views
-        # Guards the records, each with the monotonic time at which it was begun.
+        # Guards the records.
         self._lock = threading.Lock()
-        self._records: OrderedDict[tuple[str, int], tuple[float, Record]] = OrderedDict()
+        self._records: OrderedDict[tuple[str, int], _Kept] = OrderedDict()
 
     def of(self, key: str, moment: int) -> Record:
-        """The flight of the payload ``key`` about a UNIX time."""
+        """The flight of the payload ``key`` about a UNIX time, with what time allows to be read."""
         now = time.monotonic()
         with self._lock:
-            begun, record = self._records.get((key, moment), (-math.inf, None))
-            if record is None or (now - begun > RENEWED and record.is_whole and not record.is_over):
-                begun, record = now, self._views.record(key, moment)
-                self._records[key, moment] = begun, record
+            kept = self._records.get((key, moment))
+            if kept is None:
+                kept = _Kept(now, self._views.record(key, moment))
+                self._records[key, moment] = kept
+            elif kept.fresh is not None and kept.fresh.is_whole:
+                kept.record, kept.fresh = kept.fresh, None
+            elif kept.fresh is None and now - kept.begun > RENEWED and not kept.record.is_over:
+                kept.begun, kept.fresh = now, self._views.record(key, moment)
             self._records.move_to_end((key, moment))
             if len(self._records) > RECORDS:
                 self._records.popitem(last=False)
+            record, fresh = kept.record, kept.fresh
+        self._views.read(record)
+        if fresh is not None:
+            self._views.read(fresh)
         return record
 
 

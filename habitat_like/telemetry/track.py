@@ -57,6 +57,7 @@ class Track:
     def add(self, time: float, position: Position) -> bool:
         """Add a fix, heard at a UNIX time. False for a repeat that changes nothing."""
         self.seen = max(self.seen, time)
+        position = _rounded(position)
         cells = list(_cells(position))
         for cell in cells:
             known = self._recent.get(cell)
@@ -141,6 +142,16 @@ class Track:
                     del values[at]
                 return True
         return False
+
+
+def _rounded(position: Position) -> Position:
+    """To a metre, and a tenth of one up or down: decoders give more digits than there is truth."""
+    altitude = position.altitude
+    return Position(
+        round(position.latitude, 5),
+        round(position.longitude, 5),
+        None if altitude is None else round(altitude, 1),
+    )
 
 
 def _cells(position: Position) -> Iterator[_Cell]:

@@ -170,7 +170,8 @@ def test_the_map_of_a_flight(scene: tuple[Visitor, int]) -> None:
     again = visitor.json(f"{base}/map.json?after={data['cursor']}")
     assert again["features"] == []
     page = visitor.page(base)
-    for word in (f"{base}/map.json", "Burst", "Landing", "+5.0 m/s", "M0ZDR"):
+    ascent = f"{visitor.json(f'{base}.json')['flight']['ascent']:+.1f} m/s"
+    for word in (f"{base}/map.json", "Burst", "Landing", ascent, "M0ZDR", "format=kml"):
         assert word in page, word
 
 

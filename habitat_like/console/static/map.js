@@ -140,7 +140,7 @@ class Chart {
     } catch {
       document.body.classList.add("stale");
     }
-    if ("live" in this.place.dataset) setTimeout(() => this.look(), pause);
+    if ("live" in this.place.dataset || this.wasReading || pause === AFTER_ERROR) setTimeout(() => this.look(), pause);
   }
 
   async ask() {
@@ -368,3 +368,5 @@ class Chart {
 }
 
 for (const place of document.querySelectorAll("[data-map]")) new Chart(place);
+// A page whose map is not known yet.
+if (document.querySelector("[data-unread]")) setTimeout(() => location.reload(), 2000);
