@@ -246,7 +246,7 @@ def _figure(
         with record.lock:
             return draw(record)
 
-    return figure(f"flights.{name}", make, **arguments, state=record.state)
+    return figure(f"flights.{name}", make, **arguments, state=record.drawn)
 
 
 def _downloads(name: str, first: float, last: float) -> dict[str, dict[str, str]]:
