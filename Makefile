@@ -14,13 +14,14 @@ export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients bench faults mutants soak machine deb lint requirements venv clean
+.PHONY: help run demo test clients bench faults mutants soak machine deb lint requirements venv clean
 .PHONY: .venv/.dev
 
 help:
 	@echo 'make run    start the gateway with the embedded archive and an nginx in front of it'
+	@echo 'make demo   the same with simulated flights, receivers and sensors (ARGS="--seed 7")'
 	@echo 'make test   run all tests (ARGS="-k journal -x" goes to pytest)'
-	@echo 'make clients  upload with the own clients of other networks, from the package index'
+	@echo 'make clients  run the clients of other networks and what docs/analysis.md shows, from the package index'
 	@echo 'make bench  measure the gateway beside its peers (ARGS="--quick"; see benchmarks/README.md)'
 	@echo 'make faults  run the fault campaign, for an hour or so (ARGS="--seed 7 --only gateway.kill")'
 	@echo 'make mutants  break the code on purpose and see that the campaign notices (ARGS=--full)'
@@ -35,6 +36,9 @@ help:
 run:
 	@$(PREPARE) run
 
+demo:
+	@$(PREPARE) demo $(ARGS)
+
 test:
 	@$(PREPARE) test
 	.venv/bin/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile \
@@ -44,7 +48,7 @@ test:
 clients:
 	@$(PREPARE) clients
 	.venv/bin/python -m tests.clients
-	.venv/bin/python -m pytest tests/clients $(ARGS)
+	.venv/bin/python -m pytest tests/clients tests/docs/test_analysis.py $(ARGS)
 
 # A peer that can't be had is told as missing by the run itself.
 bench:

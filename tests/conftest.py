@@ -21,6 +21,7 @@ from habitat_like.archive.couch import CouchArchive
 from habitat_like.config.keys import ArchiveConfig, View
 from tests.support import cli
 from tests.support.archive import Place
+from tests.support.checkout import Running
 from tests.support.cli import Run
 from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
@@ -229,7 +230,7 @@ def database(couch: CouchServer) -> Iterator[str]:
     couch.delete(name)
 
 
-@pytest.fixture(params=["sqlite", "couch"])
+@pytest.fixture(params=["sqlite", "couch", "months"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "sqlite":
         path = tmp_path / "below" / "archive.sqlite"
@@ -237,7 +238,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     else:
         couch: CouchServer = request.getfixturevalue("couch")
         database = f"archive{next(_numbers)}"
-        uri = f"couchdb://127.0.0.1:{couch.port}/{database}"
+        if request.param == "months":
+            uri = f"{couch.uri(database)}-{{month}}"
+            database += "-undated"  # where these tests' documents are, which are of 1970
+        else:
+            uri = couch.uri(database)
         place = Place(ArchiveConfig(uri=uri), [], couch=couch, database=database)
     yield place
     for archive in place.opened:
@@ -314,3 +319,14 @@ def embedded_archive(config_file: str) -> Iterator[Archive]:
     with contextlib.closing(opened) as archive:
         archive.prepare()
         yield archive
+
+
+@pytest.fixture
+def runs() -> Iterator[list[Running]]:
+    """What was started; it is gone in the end."""
+    made: list[Running] = []
+    yield made
+    for one in made:
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGTERM)
+            one.process.wait(PATIENCE)

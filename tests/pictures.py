@@ -1,4 +1,4 @@
-"""Takes the pictures of the console in docs/pictures: ``python -m tests.pictures``.
+"""Takes the pictures of the console in docs/pictures: ``python -m tests.pictures [NAME ...]``.
 
 A gateway is given a day of made-up messages by way of a journal whose clock is set back, and then
 a few minutes of uploads, so that each plot has something to show.
@@ -11,14 +11,19 @@ import contextlib
 import json
 import math
 import random
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from habitat_like.archive import open_archive
+from habitat_like.config.keys import ArchiveConfig
 from habitat_like.journal.journal import Journal
 from habitat_like.message.types import Registry
+from tests.support.archive import encode
 from tests.support.browser import LAPTOP, TELEPHONE, Person, chromium
 from tests.support.console import PASSWORD, USER, make_users
+from tests.support.flights import END, Archived
 from tests.support.gateway import Habitat
 from tests.support.net import ROOT
 from tests.support.nginx import Nginx
@@ -33,6 +38,9 @@ RUNNING = 200.0
 SHOTS = (
     ("overview", "overview", False, False),
     ("overview", "overview-telephone", True, False),
+    ("map?since=8h", "map", False, False),
+    ("map?since=8h", "map-telephone", True, True),
+    ("payloads/MARTLET/flights/{flight}", "flight", False, True),
     ("stations", "stations", False, True),
     ("station?callsign=G4KDH", "station", False, False),
     ("messages", "messages", False, False),
@@ -127,6 +135,22 @@ def fill(gateway: Habitat, stations: Stations) -> None:
             journal.write([parsed.document(b'"north"')])
 
 
+def fly(gateway: Habitat) -> int:
+    """Archive flights of the last hours, heard by receivers in England; when the first began."""
+    now = int(time.time())
+    begin = now - END + 1200
+    made = Archived()
+    made.add_stations(now - 600)
+    made.add_flight("MARTLET", begin, (51.9, -0.9), until=END - 1200)
+    made.add_flight("ICARUS", now - 3600, (51.4, -1.9), until=3590)
+    made.add_sonde("T1310753", now - 4800, (51.7, 2.8), until=4790)
+    config = ArchiveConfig(uri=gateway.config["archive"]["uri"])
+    with contextlib.closing(open_archive(config)) as archive:
+        archive.prepare()
+        assert archive.store(encode(made.documents)) == []
+    return begin
+
+
 def run(gateway: Habitat, stations: Stations) -> None:
     """Upload for a few minutes."""
     begin = time.time()
@@ -140,8 +164,8 @@ def run(gateway: Habitat, stations: Stations) -> None:
     eventually(goes_on, "a few minutes of uploads", timeout=2 * RUNNING, pause=12)
 
 
-def main() -> None:
-    """Take all pictures."""
+def main(names: list[str]) -> None:
+    """Take all pictures, or those of these ``names``."""
     stations = Stations()
     PICTURES.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -149,18 +173,25 @@ def main() -> None:
         stack.callback(gateway.close)
         gateway.config["console"] = {"password_file": make_users(gateway.directory / "users")}
         fill(gateway, stations)
+        begin = fly(gateway)
         gateway.start()
         front = Nginx(gateway)
         stack.callback(front.close)
         front.start()
-        run(gateway, stations)
+        if not names:
+            run(gateway, stations)
         browser = stack.enter_context(chromium())
         for path, name, telephone, dark in SHOTS:
+            if names and name not in names:
+                continue
             settings: dict[str, Any] = {"viewport": TELEPHONE if telephone else LAPTOP}
             settings["color_scheme"] = "dark" if dark else "light"
             person = Person(browser, front.url, **settings)
             person.sign_in(USER, PASSWORD)
-            person.page.goto(f"/console/{path}")
+            person.page.goto(f"/console/{path.format(flight=begin)}")
+            person.page.wait_for_load_state("networkidle")
+            # What the map still read from the archive.
+            person.page.reload()
             person.page.wait_for_load_state("networkidle")
             person.page.screenshot(path=PICTURES / f"{name}.png")
             assert person.complaints == []
@@ -168,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

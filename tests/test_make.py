@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.support.checkout import Running, checkout
 from tests.support.net import ROOT
-from tests.support.reply import http_request
 from tests.support.wait import PATIENCE, eventually
 from tools import setup
 from tools.run import socket_directory
@@ -41,15 +37,6 @@ def make(*words: str, cwd: Path = ROOT) -> list[str]:
     lines = (done.stdout + done.stderr).splitlines()
     assert lines[-1].startswith("make: *** ")
     return lines[:-1]
-
-
-def checkout(place: Path) -> Path:
-    """A checkout without a .venv."""
-    place.mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", "setup.py"):
-        shutil.copy(ROOT / name, place)
-    shutil.copytree(ROOT / "tools", place / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    return place
 
 
 # -- what is missing is told in one line
@@ -232,104 +219,17 @@ def test_a_stop_signal_ends_what_the_set_up_runs_without_a_traceback(
 # -- make run
 
 
-_numbers = count(1)
-
-
-class Run:
-    """A `make run` in a checkout, after the set-up."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.output = place.parent / f"output {next(_numbers)}"
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tools.run"],
-                cwd=place,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-    @property
-    def said(self) -> str:
-        return self.output.read_text(errors="replace")
-
-    def address(self) -> tuple[str, int]:
-        """Where it serves, once it does."""
-        eventually(lambda: "Ctrl-C stops" in self.said or self.process.poll() is not None)
-        found = re.search(r"serves on http://(127\.0\.0\.1):(\d+)/", self.said)
-        assert found, self.said
-        return found[1], int(found[2])
-
-    def upload(self, number: int) -> None:
-        now = int(time.time())
-        message = {
-            "callsign": "M0ZDR",
-            "type": "RECEIVED_TELEM",
-            "time_created": now,
-            "time_uploaded": now,
-            "data": {"string": "JCQ=", "number": number},
-        }
-        reply = http_request(self.address(), "POST", "/message", json.dumps(message).encode())
-        assert (reply.status, reply.body) == (200, b"OK"), reply
-
-    def habitat(self, *words: str) -> str:
-        """Run a command as somebody in another directory does."""
-        done = subprocess.run(
-            [sys.executable, "-m", "habitat_like.cli", *words],
-            cwd="/",
-            env={**os.environ, "HABITAT_CONFIG": str(self.place / "var" / "config.yml")},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def archived(self) -> list[int]:
-        """The numbers of what is archived."""
-        lines = self.habitat("query", "--format", "ndjson").splitlines()
-        return sorted(json.loads(line)["data"]["number"] for line in lines)
-
-    def stop(self) -> None:
-        """Ctrl-C."""
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(PATIENCE) == 0, self.said
-        assert self.said.count("stopping\n") == 1
-        assert "Traceback" not in self.said
-
-    def fails(self) -> str:
-        """The line that it ends with."""
-        assert self.process.wait(PATIENCE) == 1, self.said
-        (line,) = [line for line in self.said.splitlines() if line.startswith("make run: ")]
-        assert "Traceback" not in self.said
-        assert "PosixPath" not in self.said
-        return line.removeprefix("make run: ")
-
-
-@pytest.fixture
-def runs() -> Iterator[list[Run]]:
-    """What was started; it is gone in the end."""
-    made: list[Run] = []
-    yield made
-    for one in made:
-        if one.process.poll() is None:
-            one.process.send_signal(signal.SIGTERM)
-            one.process.wait(PATIENCE)
-
-
 def test_make_run_serves_keeps_what_is_edited_and_can_be_moved(
-    tmp_path: Path, runs: list[Run]
+    tmp_path: Path, runs: list[Running]
 ) -> None:
     place = checkout(tmp_path / "it's a checkout")
-    runs.append(Run(place))
+    runs.append(Running(place))
     first = runs[-1]
     first.upload(1)
     eventually(lambda: first.archived() == [1])
     assert "off" in first.habitat("ctl", "slow-log", "off")
 
-    runs.append(Run(place))
+    runs.append(Running(place))
     host, port = first.address()
     assert f"running in this checkout already, on http://{host}:{port}/" in runs[-1].fails()
     first.stop()
@@ -337,7 +237,7 @@ def test_make_run_serves_keeps_what_is_edited_and_can_be_moved(
     config = place / "var" / "config.yml"
     edited = config.read_text() + "log: {level: warning}  # mine\n"
     config.write_text(edited)
-    runs.append(Run(place))
+    runs.append(Running(place))
     runs[-1].upload(2)
     runs[-1].stop()
     assert config.read_text() == edited
@@ -345,7 +245,7 @@ def test_make_run_serves_keeps_what_is_edited_and_can_be_moved(
 
     moved = tmp_path / "now it is here"
     place.rename(moved)
-    runs.append(Run(moved))
+    runs.append(Running(moved))
     runs[-1].upload(3)
     eventually(lambda: runs[-1].archived() == [1, 2, 3])
     runs[-1].stop()
@@ -354,9 +254,11 @@ def test_make_run_serves_keeps_what_is_edited_and_can_be_moved(
     assert not place.exists()
 
 
-def test_make_run_in_a_path_that_is_too_long_for_sockets(tmp_path: Path, runs: list[Run]) -> None:
+def test_make_run_in_a_path_that_is_too_long_for_sockets(
+    tmp_path: Path, runs: list[Running]
+) -> None:
     place = checkout(tmp_path / ("x" * 60) / ("y" * 60))
-    runs.append(Run(place))
+    runs.append(Running(place))
     runs[-1].upload(1)
     config = yaml.safe_load((place / "var" / "config.yml").read_text())
     directory = socket_directory(place)
@@ -366,19 +268,21 @@ def test_make_run_in_a_path_that_is_too_long_for_sockets(tmp_path: Path, runs: l
     assert not directory.exists()
 
 
-def test_a_wrong_configuration_is_one_line_of_make_run(tmp_path: Path, runs: list[Run]) -> None:
+def test_a_wrong_configuration_is_one_line_of_make_run(tmp_path: Path, runs: list[Running]) -> None:
     place = checkout(tmp_path / "checkout")
     (place / "var").mkdir()
     (place / "var" / "config.yml").write_text("gatway: {}\n")
-    runs.append(Run(place))
+    runs.append(Running(place))
     line = runs[-1].fails()
     assert "gatway" in line
     assert "did you mean" in line.lower()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_var_of_somebody_else_is_one_line_of_make_run(tmp_path: Path, runs: list[Run]) -> None:
+def test_a_var_of_somebody_else_is_one_line_of_make_run(
+    tmp_path: Path, runs: list[Running]
+) -> None:
     place = checkout(tmp_path / "checkout")
     (place / "var").mkdir(mode=0o500)
-    runs.append(Run(place))
+    runs.append(Running(place))
     assert "can't be written" in runs[-1].fails()

@@ -1,4 +1,4 @@
-"""Set up what a target of the Makefile needs: `python3 -IS tools/prepare.py TARGET`.
+"""Set up what a target of the Makefile needs: `python3 -IS tools/prepare.py TARGET [WORDS]`.
 
 First of all the stop signals are blocked, with what needs no import that Ctrl-C could cut short;
 tools/setup.py and tools/child.py have the rest.
@@ -18,4 +18,4 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) 
 from tools import setup
 
 if __name__ == "__main__":
-    setup.main(sys.argv[1])
+    setup.main(*sys.argv[1:])

@@ -1,7 +1,8 @@
 """Start the gateway with the embedded archive and an nginx in front of it: what `make run` runs.
 
 Ctrl-C, SIGTERM or SIGHUP stops both, nginx first, so that no station is turned away half-way. If
-one of them dies, the other is stopped as well and the exit code is 1.
+one of them dies, the other is stopped as well and the exit code is 1. `make demo` adds to it
+(tools/demo).
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tools import child
 from tools.child import ROOT, SIGNALS, STOP_SIGNALS
 
-VAR = ROOT / "var"
 HABITAT = Path(sys.executable).parent / "habitat"
 FIRST_PORT = 8080
 CONSOLE_USER = "operator"
@@ -102,20 +103,22 @@ def free_port(first: int) -> int:
     raise RunError(f"no free port from {first} up")
 
 
-def socket_directory(root: Path) -> Path:
-    """Where the sockets of the checkout ``root`` are: in it, unless its path is too long."""
-    inside = root / "run"
+def socket_directory(root: Path, below: str = "") -> Path:
+    """Where the sockets of the checkout ``root`` are: in it, unless its path is too long.
+
+    ``below`` names one gateway of several.
+    """
+    inside = root / "run" / below
     if len(os.fsencode(inside / "control.sock")) <= SOCKET_PATH_MAX:
         return inside
-    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    name = hashlib.sha256(os.fsencode(root / below)).hexdigest()[:12]
     return Path("/tmp") / f"habitat-{os.geteuid()}-{name}"  # noqa: S108 (see make_socket_directory)
 
 
-def make_socket_directory() -> None:
+def make_socket_directory(directory: Path) -> None:
     """Make the directory of the sockets. Raises RunError if it is somebody else's."""
-    directory = socket_directory(ROOT)
-    if directory.parent == ROOT:
-        directory.mkdir(exist_ok=True)
+    if directory.is_relative_to(ROOT):
+        directory.mkdir(parents=True, exist_ok=True)
         return
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
@@ -123,39 +126,6 @@ def make_socket_directory() -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise RunError(f"{directory} is somebody else's; the sockets would be there")
     print(f"the checkout's path is too long for sockets, which are in {directory}", flush=True)
-
-
-def write_config() -> Path:
-    """Write the gateway's configuration, if there is none yet; JSON is YAML too.
-
-    One that is there stays as it is, but for the paths of a checkout that was moved or copied.
-    """
-    path, made_in = VAR / "config.yml", VAR / "made-in"
-    sockets = socket_directory(ROOT)
-    if not path.exists():
-        sections = {
-            "gateway": {"socket": str(sockets / "habitat.sock")},
-            "control": {"socket": str(sockets / "control.sock")},
-            "journal": {"path": str(VAR / "journal.sqlite")},
-            "archive": {"uri": f"sqlite:{VAR / 'archive.sqlite'}"},
-            "console": {"password_file": str(VAR / "console-users")},
-        }
-        text = "".join(
-            f"{name}: {json.dumps(keys, ensure_ascii=False)}\n" for name, keys in sections.items()
-        )
-        head = "# Made by the first `make run`; what you change is kept (docs/configuration.md).\n"
-        _replace(path, head + text)
-    elif made_in.exists():
-        before = Path(made_in.read_text(encoding="utf-8"))
-        if before != ROOT:
-            text = path.read_text(encoding="utf-8")
-            for old, new in ((socket_directory(before), sockets), (before, ROOT)):
-                text = text.replace(f"{_in_json(old)}/", f"{_in_json(new)}/")
-                text = text.replace(f"{old}/", f"{new}/")
-            _replace(path, text)
-            print(f"the checkout was in {before}; var/config.yml names {ROOT} now", flush=True)
-    _replace(made_in, str(ROOT))
-    return path
 
 
 def _in_json(path: Path) -> str:
@@ -186,24 +156,16 @@ def habitat(*words: str | Path, given: str | None = None) -> str:
     return done.stdout
 
 
-def console_password(config: Path) -> str:
-    """The password of the console's one user; the first run makes it and keeps it in a file."""
-    kept = VAR / "console-password"
-    if kept.exists() and (VAR / "console-users").exists():
-        return kept.read_text(encoding="utf-8").strip()
-    password = secrets.token_urlsafe(9)
-    habitat("console", "passwd", CONSOLE_USER, "--config", config, given=password)
-    kept.touch(mode=0o600)
-    kept.write_text(f"{password}\n", encoding="utf-8")
-    return password
+def start(command: Sequence[str | Path], *, waits: bool = False) -> subprocess.Popen[bytes]:
+    """Start a child that Ctrl-C doesn't reach by itself and that doesn't outlive this process.
 
-
-def start(command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
-    """Start a child that Ctrl-C doesn't reach by itself and that doesn't outlive this process."""
+    One that ``waits`` for its stop signals has them blocked from the first moment on.
+    """
 
     def prepare() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        child.unblock()
+        if not waits:
+            child.unblock()
 
     return subprocess.Popen(
         command,
@@ -221,20 +183,118 @@ def last_line(log: Path) -> str:
 
 
 class Stack:
-    """The gateway and its nginx."""
+    """The gateway and its nginx, of this checkout.
 
-    def __init__(self, port: int) -> None:
-        """Write the configuration; nothing starts yet."""
-        self.config = write_config()
-        self.password = console_password(self.config)
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}/"
-        self.prefix = VAR / "nginx"
+    ``target`` is make's; all that is kept is below ``var``.
+    """
+
+    target = "run"
+    var = ROOT / "var"
+    below = ""
+
+    def __init__(self) -> None:
+        """Nothing is written and nothing starts yet."""
+        self.sockets = socket_directory(ROOT, self.below)
+        self.config = self.var / "config.yml"
+        self.prefix = self.var / "nginx"
+        self.password = ""
+        self.port = 0
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.serves = False
 
+    @property
+    def url(self) -> str:
+        """Where nginx listens."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    def sections(self) -> dict[str, Any]:
+        """The gateway's configuration, as it is first written."""
+        return {
+            "gateway": {"socket": str(self.sockets / "habitat.sock")},
+            "control": {"socket": str(self.sockets / "control.sock")},
+            "journal": {"path": str(self.var / "journal.sqlite")},
+            "archive": {"uri": f"sqlite:{self.var / 'archive.sqlite'}"},
+            "console": {"password_file": str(self.var / "console-users")},
+        }
+
+    def beside(self) -> Sequence[str | Path] | None:
+        """The command of a program that runs while both serve, None for none.
+
+        It waits for SIGTERM, which is blocked.
+        """
+        return None
+
+    def check_rights(self) -> None:
+        """Make ``var``. Raises RunError if the data can't be written."""
+        self.var.mkdir(parents=True, exist_ok=True)
+        for path in (self.var, self.config, self.var / "journal.sqlite"):
+            if path.exists() and not os.access(path, os.W_OK):
+                owner = f"the user {path.stat().st_uid}"
+                with contextlib.suppress(KeyError):
+                    owner = pwd.getpwuid(path.stat().st_uid).pw_name
+                raise RunError(f"{path} can't be written; it belongs to {owner}")
+
+    def lock(self) -> int:
+        """Make sure that it runs once in this checkout; the descriptor that holds the lock."""
+        descriptor = os.open(self.var / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            where = os.pread(descriptor, 100, 0).decode(errors="replace")
+            raise RunError(
+                f"`make {self.target}` is running in this checkout already{where}"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        return descriptor
+
+    def prepare(self) -> None:
+        """Write what both need, and find a port. Raises RunError."""
+        make_socket_directory(self.sockets)
+        self._write_config()
+        self._make_password()
+        self.port = free_port(FIRST_PORT)
+
+    def _write_config(self) -> None:
+        """Write the gateway's configuration, if there is none yet; JSON is YAML too.
+
+        One that is there stays as it is, but for the paths of a checkout that was moved or copied.
+        """
+        made_in = self.var / "made-in"
+        if not self.config.exists():
+            text = "".join(
+                f"{name}: {json.dumps(keys, ensure_ascii=False)}\n"
+                for name, keys in self.sections().items()
+            )
+            made = f"# Made by the first `make {self.target}`; what you change is kept"
+            _replace(self.config, f"{made} (docs/configuration.md).\n{text}")
+        elif made_in.exists():
+            before = Path(made_in.read_text(encoding="utf-8"))
+            if before != ROOT:
+                text = self.config.read_text(encoding="utf-8")
+                old_sockets = socket_directory(before, self.below)
+                for old, new in ((old_sockets, self.sockets), (before, ROOT)):
+                    text = text.replace(f"{_in_json(old)}/", f"{_in_json(new)}/")
+                    text = text.replace(f"{old}/", f"{new}/")
+                _replace(self.config, text)
+                name = self.config.relative_to(ROOT)
+                print(f"the checkout was in {before}; {name} names {ROOT} now", flush=True)
+        _replace(made_in, str(ROOT))
+
+    def _make_password(self) -> None:
+        """Make the console's one user, unless it is there; its password is kept in a file."""
+        kept = self.var / "console-password"
+        if not (kept.exists() and (self.var / "console-users").exists()):
+            password = secrets.token_urlsafe(9)
+            habitat("console", "passwd", CONSOLE_USER, "--config", self.config, given=password)
+            kept.touch(mode=0o600)
+            kept.write_text(f"{password}\n", encoding="utf-8")
+        self.password = kept.read_text(encoding="utf-8").strip()
+
     def start(self) -> bool:
-        """Start both and wait until they serve; False if a stop signal came first."""
+        """Start both and wait until they serve, then what is beside them.
+
+        False if a stop signal came first.
+        """
         self.prefix.mkdir(exist_ok=True)
         block = habitat("nginx", "--config", self.config)
         config = nginx_config(self.prefix, self.port, block)
@@ -251,6 +311,8 @@ class Stack:
             if self.wait(0.05):
                 return False
         self.serves = True
+        if (beside := self.beside()) is not None:
+            self.running[self.target] = start(beside, waits=True)
         return True
 
     def answers(self) -> bool:
@@ -292,9 +354,13 @@ class Stack:
                 return True
 
     def stop(self) -> bool:
-        """Stop nginx, then the gateway; whether both ended well."""
+        """Stop what is beside, then nginx, then the gateway; whether all ended well."""
         good = True
-        for name, how in (("nginx", signal.SIGQUIT), ("habitat", signal.SIGTERM)):
+        for name, how in (
+            (self.target, signal.SIGTERM),
+            ("nginx", signal.SIGQUIT),
+            ("habitat", signal.SIGTERM),
+        ):
             process = self.running.pop(name, None)
             if process is None:
                 continue
@@ -314,41 +380,17 @@ class Stack:
             good = good and (process.returncode == 0 or not self.serves)
         return good
 
-
-def lock() -> int:
-    """Make sure that this checkout runs once; returns the descriptor that holds the lock."""
-    descriptor = os.open(VAR / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        where = os.pread(descriptor, 100, 0).decode(errors="replace")
-        raise RunError(f"`make run` is running in this checkout already{where}") from None
-    os.ftruncate(descriptor, 0)
-    return descriptor
-
-
-def check_rights() -> None:
-    """Raise RunError if the data can't be written."""
-    VAR.mkdir(exist_ok=True)
-    for path in (VAR, VAR / "config.yml", VAR / "journal.sqlite"):
-        if path.exists() and not os.access(path, os.W_OK):
-            owner = f"the user {path.stat().st_uid}"
-            with contextlib.suppress(KeyError):
-                owner = pwd.getpwuid(path.stat().st_uid).pw_name
-            raise RunError(f"{path} can't be written; it belongs to {owner}")
-
-
-def explain(stack: Stack) -> str:
-    """What to do with the running gateway."""
-    url = stack.url
-    config = shlex.quote(os.path.relpath(stack.config, ROOT))
-    command = shlex.quote(os.path.relpath(HABITAT, ROOT))
-    return f"""
-habitat_like serves on {url}
+    def explain(self) -> str:
+        """What to do with the running gateway."""
+        config, command = (
+            shlex.quote(os.path.relpath(one, ROOT)) for one in (self.config, HABITAT)
+        )
+        return f"""
+habitat_like serves on {self.url}
 
 In another terminal, in this directory, upload a message:
 
-  curl -s {url}message -d '{{"callsign": "M0ZDR", "type": "RECEIVED_TELEM", \
+  curl -s {self.url}message -d '{{"callsign": "M0ZDR", "type": "RECEIVED_TELEM", \
 "time_created": '$(date +%s)', "time_uploaded": '$(date +%s)', \
 "data": {{"string": "JCRoYWJpdGF0LDEyMyw1MS41MDgsLTAuMTI4LDEyMzQ1", "frequency": 434075199.23}}}}'
 
@@ -356,45 +398,44 @@ and find it in the archive:
 
   {command} query --config {config} --since 1h
 
-See what flows on {url}console/ (user {CONSOLE_USER}, password {stack.password}).
+See what flows on {self.url}console/ (user {CONSOLE_USER}, password {self.password}).
 
 Ctrl-C stops both.
 """
 
 
-def main() -> int:
+def serve(stack: Stack) -> int:
     """Run until told to stop; the exit code."""
     child.block()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever the locale is
-    stack: Stack | None = None
     good = True
     try:
-        check_rights()
-        descriptor = lock()  # held until this process ends
+        stack.check_rights()
+        descriptor = stack.lock()  # held until this process ends
         print("starting the gateway, and nginx in front of it", flush=True)
-        make_socket_directory()
-        stack = Stack(free_port(FIRST_PORT))
-        if stack.start():
-            os.pwrite(descriptor, f", on {stack.url}".encode(), 0)
-            print(explain(stack), flush=True)
-            stack.wait()
-        print("stopping", flush=True)
+        try:
+            stack.prepare()
+            if stack.start():
+                os.pwrite(descriptor, f", on {stack.url}".encode(), 0)
+                print(stack.explain(), flush=True)
+                stack.wait()
+            print("stopping", flush=True)
+        finally:
+            good = stack.stop()
+            if not stack.sockets.is_relative_to(ROOT):
+                with contextlib.suppress(OSError):
+                    stack.sockets.rmdir()
     except RunError as error:
-        print(f"make run: {error}", file=sys.stderr)
+        print(f"make {stack.target}: {error}", file=sys.stderr)
         good = False
     except OSError as error:
-        print(f"make run: {error.filename or ROOT}: {error.strerror or error}", file=sys.stderr)
+        where = error.filename or ROOT
+        print(f"make {stack.target}: {where}: {error.strerror or error}", file=sys.stderr)
         good = False
-    finally:
-        if stack is not None:
-            good = stack.stop() and good
-        if socket_directory(ROOT).parent != ROOT:
-            with contextlib.suppress(OSError):
-                socket_directory(ROOT).rmdir()
     return 0 if good else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(Stack()))

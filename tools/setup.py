@@ -70,6 +70,7 @@ SKIPPED = "the tests that need it are skipped"
 CAMPAIGN = Target(".dev", "[dev]", ("nginx", "node", "gcc", "couchdb"))
 TARGETS = {
     "run": Target(".run", "", ("nginx",)),
+    "demo": Target(".run", "", ("nginx",)),
     "venv": Target(".dev", "[dev]"),
     "clients": Target(".dev", "[dev]", ("nginx",)),
     "deb": Target(".run", "", ("debhelper",), ("lintian",), "the package is not checked"),
@@ -101,6 +102,8 @@ TARGETS = {
     "mutants": CAMPAIGN,
     "soak": CAMPAIGN,
 }
+#: Targets that go on as a module, when all is set up.
+MODULES = {"run": "tools.run", "demo": "tools.demo"}
 #: Stamps of an installation that may fail, and what that means. What is needed has another.
 OPTIONAL = {
     ".bench": "some peers can't be installed; the others are measured",
@@ -402,18 +405,18 @@ def _promtool(target: Target) -> None:
         say(f"without promtool: {target.without} (apt-get: {error})")
 
 
-def main(name: str) -> None:
-    """Set up for the target ``name``, and for `run` become the gateway (tools/run.py).
+def main(name: str, *words: str) -> None:
+    """Set up for the target ``name``, and for `run` and `demo` become their program with ``words``.
 
     Raises SystemExit where the target can't run; a stop signal ends the process.
     """
     try:
         set_up(name)
         child.look()
-        if name == "run":
+        if (module := MODULES.get(name)) is not None:
             os.chdir(ROOT)
             # Signals that wait, wait there as well.
-            os.execv(PYTHON, [str(PYTHON), "-m", "tools.run"])  # noqa: S606
+            os.execv(PYTHON, [str(PYTHON), "-m", module, *words])  # noqa: S606
     except child.Stopped as stopped:
         child.die(stopped.signal)
     except Problem as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -42,6 +43,19 @@ class Rejected(msgspec.Struct, frozen=True):
 
     index: int
     reason: str
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One of the servers that hold an archive.
+
+    ``state`` is "left" after a failure, until it works again; then ``problem`` is one line, and
+    ``since`` when it began, in UNIX seconds.
+    """
+
+    name: str
+    state: Literal["ok", "left", "not asked yet"]
+    problem: str | None = None
+    since: float | None = None
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,3 +181,96 @@ class FileArchive(Protocol):
 
         A caller that still has earlier documents must store them again.
         """
+
+
+@runtime_checkable
+class ClusterArchive(Protocol):
+    """Extra methods of an archive on several servers."""
+
+    def nodes(self) -> list[Node]:
+        """What is known about each server. Thread-safe."""
+
+    def ask_nodes(self) -> list[Node]:
+        """Ask each server now; a node that is well has no ``problem``."""
+
+    def tend_nodes(self) -> None:
+        """Ask the servers that failed, where it is time to. Raises nothing."""
+
+
+class Portion(msgspec.Struct, frozen=True):
+    """A part of an archive as it is listed: a month.
+
+    ``bytes`` are those on disk, None if unknown; ``first`` and ``last`` are the times created of
+    its messages in UNIX seconds, None where it has none.
+    """
+
+    name: str
+    messages: int
+    bytes: int | None = None
+    first: float | None = None
+    last: float | None = None
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """What one step of ``drop_before`` did.
+
+    ``messages`` went, with the whole ``portions``; ``kept`` is why others stay, a line each.
+    ``more``: the next step should come soon.
+    """
+
+    messages: int = 0
+    portions: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    more: bool = False
+
+
+@runtime_checkable
+class ListedArchive(Protocol):
+    """An extra method of an archive that can tell what it has."""
+
+    def portions(self) -> Iterator[Portion]:
+        """What there is, from the oldest on. Raises ArchiveUnavailable."""
+
+
+@runtime_checkable
+class HeldArchive(Protocol):
+    """An extra method of an archive from which messages may go while it is read."""
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep everybody from dropping anything while the context lasts and queries run in it.
+
+        Raises ArchiveUnavailable.
+        """
+
+
+@runtime_checkable
+class AgingArchive(ListedArchive, HeldArchive, Protocol):
+    """Extra methods of an archive that can let its old messages go.
+
+    All raise ArchiveUnavailable.
+    """
+
+    def expired(self, before: int) -> Iterator[Portion]:
+        """What ``drop_before`` would drop; changes nothing."""
+
+    def drop_before(self, before: int) -> Dropped:
+        """Drop some of what was created before that UNIX time, in a short step.
+
+        Nothing goes while somebody holds the archive.
+        """
+
+    def drop(self, name: str) -> Dropped:
+        """Drop the portion of that name, whatever its age. Raises ArchiveError if there is none."""
+
+
+@runtime_checkable
+class ReadBackArchive(Protocol):
+    """An extra method of an archive with several copies of a document."""
+
+    def read_back(self, identifier: str) -> Document | None:
+        """As ``get``, from as many copies as make a quorum. Raises ArchiveUnavailable."""
+
+
+def holding(archive: Archive) -> AbstractContextManager[None]:
+    """Keep everybody from dropping messages while the context lasts, where that could happen."""
+    return archive.hold() if isinstance(archive, HeldArchive) else nullcontext()

@@ -3,25 +3,36 @@
 The rules it relies on are CouchDB's (3.x): ``_find`` brings its index up to date before it answers
 (https://docs.couchdb.org/en/stable/api/database/find.html); ``_changes`` positions are opaque
 (https://docs.couchdb.org/en/stable/api/database/changes.html). Batches are stored by
-``couch_bulk``. Requests, and everything about couchdb-python, are in ``couch_http``.
+``couch_bulk``. Requests are in ``couch_http``, the nodes of a cluster in ``couch_cluster``, and
+everything about couchdb-python in ``couch_node``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from habitat_like.archive import couch_design
-from habitat_like.archive.base import ArchiveError, Document, Query, Rejected, to_json
+from habitat_like.archive import couch_design, couch_local
+from habitat_like.archive.base import (
+    ArchiveError,
+    ArchiveUnavailable,
+    Document,
+    Node,
+    Portion,
+    Query,
+    Rejected,
+    to_json,
+)
+from habitat_like.archive.batch import BatchDocument
 from habitat_like.archive.couch_bulk import BulkWriter
+from habitat_like.archive.couch_cluster import CouchCluster
 from habitat_like.archive.couch_connection import CouchRefused, TooLarge, one_line
 from habitat_like.archive.couch_http import CouchLink
 from habitat_like.archive.couch_second import Second
-from habitat_like.archive.couch_uri import CouchUri, parse, with_password
-from habitat_like.config.archive_uri import mask
-from habitat_like.config.keys import ArchiveConfig
+from habitat_like.times import MAX_TIME
 
 #: The most documents ``query`` and ``follow`` ask for in one request, and the most bytes in an
 #: answer: a larger one is abandoned and half as many documents requested, down to one.
@@ -29,45 +40,39 @@ PAGE = 500
 PAGE_BYTES = 4 * 1024 * 1024
 #: Up to this many pages of documents of one second are skipped over rather than fetched by id.
 MANY = 2
+#: Seconds for a step of the request that sees whether a failed node works again.
+PROBE = 1.0
 #: The smallest difference between two document times, in seconds; the gateway's are whole seconds.
 NEXT = 0.001
 
 
 class CouchArchive:
-    """An ``Archive`` in the CouchDB database at ``uri``.
+    """An ``Archive`` in one CouchDB database, the one of ``link`` in ``cluster``.
 
-    ``timeout`` is in seconds, for each socket operation; see ``CouchLink``. ``views`` names the
-    views that ``prepare`` makes. Any number of gateways may write to one database. One thread at
-    a time, except ``interrupt``.
+    ``views`` names the views that ``prepare`` makes; ``make`` makes a lost database, if that takes
+    more. Any number of gateways may write to one database. One thread at a time, except
+    ``interrupt`` and ``nodes``.
     """
 
-    @classmethod
-    def from_config(cls, config: ArchiveConfig) -> CouchArchive:
-        """The archive that the configuration names; see ``ArchiveClass``."""
-        uri = with_password(parse(config), config)
-        return cls(uri, timeout=config.timeout, views=config.views)
-
-    @staticmethod
-    def check(config: ArchiveConfig) -> None:
-        """See ``ArchiveClass``."""
-        parse(config)
-
-    @staticmethod
-    def mask(uri: str) -> str:
-        """See ``ArchiveClass``."""
-        return mask(uri)
-
-    @staticmethod
-    def file(config: ArchiveConfig) -> None:
-        """None: it has no local file."""
-
-    def __init__(self, uri: CouchUri, timeout: float = 30, views: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        cluster: CouchCluster,
+        link: CouchLink,
+        views: Collection[str] = (),
+        make: Callable[[], object] | None = None,
+    ) -> None:
         """Remember where the archive is; no I/O."""
         self._views = views
-        self._link = CouchLink(uri, timeout)
-        self._bulk = BulkWriter(self._link, self.prepare)
+        self._cluster = cluster
+        self._link = link
+        self._bulk = BulkWriter(link, make or self.prepare)
         # A query's position within a second that has many documents.
         self._second: Second | None = None
+
+    @property
+    def link(self) -> CouchLink:
+        """The database, for what is about it and not about documents."""
+        return self._link
 
     @property
     def name(self) -> str:
@@ -87,6 +92,10 @@ class CouchArchive:
     def store(self, documents: Sequence[bytes]) -> list[Rejected]:
         """Store the batch; see ``Archive.store`` and ``BulkWriter.store``."""
         return self._bulk.store(documents)
+
+    def store_entries(self, entries: list[BatchDocument]) -> list[Rejected]:
+        """Store documents that are sorted out; see ``BulkWriter.store_entries``."""
+        return self._bulk.store_entries(entries)
 
     def query(self, query: Query) -> Iterator[Document]:
         """Yield the documents that match, without ``_rev``; see ``Archive.query``.
@@ -138,6 +147,18 @@ class CouchArchive:
                 return document
         return None
 
+    def read_back(self, identifier: str) -> Document | None:
+        """As ``get``, from as many nodes as make a quorum; see ``ReadBackArchive``."""
+        try:
+            _, data = self._link.request("get", identifier)
+        except CouchRefused as refused:
+            if refused.status == 404 and refused.reason in ("missing", "deleted"):
+                return None
+            raise self._link.explain(refused) from None
+        document: Document = self._link.read(dict[str, Any], data)
+        document.pop("_rev", None)
+        return document
+
     def position(self) -> str:
         """The database's update sequence, opaque."""
         _, data = self._request("get")
@@ -176,13 +197,65 @@ class CouchArchive:
             if documents or not changes.results:
                 return documents, position
 
+    def portions(self) -> Iterator[Portion]:
+        """See ``ListedArchive``: one."""
+        yield self.portion()
+
+    def portion(self) -> Portion:
+        """The whole database, design documents not counted. Raises ArchiveUnavailable."""
+        _, data = self._request("get")
+        about = self._link.read(_Information, data)
+        _, data = self._request("get", "_all_docs", startkey='"_design/"', endkey='"_design0"')
+        designs = len(self._link.read(_Rows, data).rows)
+        first = next(self.query(Query(order="asc", limit=1, suspicious=True)), None)
+        return Portion(
+            self._link.database,
+            about.doc_count - designs,
+            about.sizes.get("file"),
+            None if first is None else first["time_created"],
+            self.last(),
+        )
+
+    def last(self, until: int = MAX_TIME + 1) -> float | None:
+        """The last ``time_created`` before ``until``, in UNIX seconds; None if there is none."""
+        last = next(self.query(Query(until=until, limit=1, suspicious=True)), None)
+        return None if last is None else float(last["time_created"])
+
+    def nodes(self) -> list[Node]:
+        """See ``ClusterArchive``."""
+        return self._cluster.states()
+
+    def ask_nodes(self) -> list[Node]:
+        """See ``ClusterArchive``."""
+        for number in range(len(self.nodes())):
+            self._ask_node(number, None)
+        return self.nodes()
+
+    def tend_nodes(self) -> None:
+        """See ``ClusterArchive``."""
+        current = self._cluster.current
+        for number in self._cluster.due()[:1]:  # the batches wait meanwhile
+            self._ask_node(number, PROBE)
+        self._cluster.current = current
+
     def interrupt(self) -> None:
         """Abort a request another thread is waiting for; see ``Archive.interrupt``."""
-        self._link.interrupt()
+        self._cluster.interrupt()
 
     def close(self) -> None:
         """Close the connections. The next call reopens one."""
-        self._link.close()
+        self._cluster.close()
+
+    def _ask_node(self, number: int, patience: float | None) -> None:
+        """See whether the node can store documents, and remember it."""
+
+        def ask(method: Any, *path: str, **more: Any) -> tuple[int, bytes]:
+            database = self._link.database
+            return self._cluster.ask_one(number, method, database, *path, patience=patience, **more)
+
+        with contextlib.suppress(CouchRefused, ArchiveUnavailable, msgspec.DecodeError):
+            if not couch_local.quorum_met(ask):
+                self._cluster.leave("reaches too few nodes with a write (202)")
 
     def _page(
         self, query: Query, after: tuple[Any, str] | None, size: int
@@ -360,6 +433,8 @@ class _Changes(msgspec.Struct):
 
 class _Information(msgspec.Struct):
     update_seq: Any
+    doc_count: int = 0
+    sizes: dict[str, int] = {}
 
 
 def _position(sequence: Any) -> str:

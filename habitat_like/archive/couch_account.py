@@ -7,18 +7,24 @@ database ``_users`` (https://docs.couchdb.org/en/stable/intro/security.html#user
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
 import msgspec
 
 from habitat_like.archive import couch_design
 from habitat_like.archive.base import ArchiveUnavailable
+from habitat_like.archive.couch_cluster import CouchCluster
 from habitat_like.archive.couch_connection import CouchRefused
 from habitat_like.archive.couch_http import CouchLink
 from habitat_like.archive.couch_uri import CouchUri
+from habitat_like.archive.months import PLACE, TEMPLATE, UNDATED, following, month_of
 
 TIMEOUT = 30.0
 USERS = "_users"
+#: With a database a month: months made ahead, and those that must be there.
+AHEAD, SOON = 12, 1
 
 
 def lacking(uri: CouchUri) -> str | None:
@@ -26,40 +32,53 @@ def lacking(uri: CouchUri) -> str | None:
 
     Writes nothing. Raises ArchiveUnavailable where CouchDB can't be asked.
     """
-    link = CouchLink(uri, TIMEOUT)
-    try:
-        link.request("get")
-        missing = couch_design.lacking(link)
-        if uri.user not in _security(link)["members"]["names"]:
-            return f"{uri.user!r} is no member of {uri.database!r}"
-    except CouchRefused as refused:
-        if refused.status in (401, 403, 404):
-            return str(link.explain(refused))
-        raise link.explain(refused) from None
-    finally:
-        link.close()
-    return f"{uri.database!r} has no {', '.join(missing)}" if missing else None
+    with contextlib.closing(CouchCluster(uri, TIMEOUT)) as cluster:
+        for database in _databases(uri, SOON):
+            link = CouchLink(cluster, database)
+            try:
+                link.request("get")
+                missing = couch_design.lacking(link)
+                if uri.user not in _security(link)["members"]["names"]:
+                    return f"{uri.user!r} is no member of {database!r}"
+            except CouchRefused as refused:
+                if refused.status in (401, 403, 404):
+                    return str(link.explain(refused))
+                raise link.explain(refused) from None
+            if missing:
+                return f"{database!r} has no {', '.join(missing)}"
+    return None
 
 
 def make(admin: CouchUri, account: CouchUri) -> None:
-    """Have database, indexes, account and rights. ``admin`` is the same URI with its credentials.
+    """Have databases, indexes, account and rights. ``admin`` is the same URI with its credentials.
 
     An account that is there gets the password of ``account``. Raises ArchiveUnavailable.
     """
-    link = CouchLink(admin, TIMEOUT)
-    users = CouchLink(msgspec.structs.replace(admin, database=USERS), TIMEOUT)
-    try:
-        couch_design.make_database(link)
-        if warnings := couch_design.sync(link):
-            raise ArchiveUnavailable(warnings[0])
-        couch_design.make_database(users)
-        _put_account(users, account)
-        _put_security(link, account.user or "")
-    except CouchRefused as refused:
-        raise link.explain(refused) from None
-    finally:
-        link.close()
-        users.close()
+    with contextlib.closing(CouchCluster(admin, TIMEOUT)) as cluster:
+        users = CouchLink(cluster, USERS)
+        try:
+            couch_design.make_database(users)
+            _put_account(users, account)
+            for database in _databases(admin, AHEAD):
+                link = CouchLink(cluster, database)
+                couch_design.make_database(link)
+                if warnings := couch_design.sync(link):
+                    raise ArchiveUnavailable(warnings[0])
+                _put_security(link, account.user or "")
+        except CouchRefused as refused:
+            raise users.explain(refused) from None
+
+
+def _databases(uri: CouchUri, ahead: int) -> list[str]:
+    """The databases that the account needs: with one a month, those of so many months ahead.
+
+    The template is for those that an admin makes later.
+    """
+    if PLACE not in uri.database:
+        return [uri.database]
+    this = month_of(time.time())
+    names = [TEMPLATE, UNDATED, *(following(this, step) for step in range(ahead + 1))]
+    return [uri.database.replace(PLACE, name) for name in names]
 
 
 def _put_account(users: CouchLink, account: CouchUri) -> None:

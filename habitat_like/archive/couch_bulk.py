@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from habitat_like.archive import couch_place
-from habitat_like.archive.base import Rejected
+from habitat_like.archive import couch_local, couch_place
+from habitat_like.archive.base import ArchiveUnavailable, Rejected
 from habitat_like.archive.batch import BatchDocument, sort_out
 from habitat_like.archive.couch_connection import CouchRefused, one_line
 from habitat_like.archive.couch_http import CouchLink
@@ -47,6 +47,8 @@ class BulkWriter:
     def __init__(self, link: CouchLink, make_database: Callable[[], object]) -> None:
         self._link = link
         self._make_database = make_database
+        # After a 202, or among several nodes, known documents are no proof of a quorum.
+        self._doubts_quorum = link.cluster.is_several
 
     def store(self, documents: Sequence[bytes]) -> list[Rejected]:
         """Store the batch with as few ``_bulk_docs`` as its size allows; see ``Archive.store``.
@@ -58,8 +60,15 @@ class BulkWriter:
         the database rather than of the documents raises ArchiveUnavailable (``couch_place``).
         """
         entries, rejected = sort_out(documents)
+        rejected += self.store_entries(entries)
+        return sorted(rejected, key=lambda one: one.index)
+
+    def store_entries(self, entries: list[BatchDocument]) -> list[Rejected]:
+        """Store documents that are sorted out already; their ``index`` can be any."""
+        rejected: list[Rejected] = []
         refusals: list[RefusedDocument] = []
-        for run in _runs(entries):
+        # By id: the indexes of CouchDB follow in the order of the documents, which is then theirs.
+        for run in _runs(sorted(entries, key=lambda entry: entry.id)):
             refusals += self._send(run)
         if refusals:
             try:
@@ -71,9 +80,22 @@ class BulkWriter:
         for entry, why in refusals:
             said = one_line(f"{why.error}: {why.reason}") if not why.status else str(why)
             rejected += entry.rejected(f"CouchDB refused the document: {said}")
-        return sorted(rejected, key=lambda one: one.index)
+        return rejected
 
     def _send(self, entries: list[BatchDocument]) -> list[RefusedDocument]:
+        """Store the entries, on another node if one fails to."""
+        cluster = self._link.cluster
+        tried = set[int]()
+        while True:
+            try:
+                return self._try(entries)
+            except _BadAnswer as error:  # the cluster has seen to all else
+                tried.add(cluster.current)
+                cluster.leave(str(error).removeprefix(f"CouchDB at {cluster.base} "))
+                if not cluster.turn_from(tried):
+                    raise
+
+    def _try(self, entries: list[BatchDocument]) -> list[RefusedDocument]:
         """Store the entries in one request, or halve it, recursively."""
         try:
             status, data = self._post(entries)
@@ -102,20 +124,12 @@ class BulkWriter:
         self, entries: list[BatchDocument], status: int, data: bytes
     ) -> list[RefusedDocument]:
         """Read the rows: raise ArchiveUnavailable unless each document is stored or refused."""
-        link = self._link
-        rows = link.read(list[_Row], data)
-        by_id = {row.id: row for row in rows}
-        # By id, not position: CouchDB keeps the order, its relatives don't.
-        if len(rows) != len(entries) or by_id.keys() != {entry.id for entry in entries}:
-            raise link.unavailable(
-                f"answered {len(rows)} rows for {len(entries)} documents, or for others than were"
-                " sent: check what stands between it and the gateway"
-            )
+        rows = self._read(entries, data)
         refusals: list[RefusedDocument] = []
         failed: list[_Row] = []
         fresh = 0
         for entry in entries:
-            row = by_id[entry.id]
+            row = rows[entry.id]
             if row.error is None and row.ok is True:
                 fresh += 1
             elif row.error in _FOR_GOOD:
@@ -125,20 +139,57 @@ class BulkWriter:
                 failed.append(row)
         if failed:
             first = one_line(f"{failed[0].error}: {failed[0].reason}")
-            raise link.unavailable(
+            raise self._bad(
                 f"could not store {len(failed)} of {len(entries)} documents ({first}):"
                 " look at its log"
             )
-        if fresh and status == 202:
-            raise link.unavailable(
-                f"has {fresh} documents on too few nodes (202, the write quorum was not met):"
-                " look at the nodes of the cluster"
+        self._check_quorum(status, fresh, len(entries) - len(refusals) - fresh)
+        return refusals
+
+    def _read(self, entries: list[BatchDocument], data: bytes) -> dict[str, _Row]:
+        """The rows by id: by position they can't be told, as CouchDB's relatives sort them."""
+        try:
+            rows = self._link.read(list[_Row], data)
+        except ArchiveUnavailable as error:
+            raise _BadAnswer(str(error)) from None
+        by_id = {row.id: row for row in rows}
+        if len(rows) != len(entries) or by_id.keys() != {entry.id for entry in entries}:
+            raise self._bad(
+                f"answered {len(rows)} rows for {len(entries)} documents, or for others than were"
+                " sent: check what stands between it and the gateway"
+            )
+        return by_id
+
+    def _check_quorum(self, status: int, fresh: int, known: int) -> None:
+        """Raise ArchiveUnavailable unless enough nodes have the ``fresh`` and ``known`` ones."""
+        if status == 202 and (fresh or known):
+            self._doubts_quorum = True
+            raise self._bad(
+                f"has {fresh or known} documents on too few nodes (202, the write quorum was not"
+                " met): look at the nodes of the cluster"
             )
         if fresh and status != 201:
-            raise link.unavailable(
+            raise self._bad(
                 f"answered {status} instead of 201: check what stands between it and the gateway"
             )
-        return refusals
+        if known and not fresh and self._doubts_quorum:
+            try:
+                met = couch_local.quorum_met(self._link.request)
+            except CouchRefused as refused:
+                raise self._link.explain(refused) from None
+            if not met:
+                raise self._bad(
+                    f"has {known} documents, but no write reaches the quorum (202): look at the"
+                    " nodes of the cluster"
+                )
+            self._doubts_quorum = self._link.cluster.is_several
+
+    def _bad(self, what: str) -> _BadAnswer:
+        return _BadAnswer(str(self._link.unavailable(what)))
+
+
+class _BadAnswer(ArchiveUnavailable):
+    """A node answered, but what it says is no success; another may do better."""
 
 
 class _Row(msgspec.Struct):

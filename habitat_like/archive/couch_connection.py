@@ -1,6 +1,6 @@
 """The connections to a CouchDB server: reused, bounded in time, cut on demand.
 
-They replace couchdb-python's own; ``couch_http`` says why.
+They replace couchdb-python's own; ``couch_node`` says why.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]  # (the library h
     def __init__(self, timeout: float, context: ssl.SSLContext | None) -> None:
         """``timeout`` in seconds; ``context`` is None for plain HTTP."""
         super().__init__(timeout)
+        self.timeout: float = timeout
         self.context = context
+        #: A whole request may take this many times the timeout.
+        self.whole: float = WHOLE
         #: Maximum bytes of the next request's answer, None for no limit.
         self.most: int | None = None
         self.interrupted = False
@@ -138,7 +141,7 @@ class CouchConnection(http.client.HTTPConnection):
 
     def start(self) -> None:
         """Begin a request: its deadline counts from here."""
-        self._deadline = time.monotonic() + WHOLE * self._pool.timeout
+        self._deadline = time.monotonic() + self._pool.whole * self._pool.timeout
         self._pool.check()
 
     def is_usable(self) -> bool:
@@ -201,7 +204,7 @@ class CouchConnection(http.client.HTTPConnection):
         """Seconds the next socket operation may take."""
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise CouchTooSlow(WHOLE * self._pool.timeout)
+            raise CouchTooSlow(self._pool.whole * self._pool.timeout)
         return float(min(left, self._pool.timeout))
 
     @contextlib.contextmanager

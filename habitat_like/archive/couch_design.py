@@ -10,6 +10,7 @@ https://docs.couchdb.org/en/stable/ddocs/ddocs.html
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 from functools import partial
 from importlib.resources import files
@@ -55,10 +56,13 @@ def make_database(link: CouchLink) -> None:
     except CouchRefused as refused:
         if refused.status != 404:
             raise link.explain(refused) from None
+        if is_elsewhere(link):
+            return
     else:
         if link.read(_Information, data).is_partitioned:
             raise link.unavailable(couch_place.partitioned(link))
         return
+    plain = f"curl -X PUT -u ADMIN {link.base}/{link.database}"
     try:
         link.request("put")
     except CouchRefused as refused:
@@ -67,10 +71,30 @@ def make_database(link: CouchLink) -> None:
         if refused.status in (401, 403):
             raise link.unavailable(
                 f"has no database {link.database!r}, and user {link.user!r} may not create it "
-                f"({refused.status}): have an admin run curl -X PUT -u ADMIN"
-                f" {link.base}/{link.database}"
+                f"({refused.status}): have an admin run {link.command or plain}"
             ) from None
         raise link.explain(refused) from None
+
+
+def is_elsewhere(link: CouchLink) -> bool:
+    """Whether another node has the database that the current one says is missing.
+
+    Then the current one is no part of the cluster any more: it is left, and the other one asked
+    from now on.
+    """
+    cluster = link.cluster
+    missing = cluster.current
+    for number in range(len(cluster.states())):
+        if number == missing:
+            continue
+        with contextlib.suppress(CouchRefused, ArchiveUnavailable):
+            cluster.ask_one(number, "get", link.database)
+            cluster.current = missing
+            cluster.leave(f"has no database {link.database!r}, which another node has")
+            cluster.current = number
+            return True
+    cluster.current = missing
+    return False
 
 
 def sync(link: CouchLink, wanted: Collection[str] = ()) -> list[str]:
@@ -98,10 +122,15 @@ def sync(link: CouchLink, wanted: Collection[str] = ()) -> list[str]:
 
 def admin_command(link: CouchLink) -> str:
     """The command with which an admin of CouchDB sets up the database."""
-    scheme, _, rest = link.name.partition("://")
+    return link.command or as_admin(link.name, "habitat check")
+
+
+def as_admin(name: str, command: str) -> str:
+    """``command`` as an admin of CouchDB runs it on the archive ``name``."""
+    scheme, _, rest = name.partition("://")
     return (
         f"HABITAT_ARCHIVE_URI='{scheme}://ADMIN@{rest.rpartition('@')[2]}'"
-        " HABITAT_ARCHIVE_PASSWORD_FILE=FILE habitat check"
+        f" HABITAT_ARCHIVE_PASSWORD_FILE=FILE {command}"
     )
 
 

@@ -1,118 +1,72 @@
-"""CouchLink: HTTP to one CouchDB database through couchdb-python, with its traps closed.
-
-The library (version 1.2) writes the request, reuses connections, and repeats a request once if
-the connection is reset before an answer comes; that is harmless here because every document
-carries its own ``_id``. Its poor error handling is bypassed in one place: its connections are
-ours (``couch_connection``), which read the whole answer themselves, under a deadline, and raise
-``CouchRefused`` for every status that is not 2xx. That avoids all of these:
-
-- no timeout by default, and none at all for an answer that trickles in;
-- an error without Content-Type raises TypeError, one over 8 kB or chunked AttributeError, one that
-  is not JSON ValueError, and an HTML one is lost and gives the connection back twice;
-- redirects are followed, with the password, to wherever they point, and remembered forever;
-- GET answers are cached without a size limit, and looked up in HEAD's answers;
-- a connection whose request failed is left open, a chunked answer costs its connection;
-- credentials in the URL that contain ``@`` or ``:`` break the URL;
-- ``simplejson`` replaces the standard library's json if it happens to be installed.
-
-With TLS (``couchdbs``) the server's certificate and name are always checked. The authorities are
-those of the operating system, or those in the file that the environment variable ``SSL_CERT_FILE``
-names (https://docs.openssl.org/3.0/man3/SSL_CTX_load_verify_locations/).
-"""
+"""CouchLink: one database of a CouchDB, and what its answers mean for an operator."""
 
 from __future__ import annotations
 
-import http.client
-import os
-import socket
-import ssl
-from typing import Any, Literal
+from typing import Any
 
-import couchdb
-import couchdb.http
-import couchdb.json
 import msgspec
 
 from habitat_like.archive.base import ArchiveUnavailable
-from habitat_like.archive.couch_connection import (
-    CouchRefused,
-    CouchTooSlow,
-    Pool,
-    TooLarge,
-    one_line,
-)
-from habitat_like.archive.couch_uri import CouchUri
-
-couchdb.json.use("json")
+from habitat_like.archive.couch_cluster import CouchCluster
+from habitat_like.archive.couch_connection import CouchRefused, one_line
+from habitat_like.archive.couch_node import Method
 
 _HOW_TO_LOG_IN = "give the user and the password with archive.uri and archive.password_file"
 
 
-class CouchLink:
-    """One database of one CouchDB server.
+class NoDatabase(ArchiveUnavailable):
+    """There is no such database."""
 
-    ``timeout`` is in seconds, for each of: connecting, sending a piece, waiting for a piece of the
-    answer. A whole request may take ``couch_connection.WHOLE`` times that. One thread at a time,
-    except ``interrupt``. Nothing is connected before the first request.
+
+class CouchLink:
+    """The database ``database`` of ``cluster``. One thread at a time; no I/O of its own.
+
+    ``command`` is what an admin runs to make it, where the archive has a command of its own.
     """
 
-    def __init__(self, uri: CouchUri, timeout: float) -> None:
-        """Build couchdb-python's objects; no I/O."""
-        tls = uri.scheme == "couchdbs"
-        self.base = f"http{'s' if tls else ''}://{uri.netloc}"
-        self.user = uri.user
-        self.database = uri.database
-        who = f"{uri.user}@" if uri.user else ""
-        self.name = f"{uri.scheme}://{who}{uri.netloc}/{uri.database}"
-        self._pool = Pool(timeout, ssl.create_default_context() if tls else None)
-        session = couchdb.http.Session(timeout=timeout, retry_delays=[0])
-        session.connection_pool = self._pool
-        session.cache = _NoCache()
-        server = couchdb.Server(self.base + "/", session=session)
-        if uri.user is not None:
-            server.resource.credentials = (uri.user, uri.password or "")
-        self._database = couchdb.Database(server.resource(uri.database), uri.database)
+    def __init__(self, cluster: CouchCluster, database: str, command: str | None = None) -> None:
+        self.cluster = cluster
+        self.command = command
+        self.user = cluster.user
+        self.database = database
+        #: The URI with the user but not the password.
+        self.name = cluster.name_of(database)
+
+    @property
+    def drop_command(self) -> str:
+        """What an admin runs to delete it."""
+        made = f"curl -X DELETE -u ADMIN {self.base}/{self.database}"
+        return self.command.replace("archive make", "archive drop") if self.command else made
+
+    @property
+    def base(self) -> str:
+        """The address of the host that answered last, for errors."""
+        return self.cluster.base
 
     def request(
         self,
-        method: Literal["get", "post", "put", "delete"],
+        method: Method,
         *path: str,
         body: bytes | None = None,
         most: int | None = None,
         **parameters: Any,
     ) -> tuple[int, bytes]:
-        """Send one request below the database and return the 2xx status and the whole answer.
-
-        ``path`` holds the parts after the database's name, quoted here. Raises CouchRefused for
-        any other status, TooLarge for an answer of more than ``most`` bytes (None: no limit),
-        ArchiveUnavailable when there is no whole answer. A request answered by a reset is sent
-        again, so it must be harmless to repeat.
-        """
-        if body is not None:
-            parameters |= {"body": body, "headers": {"Content-Type": "application/json"}}
-        send = getattr(self._database.resource, method)
-        self._pool.most = most
-        try:
-            status, _, data = send(list(path) or None, **parameters)
-        except CouchRefused:
-            raise
-        except TooLarge:
-            self._pool.drop()
-            raise
-        except Exception as error:
-            self._pool.drop()
-            # Depending on what a peer sends, the library and http.client raise OSError,
-            # HTTPException, ValueError, AttributeError and more: each means "no usable answer".
-            raise ArchiveUnavailable(self._why(error)) from error
-        return status, b"" if data is None else data.read()
+        """Send one request below the database; see ``CouchCluster.request``."""
+        return self.cluster.request(
+            method, self.database, *path, body=body, most=most, **parameters
+        )
 
     def read(self, kind: type[Any], data: bytes) -> Any:
         """``data`` as the msgspec type ``kind``. Raises ArchiveUnavailable."""
         try:
             return msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            text = f"sent an answer that can't be read ({one_line(str(error))})"
-            raise self.unavailable(f"{text}: check that archive.uri leads to CouchDB") from None
+            raise self.unreadable(error) from None
+
+    def unreadable(self, error: Exception) -> ArchiveUnavailable:
+        """An answer is not what CouchDB says."""
+        text = f"sent an answer that can't be read ({one_line(str(error))})"
+        return self.unavailable(f"{text}: check that archive.uri leads to CouchDB")
 
     def unavailable(self, what: str) -> ArchiveUnavailable:
         """The error with the one line "CouchDB at URL WHAT"."""
@@ -135,8 +89,8 @@ class CouchLink:
                 f" have an admin put that user into {self.base}/{self.database}/_security"
             )
         if status == 404:
-            return self.unavailable(
-                f"has no database {self.database!r} (404, {said}):"
+            return NoDatabase(
+                f"CouchDB at {self.base} has no database {self.database!r} (404, {said}):"
                 " 'habitat serve' creates it, or check archive.uri"
             )
         if 300 <= status < 400:
@@ -144,59 +98,3 @@ class CouchLink:
         if status == 429 or status >= 500:
             return self.unavailable(f"can't serve now ({status}, {said}): look at its log")
         return self.unavailable(f"refused the request ({refused}): check archive.uri and its log")
-
-    def interrupt(self) -> None:
-        """Cut the connections and make every later request fail. Thread-safe.
-
-        It can't cut short the host name lookup, which the operating system's resolver bounds.
-        """
-        self._pool.interrupt()
-
-    def close(self) -> None:
-        """Close the connections. The next request reopens one."""
-        self._pool.drop(idle=True)
-
-    def _why(self, error: Exception) -> str:
-        if self._pool.interrupted:
-            return f"CouchDB at {self.base}: interrupted, the program is stopping"
-        what = f"can't be reached ({error})"
-        if isinstance(error, ssl.SSLCertVerificationError):
-            what = (
-                f"has a certificate that can't be trusted ({error.verify_message}):"
-                " name its authority's file in the environment variable SSL_CERT_FILE"
-            )
-        elif isinstance(error, ssl.SSLError):
-            what = f"doesn't speak TLS as it should ({one_line(str(error))}): check archive.uri"
-        elif isinstance(error, CouchTooSlow):
-            what = f"did not finish its answer in {error.seconds:g} s: look at its load"
-        elif isinstance(error, TimeoutError):
-            what = (
-                f"did not answer within {self._pool.timeout:g} s: look at its load (it may be"
-                " building an index), or raise archive.timeout"
-            )
-        elif isinstance(error, socket.gaierror):
-            what = f"can't be found ({error.strerror}): check the host in archive.uri"
-        elif isinstance(error, OSError):
-            reason = error.strerror or str(error) or type(error).__name__
-            if error.errno is not None and not error.strerror:
-                reason = os.strerror(error.errno)
-            what = f"can't be reached ({one_line(reason)}): check that it runs"
-        elif isinstance(error, http.client.HTTPException):
-            text = one_line(f"{type(error).__name__}: {error}")
-            what = f"sent a broken or cut-off answer ({text})"
-        else:
-            what = f"sent something unexpected ({one_line(f'{type(error).__name__}: {error}')})"
-        return f"CouchDB at {self.base} {what}"
-
-
-class _NoCache:
-    """Replaces the library's cache, which never drops a large answer: it stores nothing."""
-
-    def get(self, url: str) -> None:
-        """Nothing is known."""
-
-    def put(self, url: str, response: Any) -> None:
-        """Nothing is kept."""
-
-    def remove(self, url: str) -> None:
-        """There is nothing to remove."""

@@ -1,4 +1,4 @@
-"""``couchdb://user@host:5984/database`` taken apart."""
+"""``couchdb://user@host:5984,host:5984/database`` taken apart."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from habitat_like.archive.months import PLACE
 from habitat_like.config.archive_uri import mask
 from habitat_like.config.keys import ArchiveConfig, ConfigError
 
@@ -18,15 +19,21 @@ PORTS = {"couchdb": 5984, "couchdbs": 6984}
 class CouchUri(msgspec.Struct, frozen=True):
     """The parts of the URI of a CouchDB database.
 
-    ``scheme`` is couchdb or couchdbs (TLS), ``database`` the database's name, ``netloc`` host and
-    port without credentials; ``user`` and ``password`` are decoded, None when absent.
+    ``scheme`` is couchdb or couchdbs (TLS), ``database`` the database's name, in which ``{month}``
+    stands for a month, ``hosts`` the nodes of the cluster, each with its port; ``user`` and
+    ``password`` are decoded, None when absent.
     """
 
     scheme: str
     database: str
-    netloc: str
+    hosts: tuple[str, ...]
     user: str | None = None
     password: str | None = None
+
+    @property
+    def netloc(self) -> str:
+        """The hosts as they stand in the URI."""
+        return ",".join(self.hosts)
 
 
 def parse(config: ArchiveConfig) -> CouchUri:
@@ -42,33 +49,42 @@ def parse(config: ArchiveConfig) -> CouchUri:
             "in the user or the password write / ? # as %2F %3F %23,"
             " or put the password into archive.password_file"
         )
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
+    authority, _, path = rest[2:].partition("/")
+    if "?" in rest or "#" in rest:
+        raise _wrong("nothing can follow the database's name, no ? and no #")
+    credentials, _, listed = authority.rpartition("@")
+    user, colon, secret = credentials.partition(":")
+    if re.search(r"[\[\]]|[^\x00-\x7f]", credentials):
         # Its text may contain part of the password.
         raise _wrong(
             "can't be read as an address; in the user or the password write [ ] and"
             " all that is not ASCII as %XX, or put the password into archive.password_file"
-        ) from None
-    try:
-        port = parts.port
-    except ValueError:
-        raise _wrong("the port must be a number from 1 to 65535") from None
-    if parts.query or parts.fragment:
-        raise _wrong("nothing can follow the database's name, no ? and no #")
-    database = unquote(parts.path).strip("/")
-    if not re.fullmatch(r"[a-z][a-z0-9_$()+/-]*", database):
+        )
+    hosts = tuple(_host(one, scheme, uri) for one in listed.split(","))
+    if len(set(hosts)) < len(hosts):
+        raise _wrong(f"{mask(uri)!r} names a host twice")
+    database = unquote(path).strip("/")
+    plain = database.replace(PLACE, "2000-01", 1)
+    if not re.fullmatch(r"[a-z][a-z0-9_$()+/-]*", plain):
         raise _wrong(
             f"{database!r} is not a CouchDB database name (a-z first, then a-z 0-9 _ $ ( ) + - /)"
         )
-    if not parts.hostname:
-        raise _wrong(f"{mask(uri)!r} names no host")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    user = unquote(parts.username) if parts.username else None
-    password = unquote(parts.password) if parts.password is not None else None
-    if user is None and (password is not None or config.password_file is not None):
+    password = unquote(secret) if colon else None
+    if not user and (password is not None or config.password_file is not None):
         raise _wrong("there is a password but no user; write couchdb://user@host")
-    return CouchUri(scheme, database, f"{host}:{port or PORTS[scheme]}", user, password)
+    return CouchUri(scheme, database, hosts, unquote(user) or None, password)
+
+
+def _host(text: str, scheme: str, uri: str) -> str:
+    """One host with its port. Raises ConfigError."""
+    try:
+        parts = urlsplit(f"//{text}")
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        raise _wrong("the port must be a number from 1 to 65535") from None
+    if not name:
+        raise _wrong(f"{mask(uri)!r} names no host")
+    return f"{f'[{name}]' if ':' in name else name}:{port or PORTS[scheme]}"
 
 
 def with_password(uri: CouchUri, config: ArchiveConfig) -> CouchUri:

@@ -15,8 +15,8 @@ from habitat_like.config.keys import ArchiveConfig, Config, ConfigError
 #: library isn't loaded.
 BUILT_IN = {
     "sqlite": "habitat_like.archive.sqlite.SqliteArchive",
-    "couchdb": "habitat_like.archive.couch.CouchArchive",
-    "couchdbs": "habitat_like.archive.couch.CouchArchive",
+    "couchdb": "habitat_like.archive.couch_scheme.CouchScheme",
+    "couchdbs": "habitat_like.archive.couch_scheme.CouchScheme",
 }
 #: The entry points by which an installed package provides archives: the name is the scheme.
 GROUP = "habitat_like.archives"

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from habitat_like.archive.base import ArchiveError, ArchiveUnavailable, Document, Query, Rejected
+from habitat_like.archive.base import (
+    ArchiveError,
+    ArchiveUnavailable,
+    Document,
+    Dropped,
+    Portion,
+    Query,
+    Rejected,
+)
 from habitat_like.archive.batch import BatchDocument, sort_out
 from habitat_like.archive.sqlite_file import SqliteFile, primary_code
+from habitat_like.archive.sqlite_retention import SqliteRetention
 from habitat_like.archive.sqlite_tables import INSERT, statements
 from habitat_like.config.keys import ArchiveConfig, ConfigError
 from habitat_like.disk import identity
@@ -56,6 +66,7 @@ class SqliteArchive:
     def __init__(self, path: str, timeout: float = 30) -> None:
         """Remember where the archive is; no I/O."""
         self._file = SqliteFile(Path(path), timeout)
+        self._retention = SqliteRetention(self._file)
 
     @property
     def name(self) -> str:
@@ -159,6 +170,26 @@ class SqliteArchive:
             {"after": after, "size": PAGE},
         )
         return [self._document(text) for _, text in rows], str(rows[-1][0]) if rows else position
+
+    def portions(self) -> Iterator[Portion]:
+        """See ``AgingArchive``."""
+        return self._retention.portions()
+
+    def expired(self, before: int) -> Iterator[Portion]:
+        """See ``AgingArchive``."""
+        return self._retention.expired(before)
+
+    def drop_before(self, before: int) -> Dropped:
+        """See ``AgingArchive``."""
+        return self._retention.drop_before(before)
+
+    def drop(self, name: str) -> Dropped:
+        """See ``AgingArchive``."""
+        return self._retention.drop(name)
+
+    def hold(self) -> AbstractContextManager[None]:
+        """See ``AgingArchive``."""
+        return self._retention.hold()
 
     def interrupt(self) -> None:
         """Abort another thread's statement or wait for a lock; see ``Archive.interrupt``."""

@@ -112,6 +112,8 @@ class SqliteFile:
         make_file(self.path)
         writer = self._connect("rwc")
         try:
+            if not file_size(self.path):  # only a file without anything takes it
+                self.patiently(lambda: writer.execute("PRAGMA auto_vacuum = INCREMENTAL"))
             self.patiently(lambda: writer.execute("PRAGMA journal_mode = WAL"))
             writer.execute("PRAGMA synchronous = FULL")
             writer.execute("PRAGMA wal_autocheckpoint = 0")

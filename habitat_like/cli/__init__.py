@@ -17,6 +17,7 @@ from habitat_like.cli.text import printable
 #: Each command with its line in ``habitat --help``; the module of that name defines ``command``,
 #: with an underscore behind it where the name is a keyword of Python's.
 COMMANDS = {
+    "archive": "List what is archived, month by month, and drop what is old.",
     "backup": "Make a backup of archive, journal and configuration, while the gateway runs.",
     "check": "Check the configuration, directories, socket and archive.",
     "console": "Manage the users of the console in the browser.",

@@ -19,7 +19,7 @@ import msgspec
 from habitat_like import __version__
 from habitat_like import config as configuration
 from habitat_like.archive import mask, open_archive
-from habitat_like.archive.base import Query
+from habitat_like.archive.base import Query, holding
 from habitat_like.archive.schemes import archive_class
 from habitat_like.cli import backups, options, rights
 from habitat_like.cli.backups import BackupError, Item, Manifest
@@ -146,7 +146,8 @@ class _Backup:
     def _export(self) -> int:
         count = 0
         everything = Query(order="asc", suspicious=True)
-        with contextlib.closing(open_archive(self._config.archive)) as archive:
+        opened = contextlib.closing(open_archive(self._config.archive))
+        with opened as archive, holding(archive):
             with self._new(backups.EXPORT) as raw, gzip.GzipFile("", "wb", 6, raw, 0) as packed:
                 for line in with_progress(archive.lines(everything), "exporting the archive"):
                     packed.write(line + b"\n")

@@ -19,7 +19,7 @@ import yaml
 from habitat_like import config as configuration
 from habitat_like import times
 from habitat_like.archive import mask, open_archive
-from habitat_like.archive.base import ArchiveError
+from habitat_like.archive.base import Archive, ArchiveError, ClusterArchive
 from habitat_like.archive.schemes import archive_class
 from habitat_like.cli import options, rights
 from habitat_like.cli.text import printable
@@ -278,6 +278,7 @@ def check_archive(config: Config) -> Iterator[Finding]:
             yield Finding(OK, "archive", text)
             return
         with contextlib.closing(open_archive(config.archive)) as archive:
+            yield from _nodes(archive)
             warnings = archive.prepare()
             yield from (Finding(WARNING, "archive", warning) for warning in warnings)
             yield Finding(OK, "archive", f"{archive.name} can be used")
@@ -301,6 +302,15 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_journal,
     check_archive,
 )
+
+
+def _nodes(archive: Archive) -> Iterator[Finding]:
+    """How each of several servers of the archive does."""
+    if not isinstance(archive, ClusterArchive) or len(archive.nodes()) < 2:
+        return
+    for node in archive.ask_nodes():
+        mark = OK if node.problem is None else ERROR
+        yield Finding(mark, "archive node", f"{node.name} {node.problem or 'stores documents'}")
 
 
 def _sinks(config: Config) -> list[str]:

@@ -14,7 +14,7 @@ import msgspec
 
 from habitat_like import times
 from habitat_like.archive import open_archive
-from habitat_like.archive.base import Archive, ArchiveError, Query
+from habitat_like.archive.base import Archive, ArchiveError, Query, holding
 from habitat_like.cli import options, output, rights
 from habitat_like.cli.progress import on_terminal, with_progress
 from habitat_like.cli.resume import Place, find_place
@@ -140,7 +140,7 @@ def command(
         raise click.UsageError(f"{file} is a directory; name a file in it")
     is_raw = (given["form"] or _by_name(file)) in RAW
     facts = BUILT_IN if is_raw and not selection else options.facts_of(config)
-    with contextlib.closing(open_archive(config.archive)) as archive:
+    with contextlib.closing(open_archive(config.archive)) as archive, holding(archive):
         if stream:
             _print(archive, facts, _plan(archive, given, file), file)
         elif resume and path.exists() and not PartFile(path).part.exists():

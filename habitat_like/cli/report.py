@@ -20,6 +20,7 @@ from habitat_like.journal.file import open_file
 from habitat_like.statistics import troubles
 from habitat_like.statistics.day import KNOWN_DAYS, Day, facts
 from habitat_like.statistics.reader import StatisticsReader
+from habitat_like.statistics.rows import NetworkSum
 from habitat_like.statistics.tables import DAY
 from habitat_like.statistics.words import plural
 
@@ -140,6 +141,8 @@ def _text(day: Day, gateway: str) -> Iterator[str]:
     latency = day.latency
     if latency.p50 is not None and latency.p99 is not None:
         yield f"  answered within {_ms(latency.p50)} (median), {_ms(latency.p99)} (99 %)"
+    if day.networks:
+        yield from _table("Networks", [_network(one) for one in day.networks])
     yield from _table(
         f"Dead letters: {sum(one.messages for one in day.dead_letters)}, {day.waiting} in total",
         [(str(one.messages), one.reason[:REASON]) for one in day.dead_letters],
@@ -214,6 +217,15 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _who(callsign: str, name: str | None) -> tuple[str, str]:
     return callsign, name or ""
+
+
+def _network(one: NetworkSum) -> tuple[str, ...]:
+    """A network's line, in columns; what there was none of is left out."""
+    parts = [_number(one.observations, "observation")]
+    parts += [f"{one.suspicious} suspicious"] if one.suspicious else []
+    parts += [f"{_number(one.problems, 'part')} not accepted"] if one.problems else []
+    parts += [f"{_number(one.refused, 'request')} refused"] if one.refused else []
+    return one.network, _number(one.requests, "request"), ", ".join(parts)
 
 
 def _number(count: int, noun: str) -> str:

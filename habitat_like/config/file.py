@@ -15,8 +15,17 @@ import yaml
 from habitat_like.config import hints
 from habitat_like.config.addresses import IpNetworks
 from habitat_like.config.archive_uri import mask
-from habitat_like.config.keys import Config, ConfigError, SinkConfig, facts, keys, socket_mode
+from habitat_like.config.keys import (
+    Config,
+    ConfigError,
+    ConsoleConfig,
+    SinkConfig,
+    facts,
+    keys,
+    socket_mode,
+)
 from habitat_like.config.settings import explain, nearest
+from habitat_like.config.tiles import host_of
 
 DEFAULT_PATH = "/etc/habitat/config.yml"
 ENVIRONMENT_PREFIX = "HABITAT_"
@@ -313,6 +322,7 @@ def _check(config: Config) -> None:
             except ValueError as error:
                 hint = "write 192.0.2.0/24, 2001:db8::/32 or one address"
                 raise ConfigError(f"{error}; {hint}", f"access.{name}") from None
+    _check_tiles(config.console)
     if config.archive.retry_min > config.archive.retry_max:
         raise ConfigError("larger than archive.retry_max", "archive.retry_min")
     names = [sink.name for sink in config.sinks]
@@ -320,6 +330,16 @@ def _check(config: Config) -> None:
         if name in names[:index]:
             hint = "give one of them another name, as in '{name: second}'"
             raise ConfigError(f"the sink {name} appears twice; {hint}", f"sinks[{index}]")
+
+
+def _check_tiles(console: ConsoleConfig) -> None:
+    if console.tiles is not None:
+        try:
+            host_of(console.tiles)
+        except ValueError as error:
+            raise ConfigError(str(error), "console.tiles") from None
+    elif console.tiles_attribution is not None:
+        raise ConfigError("there are no tiles; set console.tiles", "console.tiles_attribution")
 
 
 def _from_environment(key: str, text: str, variable: str) -> Any:

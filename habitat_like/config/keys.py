@@ -85,6 +85,8 @@ class ArchiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_min: Seconds = 0.5
     retry_max: Seconds = 60
     views: tuple[View, ...] = ()
+    keep: Annotated[int, msgspec.Meta(ge=1, le=36500)] | None = None
+    verify: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
 
 
 #: The sink that keeps messages for good.
@@ -131,6 +133,8 @@ class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_file: Text | None = None
     trust_proxy_auth: bool = False
     session_lifetime: Seconds = 28800
+    tiles: Text | None = None
+    tiles_attribution: Text | None = None
 
     @property
     def is_on(self) -> bool:

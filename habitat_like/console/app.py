@@ -15,6 +15,8 @@ from habitat_like import __version__, times
 from habitat_like.console import (
     dead_letters,
     exports,
+    flights,
+    maps,
     messages,
     networks,
     overview,
@@ -34,8 +36,11 @@ from habitat_like.console.pages import (
     json_response,
     this_program,
 )
+from habitat_like.console.policy import POLICY
+from habitat_like.console.records import Records
 from habitat_like.console.rights import is_operator, may
 from habitat_like.console.users import UsersError
+from habitat_like.console.views import Views
 from habitat_like.http.mount import Mount
 from habitat_like.statistics.words import show_days, size
 
@@ -44,11 +49,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: No script or style but our own files, nothing from or to another host, in nobody's frame.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -63,6 +63,8 @@ THREADS = 4
 PARTS = (
     sessions,
     overview,
+    maps,
+    flights,
     stations,
     messages,
     exports,
@@ -75,6 +77,8 @@ PARTS = (
 #: The pages in the navigation.
 PAGES = (
     ("overview.overview", "Overview"),
+    ("maps.live", "Map"),
+    ("flights.payloads", "Payloads"),
     ("stations.stations", "Stations"),
     ("messages.messages", "Messages"),
     ("packets.packets", "Packets"),
@@ -118,8 +122,10 @@ def create_app(program: Process) -> Flask:
     app.session_interface = sessions.CookieSessions(login_guard)
     app.extensions["login_guard"] = login_guard
     app.extensions["program"] = program
-    app.extensions["archives"] = Archives(program.config.archive)
+    app.extensions["archives"] = archives = Archives(program.config.archive)
     app.extensions["kept"] = Kept()
+    app.extensions["views"] = views = Views(program, archives)
+    app.extensions["records"] = Records(views)
     app.before_request(sessions.refuse_odd_host)
     app.before_request(sessions.look_for_users)
     app.before_request(sessions.drop_odd_referrer)
@@ -142,6 +148,8 @@ def create_app(program: Process) -> Flask:
     app.template_filter("length_of_time")(times.show_age)
     app.template_filter("days")(show_days)
     app.template_filter("milliseconds")(_milliseconds)
+    app.template_filter("rate")(_rate)
+    app.template_filter("metres")(_metres)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     return app
 
@@ -234,3 +242,15 @@ def _count(number: float | None) -> str:
 def _milliseconds(seconds: float | None) -> str:
     """A short time, such as ``1.2 ms``."""
     return "-" if seconds is None else f"{seconds * 1000:.3g} ms"
+
+
+def _rate(metres: float | None) -> str:
+    """A rate of ascent, such as ``+5.1 m/s``."""
+    return "-" if metres is None else f"{metres:+.1f} m/s" if abs(metres) >= 0.05 else "0.0 m/s"
+
+
+def _metres(metres: float | None) -> str:
+    """A height or a distance, such as ``12 345 m``, or ``123.4 km`` from 100 km on."""
+    if metres is None:
+        return "-"
+    return f"{metres / 1000:.1f} km" if metres >= 100_000 else f"{_count(round(metres))} m"

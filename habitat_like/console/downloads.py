@@ -133,7 +133,7 @@ class Downloads:
         self, download: Download, form: Form, parts: Generator[Part, None, None]
     ) -> Generator[bytes, None, None]:
         try:
-            pace = _Pace(self._written)
+            pace = Pace(self._written)
             sent = time.monotonic()
             for part in parts:
                 download.messages += part.messages
@@ -179,7 +179,7 @@ class Downloads:
             raise ArchiveUnavailable("the gateway stopped; try again")
 
 
-class _Pace:
+class Pace:
     """The pace of a download: fast if there is nothing else to do.
 
     A piece costs the gateway's thread more than its own time, as the interpreter's lock keeps

@@ -37,7 +37,7 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
 
     ``times`` are the first seconds of steps of ``step`` seconds, ascending; each series has as many
     values, in ``unit``, None where there is none. ``stacked`` series add up to a total. Times are
-    told in UTC.
+    told in UTC. The upward axis begins at 0 with ``from_zero``, else near the lowest value.
     """
 
     title: str
@@ -46,6 +46,7 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
     times: tuple[int, ...]
     series: Mapping[str, tuple[float | None, ...]]
     stacked: bool = True
+    from_zero: bool = True
 
 
 def of_series(series: Series, step: int, *, title: str, unit: str, per: int | None = None) -> Plot:
@@ -109,8 +110,9 @@ def draw(plot: Plot, size: str = "large") -> bytes:
         y_labels=scale if plot.series else None,
         show_y_labels=bool(plot.series),
         # A label at the very top would be omitted.
-        range=(0, scale[-1] * 1.02),
+        range=(scale[0], scale[-1] + 0.02 * (scale[-1] - scale[0])),
         value_formatter=number,
+        show_legend=plot.stacked or len(plot.series) > 1,
         legend_at_bottom=True,
         legend_at_bottom_columns=columns,
         legend_box_size=11,
@@ -202,16 +204,21 @@ def _is_sparse(plot: Plot) -> bool:
 
 
 def _scale(plot: Plot) -> list[float]:
-    """The labels of the upward axis: from 0 in up to six round steps to above all values."""
+    """The labels of the upward axis: up to six round steps, from below all values to above."""
     columns = list(plot.series.values())
     if plot.stacked:
         columns = [tuple(sum(filter(None, values)) for values in zip(*columns, strict=True))]
-    top = max((value for column in columns for value in column if value), default=0) or 1
-    power = 10.0 ** math.floor(math.log10(top))
-    step = next(unit * power for unit in (0.2, 0.5, 1, 2) if top <= 5 * unit * power)
-    if all(isinstance(value, int) for column in columns for value in column):
+    known = [value for column in columns for value in column if value is not None]
+    low, top = min(known, default=0), max(known, default=0)
+    if plot.from_zero:
+        low, top = min(low, 0), max(top, 0)
+    wide = top - low or abs(top) or 1
+    power = 10.0 ** math.floor(math.log10(wide))
+    step = next(unit * power for unit in (0.2, 0.5, 1, 2) if wide <= 5 * unit * power)
+    if all(isinstance(value, int) for value in known):
         step = max(step, 1)  # there are no halves of what is counted
-    return [at * step for at in range(math.ceil(top / step) + 1)]
+    first, last = math.floor(low / step), math.ceil(top / step)
+    return [at * step for at in range(first, max(last, first + 1) + 1)]
 
 
 def _labels(times: Sequence[int], step: int, *, narrow: bool) -> list[str]:
@@ -225,10 +232,10 @@ def _round(length: int, step: int, narrow: bool) -> tuple[str, Callable[[datetim
     """How round times are written over ``length`` seconds in steps of ``step``, and which are."""
     if length <= 2 * HOUR:
         minutes = 20 if narrow else 10
-        return "%H:%M", lambda when: when.minute % minutes == 0
+        return "%H:%M", lambda when: when.minute % minutes == 0 and when.second < step
     if length <= 2 * DAY:
-        hours = 6 if narrow else 3
-        return "%H:%M", lambda when: when.minute == 0 and when.hour % hours == 0
+        hours = (2 if narrow else 1) if length <= 8 * HOUR else 6 if narrow else 3
+        return "%H:%M", lambda when: _is_on_the_hour(when, hours, step)
     if step < DAY:
         return "%d" if narrow else "%a %d", lambda when: when.hour * HOUR < step
     if length <= 10 * DAY:
@@ -240,9 +247,15 @@ def _round(length: int, step: int, narrow: bool) -> tuple[str, Callable[[datetim
     return "%b", lambda when: when.day * DAY <= step and when.month % months == 1 % months
 
 
+def _is_on_the_hour(when: datetime.datetime, hours: int, step: int) -> bool:
+    """Whether a step has one of every so many ``hours`` in it."""
+    return when.hour % hours == 0 and when.minute * 60 + when.second < step
+
+
 def moments(times: Sequence[int], step: int) -> list[str]:
     """Times as the table of a plot has them."""
     form = "%Y-%m-%d" if step >= DAY else "%Y-%m-%d %H:%M"
+    form += ":%S" if step % 60 else ""
     return [when.strftime(form) for when in _dates(times)]
 
 
@@ -261,6 +274,6 @@ def number(value: float | None) -> str:
     """A number as short as is right: thousands apart, three digits that count."""
     if value is None:
         return "-"
-    if value >= 100 or value == int(value):
+    if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     return f"{value:.3g}"

@@ -12,6 +12,7 @@ from flask import Blueprint, g, request
 from flask.blueprints import BlueprintSetupState
 
 from habitat_like.archive import Archive, Query
+from habitat_like.archive.base import holding
 from habitat_like.console.archives import this_archives
 from habitat_like.console.downloads import Download, Downloads, this_downloads
 from habitat_like.console.filters import MessageFilter, read_filter, read_selection
@@ -96,7 +97,7 @@ def _parts(
     facts = this_program().registry.facts
 
     def parts() -> Generator[Part, None, None]:
-        with archives.lend() as archive:
+        with archives.lend() as archive, holding(archive):
             started.first = _end(archive, query)
             started.last = _end(archive, _turned(query))
             source = Source(archive, query, selection, facts)

@@ -53,6 +53,7 @@ def overview() -> dict[str, Any]:
         "accepted": state.messages.accepted,
         "written": state.messages.written,
         "journal_bytes": state.journal.bytes,
+        "keep": this_program().config.archive.keep,
     }
     try:
         facts = _facts(now, state)

@@ -92,6 +92,22 @@ def station_page(callsign: str) -> str:
     return f"{g.station_page}?callsign={quote(callsign, safe=_PLAIN)}"
 
 
+def payload_page(key: str) -> str:
+    """The address of a payload's page, as fast."""
+    if "payload_page" not in g:
+        g.payload_page = url_for("flights.payloads")
+    return f"{g.payload_page}/{quote(key, safe=_PLAIN)}"
+
+
+def after_answer(work: Callable[[], object]) -> None:
+    """Do ``work`` on this thread once the present answer has gone out: nobody waits for it."""
+
+    @after_this_request
+    def arrange(response: Response) -> Response:
+        response.call_on_close(work)
+        return response
+
+
 def address(endpoint: str, query: Mapping[str, str], **arguments: Any) -> str:
     """The address of a page with a query string that may have any names.
 

@@ -8,13 +8,14 @@ other method) by operators alone: ``@needs(OPERATOR)`` or ``@needs(VIEWER)`` say
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import msgspec
 from flask import Flask, current_app, g, request
 
 from habitat_like.archive import Archive, Query
-from habitat_like.archive.base import Document, Rejected, to_json
+from habitat_like.archive.base import Document, Rejected, holding, to_json
 from habitat_like.console.users import OPERATOR, VIEWER
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -113,6 +114,10 @@ class AddresslessArchive:
         """The document with this ``_id``."""
         document = self._archive.get(identifier)
         return None if document is None else without_addresses(document)
+
+    def hold(self) -> AbstractContextManager[None]:
+        """As the archive does, if it does."""
+        return holding(self._archive)
 
     def position(self) -> str:
         """As the archive does."""

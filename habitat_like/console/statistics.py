@@ -27,7 +27,16 @@ from habitat_like.console.pages import (
 )
 from habitat_like.console.plots import plot
 from habitat_like.http.status import status
-from habitat_like.statistics import Backlog, Disk, Latency, Requests, Series, Top
+from habitat_like.statistics import (
+    Backlog,
+    Disk,
+    Latency,
+    NetworkCount,
+    NetworkSum,
+    Requests,
+    Series,
+    Top,
+)
 from habitat_like.statistics.reader import STEPS, Step
 from habitat_like.statistics.tables import DAY, HOUR
 
@@ -108,6 +117,7 @@ def totals() -> dict[str, Any]:
         "top_name": RANGES[chosen.top].name,
         "stations": len(top),
         "requests": _by_kind(requests),
+        "networks": _networks(chosen),
         "plots": {
             view.__name__: plots.figure(f"statistics.{view.__name__}", view, range=name)
             for view in (messages, errors)
@@ -195,6 +205,10 @@ def _requests_table(chosen: Range) -> Table:
     return _structs(Requests, _requests(chosen))
 
 
+def _networks_table(chosen: Range) -> Table:
+    return _structs(NetworkCount, statistics().networks(*_days(chosen)))
+
+
 def _latency_table(chosen: Range) -> Table:
     return _structs(Latency, statistics().latencies(*_times(chosen)))
 
@@ -216,6 +230,7 @@ TABLES: dict[str, Callable[[Range], Table]] = {
     "types": _types_table,
     "stations": _stations_table,
     "requests": _requests_table,
+    "networks": _networks_table,
     "latency": _latency_table,
     "backlog": _backlog_table,
     "disk": _disk_table,
@@ -274,6 +289,11 @@ def _top(chosen: Range) -> tuple[Top, ...]:
 def _requests(chosen: Range) -> tuple[Requests, ...]:
     since, until = _days(chosen)
     return kept().get(("requests", since, until), lambda: statistics().requests(since, until))
+
+
+def _networks(chosen: Range) -> tuple[NetworkSum, ...]:
+    since, until = _days(chosen)
+    return kept().get(("networks", since, until), lambda: statistics().network_sums(since, until))
 
 
 def _sum_requests(by_action: Mapping[str, Mapping[str, int]]) -> int:

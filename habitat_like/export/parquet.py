@@ -7,6 +7,7 @@ is read, as the file begins with the first of them in the types of all.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Generator
@@ -24,6 +25,7 @@ GROUP_CELLS = 200_000
 GROUP_BYTES = 8 * 1024 * 1024
 
 
+@functools.cache
 def is_installed() -> bool:
     """Whether there is a pyarrow."""
     return importlib.util.find_spec("pyarrow") is not None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import msgspec
 
-from habitat_like.archive.base import Document, Query, to_json
+from habitat_like.archive.base import Document, Query
 from habitat_like.export.selection import BUILT_IN, Selection, Telling
 
 #: A batch has at most this many messages: uploads never wait long for its making.
@@ -30,8 +30,7 @@ class Source:
     ``at`` is the ``time_created`` of the last one that was read, None before the first. Each batch
     covers up to ``BATCH`` messages read, and has those that match: so it may be empty, and whoever
     iterates gets a turn however few match. A writer adds the messages that it can't show to
-    ``left_out``, by a reason that completes "100 without …". ``hidden`` are keys of documents that
-    the reader may not see. For one thread; streams.
+    ``left_out``, by a reason that completes "100 without …". For one thread; streams.
     """
 
     def __init__(
@@ -40,10 +39,8 @@ class Source:
         query: Query,
         selection: Selection | None = None,
         facts: Telling = BUILT_IN,
-        hidden: Collection[str] = (),
     ) -> None:
         """Nothing is read yet."""
-        self._hidden = hidden
         self._archive = archive
         self._selection = selection or Selection()
         self.query = query
@@ -54,12 +51,9 @@ class Source:
     def lines(self) -> Iterator[list[bytes]]:
         """Each document as a line of JSON, without the line's end. Raises ArchiveError."""
         for batch in self._batches():
-            if self._hidden:
-                yield [to_json(document) for document in self._decoded(batch)]
-            elif self._selection:
-                yield [one for one in batch if self._selection.keeps(decode(one), self.facts)]
-            else:
-                yield batch
+            yield (
+                [line for line in batch if self._keeps(decode(line))] if self._selection else batch
+            )
 
     def documents(self) -> Iterator[list[Document]]:
         """Each document. Raises ArchiveError."""
@@ -70,13 +64,11 @@ class Source:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
     def _decoded(self, batch: list[bytes]) -> list[Document]:
-        found = [decode(line) for line in batch]
-        if self._selection:
-            found = [one for one in found if self._selection.keeps(one, self.facts)]
-        for name in self._hidden:
-            for document in found:
-                document.pop(name, None)
-        return found
+        found = map(decode, batch)
+        return list(filter(self._keeps, found) if self._selection else found)
+
+    def _keeps(self, document: Document) -> bool:
+        return self._selection.keeps(document, self.facts)
 
     def _batches(self) -> Iterator[list[bytes]]:
         batch: list[bytes] = []

@@ -116,11 +116,12 @@ class Spool:
         try:
             yield
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
-                raise ExportError(f"what was put aside on disk can't be used: {error}") from None
-            if self._most is not None:
+            is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            if is_full and self._most is not None:
                 size = f"{self._most / 1024 / 1024:.0f} MiB"
                 text = f"more than {size} would be put aside on disk: ask for less"
                 raise ExportError(text) from None
-            text = "the disk for temporary files is full: name a directory in SQLITE_TMPDIR"
-            raise ExportError(text) from None
+            raise ExportError(
+                f"temporary files can't be written ({error}): free some space, or name another"
+                " directory in SQLITE_TMPDIR"
+            ) from None

@@ -139,6 +139,7 @@ class Mount:
                         break
                     answer.write(piece)
                 answer.write(b"")
+                answer.end()
             finally:
                 if hasattr(pieces, "close"):
                     pieces.close()
@@ -203,6 +204,10 @@ class _Answer:
         self._head = scgi.encode_head(status, headers)
         self.code = int(status[:3])
         return self.write
+
+    def end(self) -> None:
+        """Tell the client that this was all: it need not wait for what is done after the answer."""
+        self._client.shutdown(socket.SHUT_WR)
 
     def write(self, piece: bytes) -> None:
         """Send a piece of the body, preceded by the head if it is the first."""

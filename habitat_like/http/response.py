@@ -83,18 +83,15 @@ def to_reply(response: Response) -> Reply:
     """Encode a response. Raises as ``Response.encode`` does."""
     if response is OK:
         return _OK_REPLY
-    status, body, content_type, headers, settled, partial = response
-    if headers is None and len(body) <= SHORT:
-        reply = _short_reply(status, body, content_type, partial)
-        return reply if settled is None else Reply(status, reply.data, settled, partial)
-    return Reply(status, response.encode(), settled, partial)
+    if response.headers is None and response.settled is None and len(response.body) <= SHORT:
+        return _short_reply(response)
+    return Reply(response.status, response.encode(), response.settled, response.partial)
 
 
 @functools.lru_cache(maxsize=256)
-def _short_reply(status: int, body: bytes, content_type: str, partial: bool) -> Reply:
+def _short_reply(response: Response) -> Reply:
     """A short answer: most of a protocol's answers are one of a few."""
-    data = scgi.encode_response(status, body, content_type)
-    return Reply(status, data, partial=partial)
+    return Reply(response.status, response.encode(), partial=response.partial)
 
 
 OK = Response()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import msgspec
+
 from habitat_like import __version__, log
 from habitat_like.http.site import Site
 from habitat_like.message_server import JournalSink
@@ -14,6 +16,7 @@ from habitat_like.statistics.status import (
     LogStatus,
     Maintenance,
     Messages,
+    NodeStatus,
     SinkStatus,
     Status,
     Switches,
@@ -88,4 +91,5 @@ def _sink(site: Site, sink: JournalSink, now: float) -> SinkStatus:
         seconds_since_success=None if success is None else round(now - success, 3),
         dead_letters=site.program.dead_letters.get(sink.name, 0),
         counts=dict(sink.counts),
+        nodes=tuple(NodeStatus(**msgspec.structs.asdict(node)) for node in sink.nodes()),
     )

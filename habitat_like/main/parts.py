@@ -99,6 +99,7 @@ class Parts:
             self.site.metrics,
             disk_places(config),
             uncorrected=lambda: self.registry.reserved,
+            networks=self.networks.counts,
         )
         self._statistics.watch = self._look_for_troubles
         undo.callback(self._statistics.stop, 1)

@@ -6,6 +6,7 @@ msgspec decode checks it against the type's definition, one encode makes its can
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -19,6 +20,7 @@ from habitat_like.config.addresses import plain
 HASH_BYTES = 12
 
 _CALLSIGN = re.compile(r"[A-Za-z0-9/_-]{1,64}")
+_FOREIGN = re.compile(r"[^A-Za-z0-9/_-]+")
 _TYPE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 # IPv4 or IPv6, with a zone perhaps; nginx says "unix:" of a client on a UNIX socket.
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[0-9A-Za-z._-]{1,15})?")
@@ -34,6 +36,13 @@ class InvalidMessage(ValueError):
 
     def __init__(self, text: str) -> None:
         super().__init__("".join([one if one.isprintable() else "?" for one in text]))
+
+
+#: The same stations send again and again.
+@functools.lru_cache(maxsize=16384)
+def to_callsign(text: str) -> str:
+    """``text`` as a callsign: upper case, others become ``_``, at most 64; "" for none."""
+    return _FOREIGN.sub("_", text.strip())[:64].upper()
 
 
 class Listener:

@@ -88,6 +88,19 @@ class Sink:
         return False
 
 
+class SinkNode(msgspec.Struct, frozen=True):
+    """One of the servers that a sink writes to.
+
+    ``state`` is "left" after a failure; then ``problem`` is one line, and ``since`` when it began,
+    in UNIX seconds.
+    """
+
+    name: str
+    state: str
+    problem: str | None = None
+    since: float | None = None
+
+
 class SinkState:
     """A sink's health, for the logs, ``/status`` and the metrics. Written by the sink's thread.
 
@@ -150,6 +163,10 @@ class JournalSink(Sink):
 
     def idle(self) -> None:
         """Called while there is nothing to take; may raise like ``process``."""
+
+    def nodes(self) -> list[SinkNode]:
+        """The servers that it writes to, if it knows of several. Any thread."""
+        return []
 
     def register(self) -> None:
         """Register the sink with the journal. Raises JournalError."""

@@ -6,12 +6,13 @@ from typing import Any
 
 from habitat_like.networks import moments
 from habitat_like.networks.base import Recipe, Route
-from habitat_like.networks.forms import parse
 from habitat_like.networks.observation import BadRequest, Observation, Request
 from habitat_like.networks.uplinks import LoraNetwork, child, gateway, locate, objects
 from habitat_like.networks.values import Readings, place, text, unbase64
 
-_ELSEWHERE = {"deduplicationId", "time", "deviceInfo", "rxInfo", "txInfo", "data", "object"}
+_ELSEWHERE = {
+    *("deduplicationId", "time", "deviceInfo", "devAddr", "rxInfo", "txInfo", "data", "object"),
+}
 
 
 class ChirpStack(LoraNetwork):
@@ -27,11 +28,12 @@ class ChirpStack(LoraNetwork):
         device = text(info.get("devEui")) or name
         if not device:
             raise BadRequest(400, "deviceInfo.devEui: required field is missing")
-        kind = parse(request.query).get("event") or ("up" if "rxInfo" in tree else "event")
+        kind = request.fields.get("event") or ("up" if "rxInfo" in tree else "event")
         readings = Readings()
         # Zero values are not sent.
         defaults: dict[str, object] = {"fPort": 0, "fCnt": 0} if kind == "up" else {"event": kind}
         readings.add_all({**defaults, **tree}, _ELSEWHERE)
+        readings.add_text("devAddr", tree.get("devAddr"))
         transmission = child(tree, "txInfo")
         if "frequency" in transmission:  # in Hz
             readings.add("frequency", transmission["frequency"])

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from habitat_like.message.message import Message
+from habitat_like.message.message import Listener, Message
 from habitat_like.statistics.status import LastObservation, LastProblem, NetworkStatus
 
 
@@ -22,22 +22,21 @@ class Counts:
         self._suspicious = 0
         self._problems = 0
         self._refused: Counter[str] = Counter()
+        # Time in UNIX seconds, station, and type of the last message.
+        self._last: tuple[float, Listener, str] | None = None
         # Time in UNIX seconds, station, and problem.
-        self._last_observation: tuple[float, str, str] | None = None
         self._last_problem: tuple[float, str | None, str] | None = None
 
-    def taken(
-        self, messages: Sequence[Message], now: float, station: str, problems: int = 0
-    ) -> None:
-        """Count a request whose ``messages`` were taken; the last one is from ``station``."""
+    def taken(self, messages: Sequence[Message], now: float, problems: int = 0) -> None:
+        """Count a request of which these ``messages``, at least one, were taken."""
         with self._lock:
             self._requests += 1
+            self._problems += problems
             for message in messages:
                 self._observations[message.type] += 1
                 if message.suspicious is not None:
                     self._suspicious += 1
-            self._problems += problems
-            self._last_observation = now, station, message.type
+            self._last = now, message.listener, message.type
 
     def request(self) -> None:
         """Count a request with nothing to take: a probe, an empty body."""
@@ -59,13 +58,17 @@ class Counts:
     def snapshot(self, own: dict[str, Any]) -> NetworkStatus:
         """All counts, with the network's ``own`` status."""
         with self._lock:
+            last = None
+            if self._last is not None:
+                now, listener, kind = self._last
+                last = LastObservation(now, listener.callsign, kind)
             return NetworkStatus(
                 self._requests,
                 dict(sorted(self._observations.items())),
                 self._suspicious,
                 self._problems,
                 dict(sorted(self._refused.items())),
-                self._last_observation and LastObservation(*self._last_observation),
+                last,
                 self._last_problem and LastProblem(*self._last_problem),
                 own,
             )

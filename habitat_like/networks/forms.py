@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 #: Fields that are read of a query or a form; real ones have fewer than a hundred.
 MAX_FIELDS = 1000
 
@@ -23,15 +25,49 @@ _PART_NAME = re.compile(rb'[;\s]name="?([^";\r\n]{1,200})', re.IGNORECASE)
 _GLUED = re.compile(r"(?:/|&|\.php|\.aspx?|\.cgi)(?=[^/&]*\Z)", re.IGNORECASE)
 
 
-def parse(text: str, into: dict[str, str] | None = None) -> dict[str, str]:
-    """The fields of a query or form, added to ``into``; ``text`` has one character per byte.
+#: Bytes of a text that ``parse`` reads as JSON: a loop is as fast for less.
+_SLOW, _QUICK = 200, 8192
+_object = msgspec.json.Decoder(dict[str, str]).decode
 
-    A field without an equals sign has the value "".
+
+def parse(text: bytes) -> dict[str, str]:
+    """The fields of a query or form. A field without an equals sign has the value ""."""
+    text = text.strip(b"?& \t\r\n\0")
+    if b"+" in text:
+        text = text.replace(b"+", b" ")
+    if b"%" in text:
+        # The codes of a date. Neither character can become part of another code.
+        text = text.replace(b"%20", b" ").replace(b"%3A", b":")
+    fields = _quickly(text) if _SLOW < len(text) <= _QUICK else None
+    return _parts(text.decode("latin-1")) if fields is None else fields
+
+
+def _quickly(text: bytes) -> dict[str, str] | None:
+    """The fields of a plain text of ``name=value`` only; None if it is another.
+
+    With quotes around its names and values it is JSON, whose parser takes half the time of a loop
+    here, and finds whatever is not plain: a part with no equals sign or two, an empty one.
     """
-    fields: dict[str, str] = {} if into is None else into
-    text = text.strip("?& \t\r\n\0")
-    if "+" in text:
-        text = text.replace("+", " ")
+    if b'"' in text or b"\\" in text or not text.isascii():
+        return None
+    try:
+        fields = _object(b'{"%b"}' % text.replace(b"&", b'","').replace(b"=", b'":"'))
+    except msgspec.MsgspecError:
+        return None
+    if "" in fields or len(fields) > MAX_FIELDS:
+        return None
+    if b"%" in text:
+        for name, value in fields.items():
+            if "%" in name:
+                return None
+            if "%" in value:
+                fields[name] = undo(value)
+    return fields
+
+
+def _parts(text: str) -> dict[str, str]:
+    """The fields of any text, in which only plus signs are undone; a character for each byte."""
+    fields: dict[str, str] = {}
     parts = text.split("&", MAX_FIELDS)
     if len(parts) > MAX_FIELDS:
         del parts[-1]

@@ -19,6 +19,8 @@ from habitat_like.networks.sondehub import listener_telemetry
 from habitat_like.networks.values import Readings, number, place, text, to_base64, unbase64, unhex
 
 MAX_UUIDS = 1000
+#: Who sent a form that tells no name, as upstream has it.
+ANYBODY = "HTTP POST"
 _DESIGN = "/habitat/_design/payload_telemetry/_update"
 _INFORMATION = ("name", "location", "radio", "antenna")
 _ENTRY = {"time_created", "time_uploaded", "rig_info"}
@@ -42,10 +44,13 @@ class Habitat(Network):
 
     def decode(self, request: Request) -> Decoded:
         """One document. Raises BadRequest for one that can't be taken."""
-        if request.path.startswith("/ssdv/"):
+        if _is_picture(request):
             return Decoded(_picture(request))
-        if request.path.endswith("/http_post"):
-            return Decoded(rockblock.delivery(request))
+        if _is_form(request):
+            found = rockblock.delivery(request)
+            for one in found:
+                one.uploader = one.uploader or ANYBODY
+            return Decoded(found)
         try:
             tree = lenient.parse(request.body)
         except lenient.NotJson as error:
@@ -58,7 +63,7 @@ class Habitat(Network):
 
     def success(self, request: Request, outcome: Outcome) -> Response:
         """What CouchDB and its update functions answer; the id is the one in the path."""
-        if request.path.startswith("/ssdv/"):
+        if _is_picture(request):
             return Response(200, b"OK", TEXT)
         if "/_update/" in request.path:
             return Response(201, b"OK", TEXT)
@@ -68,7 +73,7 @@ class Habitat(Network):
 
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
         """403, which is final; but RockBLOCK redelivers what is refused."""
-        if request.path.endswith("/http_post"):
+        if _is_form(request):
             return self.success(request, outcome)
         return json_response(403 if status == 400 else status, _forbidden(text))
 
@@ -180,6 +185,16 @@ def _received(tree: dict[str, Any], identity: str) -> Observation:
         marks=readings.marks,
         data=received,
     )
+
+
+def _is_picture(request: Request) -> bool:
+    """Whether a picture's packet was sent; whatever follows ``/ssdv`` is the owner's."""
+    return f"{request.path}/".startswith("/ssdv/")
+
+
+def _is_form(request: Request) -> bool:
+    """Whether it is for ``http_post``."""
+    return request.path.rstrip("/").endswith("/http_post")
 
 
 def _picture(request: Request) -> list[Observation]:

@@ -7,16 +7,17 @@ from typing import Any
 
 import msgspec
 
-from habitat_like.message.message import Listener, Message
+from habitat_like.message.message import Listener, Message, to_callsign
 from habitat_like.message.types import unset_clock, wrong_date
 from habitat_like.networks.observation import Observation
-from habitat_like.networks.stations import UNKNOWN, Station, Stations, to_callsign
+from habitat_like.networks.stations import UNKNOWN, Station, Stations
 from habitat_like.times import FUTURE, MAX_TIME, is_set, show_day
 
 #: 2020-01-01: a correct station clock never shows an earlier time.
 EARLIEST = 1577836800
 #: 2100-01-01: a clock beyond it is not used for correction.
 LAST_CLOCK = 4102444800
+_END = MAX_TIME + 1
 
 #: Cached, as the same stations send again and again.
 _listener = functools.lru_cache(maxsize=16384)(Listener)
@@ -47,14 +48,14 @@ def times_of(observation: Observation, now: int) -> Times:
         return _unset(time, now, rule)
     if time is None or rule == "gateway":
         return Times(now, now)
-    if not 0 <= time < MAX_TIME + 1:  # also catches NaN
+    if not 0 <= time < _END:  # also catches NaN
         return Times(now, now, "the time is out of range", True)
     created = int(time)
     sent = observation.sent
     if rule == "corrected" and sent is not None and 0 <= sent <= LAST_CLOCK:
         corrected = min(max(created + now - int(sent), 0), MAX_TIME)
         return Times(corrected, created, _ahead(corrected, now))
-    doubt = _ahead(created, now)
+    doubt = _ahead(created, now) if created > now else None
     if created < EARLIEST:
         doubt = f"dated {show_day(created)}, before 2020"
     if rule == "trusted" or doubt is None:
@@ -64,7 +65,7 @@ def times_of(observation: Observation, now: int) -> Times:
 
 def _unset(time: float | None, now: int, rule: str) -> Times:
     """The times when our own clock is unusable: the station's, as is."""
-    created = now if time is None or not 0 <= time < MAX_TIME + 1 else int(time)
+    created = now if time is None or not 0 <= time < _END else int(time)
     return Times(created, created, None if rule == "trusted" else unset_clock(now))
 
 

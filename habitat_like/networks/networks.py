@@ -100,6 +100,10 @@ class Networks:
         """The message types that they make, with the reason why stations may not send them."""
         return _types(type(runner.network) for runner in list(self.runners.values()))
 
+    def counts(self) -> dict[str, NetworkStatus]:
+        """What each counted since the start, without its own status."""
+        return {name: runner.counts.snapshot({}) for name, runner in list(self.runners.items())}
+
     def status(self, now: float) -> dict[str, NetworkStatus]:
         """What ``/status`` shows of each; ``now`` is in UNIX seconds."""
         return {

@@ -22,7 +22,12 @@ Scalar = str | int | float | bool
 #: Whose clock an observation's time comes from: see ``runner``.
 Rule = Literal["corrected", "trusted", "station", "gateway"]
 
+#: Bytes of a query and form whose names may be kept for the next one.
+SHORT = 8192
+
 _FORM = "application/x-www-form-urlencoded"
+#: How JSON, XML and nothing begin.
+_NO_FORM = (b"{", b"[", b"<", b"")
 
 
 class BadRequest(Exception):
@@ -102,6 +107,7 @@ class Request:
         "found",
         "headers",
         "ip",
+        "is_short",
         "method",
         "now",
         "path",
@@ -113,15 +119,15 @@ class Request:
         self,
         method: str,
         path: str,
-        *,
         route: str = "",
-        target: str | None = None,
         variables: dict[str, str] | None = None,
-        query: str | None = None,
         headers: Headers | None = None,
         body: bytes = b"",
         ip: str | None = None,
         now: float = 0.0,
+        *,
+        target: str | None = None,
+        query: str | None = None,
     ) -> None:
         self.method = method
         self.path = path
@@ -134,6 +140,8 @@ class Request:
         self.ip = ip
         self.now = now
         self.found: Any = None
+        #: Whether ``fields`` come from at most SHORT bytes; only after these.
+        self.is_short = False
         self._fields: dict[str, str] | None = None
 
     @property
@@ -155,21 +163,22 @@ class Request:
         """The fields of the query, glued to the path or not, overridden by those of a form."""
         if self._fields is None:
             query = self.query
-            if not query or not query.strip("&"):
-                target = self.target
-                query = forms.query_of(target) if "=" in target else ""
-            fields = forms.parse(query) if query else {}
-            if self.body and self.is_form:
-                forms.parse(self.body.strip().decode("latin-1"), fields)
+            if "=" in self.path and not query.strip("&"):
+                query = forms.query_of(self.target)
+            fields = forms.parse(query.encode("latin-1")) if query else {}
+            form = self.body if self.body and self.is_form else b""
+            if form:
+                fields = {**fields, **forms.parse(form)}
             self._fields = fields
+            self.is_short = len(query) + len(form) <= SHORT
         return self._fields
 
     @property
     def is_form(self) -> bool:
         """Whether the body looks like a form; the content type is only a hint."""
-        if self.body.lstrip()[:1] in (b"{", b"[", b"<", b""):
+        if self.body.lstrip()[:1] in _NO_FORM:
             return False
-        return b"=" in self.body[:4096] or self.content_type == _FORM
+        return self.body.find(b"=", 0, 4096) >= 0 or self.content_type == _FORM
 
     @property
     def content_type(self) -> str:

@@ -84,6 +84,10 @@ def delivery(request: Request) -> list[Observation]:
             problem = str(error)
     if not fields and problem is None:
         return []
+    if "imei" not in fields:
+        fields = {key.lower(): value for key, value in fields.items()}
+        if problem is None and not fields.keys() & {"imei", "data"}:
+            problem = "imei, data: required fields are missing"
     imei = text(fields.get("imei"))
     readings = Readings()
     for key in _TEXTS:

@@ -13,16 +13,21 @@ from habitat_like.networks.runner import Runner
 from habitat_like.networks.ways import Way
 
 _SLASHES = re.compile(r"//+")
+#: Paths that are found at once the next time: no more, and no longer ones than a station's own.
+MAX_KNOWN = 1024
+MAX_KNOWN_PATH = 64
 
 
 class Router(NamedTuple):
-    """All routes of all networks that are on. Immutable.
+    """All routes of all networks that are on.
 
-    ``by_first`` has them by the first part of the path, ``glued`` those that a query may follow
-    without a question mark: then the path's first part may be more than the route's.
+    ``known`` has the actions of paths by method and path: of those without variables, and of those
+    that were asked for. ``by_first`` has the routes by the first part of the path, ``glued`` those
+    that a query may follow without a question mark: then the path's first part may be more than
+    the route's.
     """
 
-    exact: dict[tuple[str, str], Action]
+    known: dict[tuple[str, str], Action]
     ways: tuple[tuple[Way, Action], ...]
     by_first: dict[str, tuple[tuple[Way, Action], ...]]
     glued: tuple[tuple[Way, Action], ...]
@@ -32,9 +37,11 @@ class Router(NamedTuple):
 
         Raises Refused (405) if one has it, but not with this ``method``.
         """
-        action = self.exact.get((method, path))
-        if action is not None:
-            return action
+        action = self.known.get((method, path))
+        return self._search(method, path) if action is None else action
+
+    def _search(self, method: str, path: str) -> Action | None:
+        asked = path
         if "//" in path:
             path = _SLASHES.sub("/", path)
         first = path.removeprefix("/").partition("/")[0]
@@ -42,6 +49,9 @@ class Router(NamedTuple):
         for way, action in self.by_first.get(first, self.glued):
             if way.matches(path):
                 if method in way.methods:
+                    is_query = "=" in asked or len(asked) > MAX_KNOWN_PATH
+                    if not is_query and len(self.known) < MAX_KNOWN:
+                        self.known[method, asked] = action
                     return action
                 allowed += way.methods
         if not allowed:

@@ -50,6 +50,20 @@ class WrongKeyError(Exception):
     """This client may not upload as this station; one line, with no secret in it."""
 
 
+#: Errors that concern a single observation.
+_OF_ONE = (
+    *(WrongKeyError, Denied, TooMany, InvalidMessage, MessageTooLarge),
+    *(ValueError, TypeError, OverflowError),
+)
+
+
+def _reason(error: Exception) -> str:
+    """Why an observation was not taken, in one line."""
+    if isinstance(error, _OF_ONE[:5]):
+        return str(error)
+    return f"can't be stored as JSON ({type(error).__name__})"
+
+
 class Runner:
     """Runs one network. ``stations`` may be replaced at any time. Thread-safe."""
 
@@ -70,7 +84,16 @@ class Runner:
         Raises TooSlow for what would take too long on the gateway's thread, and what pushing a
         message raises if nothing of the request could be taken.
         """
-        request = _request(way, ip, args, application.clock())
+        request = Request(
+            args.method,
+            args.path,
+            way.route.pattern,
+            way.variables(args.path) if way.has_variables else None,
+            Headers(args.headers),
+            args.body,
+            ip,
+            application.clock(),
+        )
         network = self.network
         try:
             if way.probe is not None:
@@ -103,7 +126,7 @@ class Runner:
 
         answer = self.network.serve(request, push, note)
         if pushed:
-            self.counts.taken(pushed, request.now, pushed[-1].listener.callsign)
+            self.counts.taken(pushed, request.now)
         else:
             self.counts.request()
         return answer
@@ -115,64 +138,69 @@ class Runner:
         network = self.network
         push = application.server.push_message
         messages: list[Message] = []
-        problems = list(decoded.problems)
-        refusal: Exception | None = None
-        status = 400
-        keys = 0
-        for index, one in enumerate(decoded.observations):
+        failures: list[tuple[int, Exception]] = []
+        for one in decoded.observations:
             try:
                 message = self._to_message(request, args, one)
                 push(message)
-            except WrongKeyError as error:
-                keys += 1
-                problems.append(Problem(index, str(error)))
-            except (Denied, TooMany) as error:
-                refusal = error
-                problems.append(Problem(index, str(error)))
-            except (InvalidMessage, MessageTooLarge) as error:
-                status = 413 if isinstance(error, MessageTooLarge) else 400
-                problems.append(Problem(index, str(error)))
-            except (ValueError, TypeError, OverflowError) as error:
-                problems.append(Problem(index, f"can't be stored as JSON ({type(error).__name__})"))
-            else:
                 messages.append(message)
-        if not messages:
-            if refusal is not None:
-                raise refusal
-            if keys == len(problems):
-                self._note(request, None, problems[0].text)
-                self.counts.refused(WRONG_KEY, keys)
-                return network.wrong_key(request)
-            return self._refuse(request, status, problems[0].text, problems)
-        callsign = messages[-1].listener.callsign
-        self.counts.taken(messages, request.now, callsign, len(problems))
-        outcome = Outcome(messages, problems)
-        if not problems:
-            return network.success(request, outcome)
-        self._note(request, callsign, problems[0].text)
-        answer = network.partial(request, outcome)
-        return answer if answer.status < 400 else answer._replace(partial=True)
+            except _OF_ONE as error:
+                failures.append((len(messages) + len(failures), error))
+        if failures or decoded.problems:
+            return self._answer(request, messages, decoded.problems, failures)
+        self.counts.taken(messages, request.now)
+        return network.success(request, Outcome(messages, []))
+
+    def _answer(
+        self,
+        request: Request,
+        messages: list[Message],
+        decoded: Sequence[Problem],
+        failures: list[tuple[int, Exception]],
+    ) -> Response:
+        """The answer where not everything was taken: ``decoded`` are the decoder's problems.
+
+        ``failures`` are by the observations' places. Raises Denied and TooMany if nothing was.
+        """
+        network = self.network
+        problems = [*decoded, *(Problem(index, _reason(error)) for index, error in failures)]
+        if messages:
+            callsign = messages[-1].listener.callsign
+            self.counts.taken(messages, request.now, len(problems))
+            self._note(request, callsign, problems[0].text)
+            answer = network.partial(request, Outcome(messages, problems))
+            return answer if answer.status < 400 else answer._replace(partial=True)
+        errors = [error for _, error in failures]
+        for error in reversed(errors):
+            if isinstance(error, Denied | TooMany):
+                raise error
+        if not decoded and all(isinstance(error, WrongKeyError) for error in errors):
+            self._note(request, None, problems[0].text)
+            self.counts.refused(WRONG_KEY, len(problems))
+            return network.wrong_key(request)
+        status = 413 if any(isinstance(error, MessageTooLarge) for error in errors) else 400
+        return self._refuse(request, status, problems[0].text, problems)
 
     def _to_message(self, request: Request, args: Args, one: Observation) -> Message:
         """The message of an observation. Raises WrongKeyError, InvalidMessage and others."""
-        name, stations = self.network.name, self.stations
+        network, stations = self.network, self.stations
+        name = network.name
         station = stations.find(name, one.uploader) if name in stations.networks else None
         doubt = None
         if station is None:
-            unknown = self.network.settings.unknown
-            if unknown == "refuse":
-                raise WrongKeyError("the station is not in the stations file")
-            if unknown == "suspicious":
+            if network.settings.unknown != "accept":
                 doubt = "the station is not in the stations file"
+                if network.settings.unknown == "refuse":
+                    raise WrongKeyError(doubt)
         elif station.secret is not None:
             if args.lane == "fast" and not self._gatekeeper.is_quick(station):
                 raise TooSlow
-            credential = self.network.credential(request)
+            credential = network.credential(request)
             if not self._gatekeeper.is_right(station, credential, request.ip):
                 raise WrongKeyError(f"wrong key of {station.callsign}")
         callsign = callsign_of(name, one, station, stations)
         if not callsign:
-            if self.network.family != STUBBORN:
+            if network.family != STUBBORN:
                 raise InvalidMessage("nothing tells which station it is")
             callsign, doubt = UNKNOWN, "nothing tells which station it is"
         return to_message(name, one, callsign, station, request.ip, int(request.now), doubt)
@@ -228,20 +256,13 @@ class Runner:
             return refusal
         self.counts.refused(CONTENT, 1)
         path = request.get(b"PATH_INFO") or request.get(b"DOCUMENT_URI")
-        args = Args(request.body, request.get(b"REQUEST_METHOD"), path, request.headers)
-        asked = _request(None, request.get(b"REMOTE_ADDR"), args, time.time())
+        asked = Request(
+            request.get(b"REQUEST_METHOD"),
+            path,
+            headers=Headers(request.headers),
+            body=request.body,
+            ip=request.get(b"REMOTE_ADDR"),
+            now=time.time(),
+        )
         self._note(asked, None, text)
         return network.refused(asked, status, text, Outcome([], []))
-
-
-def _request(way: Way | None, ip: str | None, args: Args, now: float) -> Request:
-    return Request(
-        args.method,
-        args.path,
-        route="" if way is None else way.route.pattern,
-        variables=way.variables(args.path) if way is not None and way.has_variables else None,
-        headers=Headers(args.headers),
-        body=args.body,
-        ip=ip,
-        now=now,
-    )

@@ -26,7 +26,7 @@ class Safecast(Network):
 
     def credential(self, request: Request) -> str | None:
         """The API key."""
-        return request.fields.get("api_key") or authorization(request)
+        return _api_key(request) or authorization(request)
 
     def decode(self, request: Request) -> Decoded:
         """One measurement. Raises BadRequest for anything else."""
@@ -51,7 +51,7 @@ class Safecast(Network):
         device = text(item.get("device_id"))
         observation = Observation(
             type="SENSOR",
-            uploader=device or request.fields.get("api_key", "").strip(),
+            uploader=device or _api_key(request),
             secret=not device,
             time=observed,
             rule="gateway" if observed is None else "station",
@@ -83,8 +83,16 @@ class Safecast(Network):
         )
 
 
+def _api_key(request: Request) -> str:
+    """The key of the query, or else of the body, after ``_measurement``; "" if none was sent."""
+    return request.fields.get("api_key", "").strip() or request.found or ""
+
+
 def _measurement(request: Request) -> dict[str, Any]:
-    """The measurement, wrapped or not, in JSON or a form. Raises BadRequest."""
+    """The measurement, wrapped or not, in JSON or a form. Raises BadRequest.
+
+    A key in it is kept in ``request.found``.
+    """
     if request.is_form:
         return {
             key.removeprefix("measurement[").removesuffix("]"): value
@@ -97,4 +105,5 @@ def _measurement(request: Request) -> dict[str, Any]:
     item = tree.get("measurement", tree) if isinstance(tree, dict) else None
     if not isinstance(item, dict):
         raise BadRequest(422, "body: must be a JSON object")
+    request.found = text(tree.get("api_key", item.get("api_key")))
     return item

@@ -70,6 +70,7 @@ class SondeHub(Network):
         observations: list[Observation] = []
         problems: list[Problem] = []
         sonde = request.path.startswith("/sondes/")
+        is_listener = _is_listener(request)
         if len(items) > MAX_ITEMS:
             reason = f"body: more than {MAX_ITEMS} payloads; the others were not taken"
             problems.append(Problem(MAX_ITEMS, reason))
@@ -77,7 +78,7 @@ class SondeHub(Network):
             try:
                 if not isinstance(item, dict):
                     raise _Refused("must be an object")
-                if request.path.endswith("/listeners"):
+                if is_listener:
                     observations.extend(_listener(item, request.now))
                 else:
                     kind = "SONDE_TELEM" if sonde else "AMATEUR_TELEM"
@@ -102,7 +103,7 @@ class SondeHub(Network):
     def refused(self, request: Request, status: int, text: str, outcome: Outcome) -> Response:
         """A batch with nothing good in it is answered like one that is partly good."""
         is_batch = any(problem.item is not None for problem in outcome.problems)
-        if is_batch and not request.path.endswith("/listeners"):
+        if is_batch and not _is_listener(request):
             return self.partial(request, outcome)
         return super().refused(request, status, text, outcome)
 
@@ -128,6 +129,10 @@ class SondeHub(Network):
                 ),
             ),
         )
+
+
+def _is_listener(request: Request) -> bool:
+    return request.path.rstrip("/").endswith("/listeners")
 
 
 class _Refused(ValueError):

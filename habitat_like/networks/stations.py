@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,7 +34,6 @@ SHORT_HASH = 12
 #: The callsign of a stubborn client's messages that name no station.
 UNKNOWN = "UNKNOWN"
 
-_FOREIGN = re.compile(r"[^A-Za-z0-9/_-]+")
 Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{12,32}\Z")]
 
 
@@ -75,6 +73,7 @@ class Stations:
         self._by_hash: dict[tuple[str, str], Station] = {}
         # The same stations send again and again.
         self.hash = functools.lru_cache(maxsize=16384)(self._hash)
+        self.stand_in = functools.lru_cache(maxsize=16384)(self._stand_in)
         for number, entry in enumerate(self.entries, 1):
             hashed = entry.identity_hash or self.hash(entry.network, entry.identity or "")
             place = (entry.network, hashed[:SHORT_HASH].lower())
@@ -100,7 +99,7 @@ class Stations:
             return None
         return found
 
-    def stand_in(self, network: str, identity: str) -> str:
+    def _stand_in(self, network: str, identity: str) -> str:
         """The callsign of a station with a secret identity that is not in the file."""
         return f"{network}-{self.hash(network, identity)[:SHORT_HASH]}".upper()
 
@@ -132,12 +131,6 @@ class Gatekeeper:
             return False
         self._limiter.right(ip, account)
         return True
-
-
-@functools.lru_cache(maxsize=16384)
-def to_callsign(text: str) -> str:
-    """``text`` as a callsign: upper case, others become ``_``, at most 64; "" for none."""
-    return _FOREIGN.sub("_", text.strip())[:64].upper()
 
 
 def read(path: str | Path) -> list[Station]:

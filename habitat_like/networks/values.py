@@ -11,7 +11,9 @@ import binascii
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from habitat_like.message.facts import Position
 from habitat_like.networks.observation import Scalar
@@ -26,8 +28,9 @@ MAX_NAME = 128
 #: The mark of a position that can't be right.
 POSITION = "position"
 
-#: Characters of a number; longer text is not a reading.
+#: Characters of a number in any form, and of one as JSON writes it; longer text is only text.
 SHORT = 40
+LONG = 4096
 #: Beyond it an integer is infinite to programs that read numbers as doubles.
 _LARGE = 2**64
 _NO_READING = -9999
@@ -56,7 +59,7 @@ def scalar(value: object) -> Scalar | None:
     """
     kind = type(value)
     if kind is str:
-        return short_reading(value) if len(value) <= SHORT else value.strip() or None  # type: ignore
+        return _short_reading(value) if len(value) <= SHORT else _long_reading(value)  # type: ignore
     if kind is float:
         # Infinity minus itself is NaN too.
         return None if value == _NO_READING or value - value != 0 else value  # type: ignore
@@ -256,8 +259,31 @@ def to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+# Integers that are exact in any program, and nothing that could stand for no reading.
+_Plain = (
+    Annotated[int, msgspec.Meta(gt=_NO_READING, le=10**18)]
+    | Annotated[float, msgspec.Meta(gt=_NO_READING)]
+)
+_numbers = msgspec.json.Decoder(list[_Plain]).decode
+
+
+def plain_numbers(texts: tuple[str, ...]) -> list[int | float] | None:
+    """``scalar`` of each text; None if they are not all numbers as JSON writes them.
+
+    One call of the JSON parser takes a fifth of the time.
+    """
+    joined = ",".join(texts)
+    if len(joined) > LONG:
+        return None
+    try:
+        found = _numbers(f"[{joined}]")
+    except msgspec.MsgspecError:
+        return None
+    return found if len(found) == len(texts) else None
+
+
 @functools.lru_cache(maxsize=8192)
-def short_reading(value: str) -> Scalar | None:
+def _short_reading(value: str) -> Scalar | None:
     """``scalar`` of text of up to SHORT characters, cached: the same ones come repeatedly."""
     if value[:1].isalpha():
         return _word(value)
@@ -271,6 +297,11 @@ def short_reading(value: str) -> Scalar | None:
     if "_" in value or not value.isascii():  # Python's own notation
         return value.strip()
     return found if "." in value else _whole(value.strip(), found)
+
+
+def _long_reading(value: str) -> Scalar | None:
+    found = plain_numbers((value,))
+    return (value.strip() or None) if found is None else found[0]
 
 
 def _word(value: str) -> str | None:

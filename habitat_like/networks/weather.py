@@ -13,16 +13,15 @@ from typing import NamedTuple
 from habitat_like.http.response import TEXT, Response
 from habitat_like.networks import moments
 from habitat_like.networks.base import FAST, Network, Outcome, Recipe, Route, json_response
-from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
-from habitat_like.networks.values import SECRETS, SHORT, Readings, scalar, short_reading
+from habitat_like.networks.columns import Columns
+from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request, Scalar
+from habitat_like.networks.values import SECRETS, Readings
 
 #: A station's clock is trusted from 2020 on, unless it is more than a day ahead.
 _EARLIEST = 1577836800.0
 _AHEAD = 86400.0
 #: Fields kept elsewhere in the observation, or part of the protocol.
 _ELSEWHERE = SECRETS | {"id", "siteid", "mac", "dateutc", "action", "pass", "key", "stationkey"}
-#: Characters of a name that is taken as is.
-MAX_LENGTH = 64
 #: The keys that identify the sender.
 _IDENTITIES = ("passkey", "siteid", "id", "mac")
 
@@ -54,7 +53,7 @@ class Weather(Network):
     def decode(self, request: Request) -> Decoded:
         """One observation. Raises BadRequest if nothing identifies the sender."""
         fields = _fields(request)
-        layout = _layout(tuple(fields))
+        layout = (_layout if request.is_short else _lay_out)(tuple(fields))
         request.found = layout.protocol
         uploader = fields.get(layout.identity, "").strip()
         secret = layout.is_secret
@@ -63,27 +62,19 @@ class Weather(Network):
             if identity is None:
                 raise BadRequest(400, "none of ID, PASSKEY and siteid was sent: whose is it?")
             uploader, secret = identity
-        readings = Readings()
-        values = readings.values
-        for key in layout.readings:
-            text = fields[key]
-            value = short_reading(text) if len(text) <= SHORT else scalar(text)
-            if value is not None:
-                values[key] = value
-            else:
-                readings.add(key, None)
-        for key in layout.odd:
-            readings.add(key, scalar(fields[key]))
+        values, missing, marks = _read(layout.readings, fields)
         sent = fields.get(layout.date, "")
-        if not values and not readings.missing and not sent:
-            return Decoded([])
-        observed = None
-        if sent and sent.strip().lower() != "now":
-            observed = moments.iso(sent)
-            if observed is None or not _EARLIEST <= observed <= request.now + _AHEAD:
+        observed = moments.iso(sent)
+        if observed is None:
+            observed = moments.unix(sent)
+        if observed is None:
+            if not values and not missing and not sent:
+                return Decoded([])
+            if sent and sent.strip().lower() != "now":
                 values["dateutc"] = sent
-            if observed is None:
-                readings.mark("dateutc")
+                marks = [*marks, "dateutc"]
+        elif not _EARLIEST <= observed <= request.now + _AHEAD:
+            values["dateutc"] = sent
         sensor = values.get("sensor") if "mt" in values else None
         return Decoded(
             [
@@ -95,8 +86,8 @@ class Weather(Network):
                     rule="gateway" if observed is None else "station",
                     values=values,
                     sensor=None if sensor is None else fields["sensor"],
-                    missing=readings.missing,
-                    marks=readings.marks,
+                    missing=missing,
+                    marks=marks,
                 )
             ]
         )
@@ -158,19 +149,17 @@ class _Layout(NamedTuple):
     """What a request's field names reveal: a console sends the same ones every time.
 
     ``identity`` and ``date`` are the fields that hold these, "" if none does; ``is_secret`` is
-    about the identity. ``odd`` has the readings whose names are too long as they are.
+    about the identity.
     """
 
     protocol: str
     identity: str
     is_secret: bool
     date: str
-    readings: tuple[str, ...]
-    odd: tuple[str, ...]
+    readings: Columns
 
 
-@functools.lru_cache(maxsize=1024)
-def _layout(names: tuple[str, ...]) -> _Layout:
+def _lay_out(names: tuple[str, ...]) -> _Layout:
     found = {name.lower(): name for name in names}
     if "passkey" in found or "mac" in found:
         kind = ECOWITT
@@ -181,16 +170,25 @@ def _layout(names: tuple[str, ...]) -> _Layout:
     key = next((key for key in ("passkey", "id", "siteid", "mac") if key in found), "")
     # AcuRite's id is the hub's MAC address.
     secret = key in ("passkey", "mac") or (found.get(key) == "id" and "mt" in found)
-    readings = [name for name in names if name.lower() not in _ELSEWHERE]
+    readings = Columns(name for name in names if name.lower() not in _ELSEWHERE)
     date = "dateutc" if "dateutc" in names else found.get("dateutc", "")
-    return _Layout(
-        kind,
-        found.get(key, ""),
-        secret,
-        date,
-        tuple(name for name in readings if len(name) <= MAX_LENGTH),
-        tuple(name for name in readings if len(name) > MAX_LENGTH),
-    )
+    return _Layout(kind, found.get(key, ""), secret, date, readings)
+
+
+_layout = functools.lru_cache(maxsize=1024)(_lay_out)
+
+
+def _read(
+    columns: Columns, fields: dict[str, str]
+) -> tuple[dict[str, Scalar], list[str], list[str]]:
+    """The readings by name, the names without one, and the reasons to doubt them."""
+    found = columns.read(fields)
+    if found is not None:
+        return *found, []
+    readings = Readings()
+    for name in columns.names:
+        readings.add(name, fields[name])
+    return readings.values, readings.missing, readings.marks
 
 
 def protocol(fields: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 
 from habitat_like import times
@@ -21,7 +21,7 @@ from habitat_like.journal.reader import JournalReader
 from habitat_like.statistics import tables
 from habitat_like.statistics.metrics import GatewayMetrics
 from habitat_like.statistics.reader import StatisticsReader
-from habitat_like.statistics.status import StatisticsStatus
+from habitat_like.statistics.status import NetworkStatus, StatisticsStatus
 from habitat_like.statistics.sums import CallsignLimit, Sums, read_joined, read_one
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, UNBOUNDED, Statement
 from habitat_like.threads import start_thread
@@ -58,7 +58,8 @@ class Aggregator:
     """Counts the journal's messages, and the requests and times in ``metrics``.
 
     ``places`` are directories whose disks need room, by their content. ``clock`` gives UNIX
-    seconds; ``uncorrected`` are the types whose times are left as they came. Raises JournalError.
+    seconds; ``uncorrected`` are the types whose times are left as they came; ``networks`` gives the
+    networks' counts since the start. Raises JournalError.
     Other threads may read every attribute.
     """
 
@@ -69,12 +70,14 @@ class Aggregator:
         places: Mapping[str, Path],
         clock: Callable[[], float] = time.time,
         uncorrected: Callable[[], Container[str]] = frozenset,
+        networks: Callable[[], Mapping[str, NetworkStatus]] = dict,
     ) -> None:
         self._journal = journal
         self._metrics = metrics
         self._places = places
         self._clock = clock
         self._uncorrected = uncorrected
+        self._networks = networks
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._thread: threading.Thread | None = None
@@ -91,6 +94,7 @@ class Aggregator:
         self._has_committed = False
         self._hours = self._days = CallsignLimit(lambda _: set())
         self._requests: dict[tuple[str, int], int] = {}
+        self._uploads: dict[tuple[str, str, str], int] = {}
         self._latency = [0] * len(metrics.latency.counts)
         self._backlog: dict[int, tuple[int, int]] = {}
         self._minute = 0
@@ -227,6 +231,7 @@ class Aggregator:
         """Commit sums and cursor together; ``samples``: the minute's samples too."""
         statements = sums.statements() if sums.messages else []
         requests, latency = self._deltas(statements, minute)
+        uploads = self._upload_deltas(statements, minute)
         if samples:
             backlogs = [(when, *values) for when, values in self._backlog.items()]
             statements.append(tables.insert("sample_backlog", backlogs))
@@ -234,7 +239,7 @@ class Aggregator:
         self._journal.update([*statements, tables.move_cursor(cursor)])
         self._cursor = self._journal.counted = cursor
         self._has_committed = True
-        self._requests, self._latency = requests, latency
+        self._requests, self._latency, self._uploads = requests, latency, uploads
         if samples:
             self._backlog = {}
 
@@ -261,6 +266,22 @@ class Aggregator:
         if times:
             statements.append(tables.insert("sum_latency", times))
         return requests, latency
+
+    def _upload_deltas(
+        self, statements: list[Statement], minute: int
+    ) -> dict[tuple[str, str, str], int]:
+        """The same of what networks counted: by network, kind and reason."""
+        uploads = dict(_uploads(self._networks()))
+        rows = []
+        for key, number in sorted(uploads.items()):
+            before = self._uploads.get(key, 0)
+            # A network that was turned off and on again counts from 0.
+            new = number - before if number >= before else number
+            if new:
+                rows.append((minute - minute % DAY, *key, new))
+        if rows:
+            statements.append(tables.insert("sum_network", rows))
+        return uploads
 
     def _note_backlog(self, minute: int) -> None:
         """Keep the last and the largest backlog of each minute until they are committed."""
@@ -303,3 +324,14 @@ class Aggregator:
                 self._journal.update([tables.expire(retention, now, EXPIRE_CHUNK)])
                 if self._stopping.wait(PAUSE):
                     return
+
+
+def _uploads(networks: Mapping[str, NetworkStatus]) -> Iterator[tuple[tuple[str, str, str], int]]:
+    """The counts of all networks: network, kind and reason, and how many."""
+    for name, counts in networks.items():
+        yield (name, "requests", ""), counts.requests
+        yield (name, "observations", ""), sum(counts.observations.values())
+        yield (name, "suspicious", ""), counts.suspicious
+        yield (name, "problems", ""), counts.problems
+        for reason, number in counts.refused.items():
+            yield (name, "refused", reason), number

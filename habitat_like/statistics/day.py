@@ -8,7 +8,14 @@ import msgspec
 
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.statistics.reader import StatisticsReader
-from habitat_like.statistics.rows import Absent, DiskOutlook, HeardStation, Latency, Top
+from habitat_like.statistics.rows import (
+    Absent,
+    DiskOutlook,
+    HeardStation,
+    Latency,
+    NetworkSum,
+    Top,
+)
 from habitat_like.statistics.tables import DAY
 
 #: A station must have been heard within this many days before to be missed.
@@ -61,6 +68,7 @@ class Day(msgspec.Struct, frozen=True):
     absent: tuple[Absent, ...]
     requests: int
     errors: tuple[StatusCount, ...]
+    networks: tuple[NetworkSum, ...]
     dead_letters: tuple[RefusalCount, ...]
     waiting: int
     largest_backlog: int | None
@@ -107,6 +115,7 @@ def facts(reader: StatisticsReader, letters: DeadLetters, begin: int, now: int) 
             for (action, status), count in sorted(statuses.items())
             if status >= 400
         ),
+        networks=reader.network_sums(begin, end),
         dead_letters=tuple(RefusalCount(*row) for row in letters.reasons(begin, end)),
         waiting=sum(letters.count().values()),
         largest_backlog=max((one.largest for one in backlogs), default=None),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from habitat_like.journal.file import errors, open_file
+from habitat_like.message import facts
+from habitat_like.message.facts import Position
 from habitat_like.statistics.estimates import latency_of, outlook_of
 from habitat_like.statistics.rows import (
     Absent,
@@ -20,6 +22,8 @@ from habitat_like.statistics.rows import (
     DiskOutlook,
     HeardStation,
     Latency,
+    NetworkCount,
+    NetworkSum,
     Requests,
     Series,
     StationPage,
@@ -215,6 +219,19 @@ class StatisticsReader:
         """One station, None if it is not known."""
         return next(iter(self._select("s.callsign = :callsign", callsign=callsign)), None)
 
+    def places(self, limit: int) -> Iterator[tuple[str, float, Position]]:
+        """Where stations said they are: callsign, UNIX time and place; the latest ``limit``."""
+        rows = self._rows(
+            "SELECT callsign, position_time, latitude, longitude, altitude FROM station"
+            " WHERE latitude IS NOT NULL AND longitude IS NOT NULL"
+            " ORDER BY position_time DESC LIMIT :limit",
+            {"limit": limit},
+        )
+        for callsign, when, *place in reversed(rows):
+            named = dict(zip(("latitude", "longitude", "altitude"), place, strict=True))
+            if (found := facts.position(named)) is not None:
+                yield callsign, when or 0, found
+
     def silent(self, seconds: float, known: float = 7 * DAY) -> tuple[HeardStation, ...]:
         """Stations not heard for over ``seconds``, but within ``known`` seconds; longest first.
 
@@ -284,6 +301,29 @@ class StatisticsReader:
             (since - since % DAY, until),
         )
         return tuple(Requests(*row) for row in rows)
+
+    def networks(self, since: int, until: int) -> tuple[NetworkCount, ...]:
+        """What networks' stations uploaded, by day, network, kind and reason."""
+        # The journal of an older version has all tables but this one.
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'sum_network'"):
+            return ()
+        rows = self._rows(
+            "SELECT day, network, kind, reason, number FROM sum_network"
+            " WHERE day >= ? AND day < ? ORDER BY day, network, kind, reason",
+            (since - since % DAY, until),
+        )
+        return tuple(NetworkCount(*row) for row in rows)
+
+    def network_sums(self, since: int, until: int) -> tuple[NetworkSum, ...]:
+        """The same by network: those with requests, in alphabetical order."""
+        sums: dict[str, Counter[str]] = {}
+        for one in self.networks(since, until):
+            sums.setdefault(one.network, Counter())[one.kind] += one.number
+        kinds = NetworkSum.__struct_fields__[1:]
+        return tuple(
+            NetworkSum(network, *(counts[kind] for kind in kinds))
+            for network, counts in sorted(sums.items())
+        )
 
     def latency(self, since: int, until: int) -> Latency:
         """Median and 99th percentile of all requests in a range of minutes."""

@@ -80,6 +80,32 @@ class Requests(msgspec.Struct, frozen=True):
     requests: int
 
 
+class NetworkCount(msgspec.Struct, frozen=True):
+    """What a network's stations uploaded on a ``day`` (its first second, UTC).
+
+    The ``kind`` is ``requests``, ``observations``, of these ``suspicious``, ``problems`` (parts of
+    requests that were not accepted), or ``refused``: requests of which nothing was, with the
+    ``reason``, which is "" for the others.
+    """
+
+    day: int
+    network: str
+    kind: str
+    reason: str
+    number: int
+
+
+class NetworkSum(msgspec.Struct, frozen=True):
+    """The same over some days: ``refused`` for any reason."""
+
+    network: str
+    requests: int
+    observations: int
+    suspicious: int
+    problems: int
+    refused: int
+
+
 class Latency(msgspec.Struct, frozen=True):
     """From accept to answer, in seconds: the median and the 99th percentile of ``requests``.
 

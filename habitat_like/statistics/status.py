@@ -61,10 +61,19 @@ class JournalStatus(msgspec.Struct, frozen=True):
     disk_size: int | None = None
 
 
+class NodeStatus(msgspec.Struct, frozen=True):
+    """One of the servers behind a sink; ``since`` is UNIX seconds."""
+
+    name: str
+    state: str
+    problem: str | None = None
+    since: float | None = None
+
+
 class SinkStatus(msgspec.Struct, frozen=True):
     """A sink. Times are UNIX seconds; ``backlog`` are the messages that it has not taken.
 
-    ``counts`` is what the sink counts by itself.
+    ``counts`` is what the sink counts by itself, ``nodes`` are the servers it writes to.
     """
 
     state: Literal["ok", "waiting", "stopping"] = "ok"
@@ -79,6 +88,7 @@ class SinkStatus(msgspec.Struct, frozen=True):
     seconds_since_success: float | None = None
     dead_letters: int = 0
     counts: dict[str, int] = {}
+    nodes: tuple[NodeStatus, ...] = ()
 
 
 class StatisticsStatus(msgspec.Struct, frozen=True):

@@ -36,6 +36,9 @@ SCHEMA = (
     " messages INTEGER NOT NULL, PRIMARY KEY (day, callsign, type)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS sum_requests (day INTEGER, action TEXT, status INTEGER,"
     " requests INTEGER NOT NULL, PRIMARY KEY (day, action, status)) WITHOUT ROWID",
+    # What networks' stations uploaded: kinds and reasons as in rows.NetworkCount.
+    "CREATE TABLE IF NOT EXISTS sum_network (day INTEGER, network TEXT, kind TEXT, reason TEXT,"
+    " number INTEGER NOT NULL, PRIMARY KEY (day, network, kind, reason)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS sum_latency (minute INTEGER, bound REAL, requests INTEGER"
     " NOT NULL, PRIMARY KEY (minute, bound)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS sample_backlog (minute INTEGER PRIMARY KEY,"
@@ -67,6 +70,7 @@ RETENTIONS = (
     Retention("sum_station_hour", "hour", "hour, callsign, type", 8 * DAY),
     Retention("sum_station_day", "day", "day, callsign, type", 400 * DAY),
     Retention("sum_requests", "day", "day, action, status", 400 * DAY),
+    Retention("sum_network", "day", "day, network, kind, reason", 400 * DAY),
     Retention("sum_latency", "minute", "minute, bound", 2 * DAY),
     Retention("sample_backlog", "minute", "minute", 2 * DAY),
     Retention("sample_disk", "minute", "minute, place", 2 * DAY),
@@ -133,6 +137,7 @@ INSERTS = {
         "sum_station_day", "day callsign type messages", _ADD.format("messages")
     ),
     "sum_requests": _insert("sum_requests", "day action status requests", _ADD.format("requests")),
+    "sum_network": _insert("sum_network", "day network kind reason number", _ADD.format("number")),
     "sum_latency": _insert("sum_latency", "minute bound requests", _ADD.format("requests")),
     "sample_backlog": _insert(
         "sample_backlog",

@@ -224,7 +224,10 @@ def disks(outlooks: Sequence[DiskOutlook]) -> Iterator[Trouble]:
         if "journal" in disk.place:
             text += "; once it is full, uploads are refused (503)."
         else:
-            text += "; once it is full, messages wait in the journal."
+            text += (
+                "; once it is full, messages wait in the journal. Give it more space, or let old"
+                " messages go (archive.keep)."
+            )
         is_urgent = days < NEARLY_FULL or share < NEARLY_NONE_FREE
         yield Trouble("error" if is_urgent else "warning", text)
 

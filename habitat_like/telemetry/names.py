@@ -6,10 +6,10 @@ import struct
 
 import msgspec
 
-from habitat_like.config.keys import ConfigError
+from habitat_like.config.keys import Config, ConfigError
 from habitat_like.config.settings import explain
 from habitat_like.telemetry.configuration import read_text
-from habitat_like.telemetry.horus import CUSTOM, SCALES, CustomFields, Names
+from habitat_like.telemetry.horus import CUSTOM, NO_NAMES, SCALES, CustomFields, Names
 
 
 def read(ids: str | None, fields: str | None) -> Names:
@@ -61,3 +61,15 @@ def read_fields(path: str) -> dict[str, CustomFields]:
                 reason = f"{field}: {scale!r} is none of {', '.join(SCALES)}"
                 raise ConfigError(reason, f"{name}.fields", path)
     return found
+
+
+def of_config(config: Config) -> Names:
+    """The names that a configured parser knows; none if there is no parser, or a bad file."""
+    for sink in config.sinks:
+        ids, fields = (sink.settings.get(name) for name in ("payload_ids", "custom_fields"))
+        try:
+            if ids or fields:
+                return read(ids, fields)
+        except ConfigError:
+            continue
+    return NO_NAMES

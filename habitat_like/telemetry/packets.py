@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
-from habitat_like.message.message import Listener, Message
+from habitat_like.message.message import Listener, Message, to_callsign
 from habitat_like.telemetry import horus, horus_v3, ukhas
 from habitat_like.telemetry.configuration import Payloads
 from habitat_like.telemetry.coordinates import DAY, fix_time, show_time
@@ -49,6 +48,18 @@ def read(
     return fixes, problems
 
 
+def payloads_in(packet: bytes, names: horus.Names) -> list[str]:
+    """The names of the payloads that a packet is from, as far as that needs no configuration."""
+    try:
+        if horus.is_packet(packet):
+            return [horus.parse(packet, names).payload]
+        if horus_v3.is_packet(packet):
+            return [horus_v3.parse(packet).payload]
+        return [ukhas.callsign_of(readings[0]) for readings in ukhas.find(packet)]
+    except ParseError:
+        return []
+
+
 def message(fix: Fix, created: int, uploaded: int) -> Message:
     """The TELEM message of a fix, from a reception with these ``time_created``, ``time_uploaded``.
 
@@ -70,7 +81,7 @@ def message(fix: Fix, created: int, uploaded: int) -> Message:
     if fix.position is not None:
         data["position"] = plain(fix.position)
     data["values"] = msgspec.to_builtins(fix.values)
-    callsign = re.sub(r"[^A-Za-z0-9/_-]+", "_", fix.payload)[:64] or "UNKNOWN"
+    callsign = to_callsign(fix.payload) or "UNKNOWN"
     return Message(Listener(callsign), TELEM, created, uploaded, data, sent, suspicious=doubt)
 
 

@@ -26,7 +26,7 @@ MAX_REASONS = 64
 #: works while they do, and the seconds that it waits for each of them at most.
 SLICE, SHARE, PAUSE = 10, 0.1, 0.005
 #: The part of ``journal.max_backlog`` from which it gives way no more.
-BEHIND = 0.1
+BEHIND = 0.02
 #: What is counted of packets that were understood.
 PARSED = "parsed"
 #: The kind of error of what the parser should have understood or refused.

@@ -227,9 +227,25 @@ def test_rows_that_do_not_fit_the_batch(
 def test_a_quorum_that_was_not_met_is_not_durable(proxy: Proxy, archive: CouchArchive) -> None:
     proxy.rule = on("POST", "/_bulk_docs", Rewrite(202))
     assert "202, the write quorum was not met" in fails(lambda: archive.store(batch(3)))
-    assert archive.store(batch(3)) == []  # the same batch: conflicts alone
+    assert "202" in fails(lambda: archive.store(batch(3)))  # the same batch: conflicts alone
     proxy.rule = None
+    assert archive.store(batch(3)) == []
     assert found_ids(archive) == sent_ids(batch(3))
+
+
+def test_known_documents_are_no_proof_of_a_quorum_after_a_202(
+    proxy: Proxy, archive: CouchArchive
+) -> None:
+    """One node that lives alone answers 201 for a batch of conflicts, but 202 for a new note."""
+    proxy.rule = times(1, on("POST", "/_bulk_docs", Rewrite(202)))
+    fails(lambda: archive.store(batch(3)))
+    proxy.rule = on("PUT", "/_local/", Rewrite(202))
+    assert "no write reaches the quorum" in fails(lambda: archive.store(batch(3)))
+    proxy.rule = None
+    assert archive.store(batch(3)) == []
+    before = proxy.count("PUT", "/_local/")
+    assert archive.store(batch(3)) == []
+    assert proxy.count("PUT", "/_local/") == before, "it is asked again without a doubt"
 
 
 def test_another_success_than_201_is_no_proof(proxy: Proxy, archive: CouchArchive) -> None:
@@ -295,7 +311,7 @@ def test_documents_go_out_as_the_bytes_they_are(proxy: Proxy, archive: CouchArch
     odd = b'{ "_id" : "x1","n":1.50, "s":"\\u00e9"}'
     archive.store([odd, message(1)])
     sent = proxy.seen("POST", "/_bulk_docs")[-1]
-    assert sent.body == b'{"docs":[' + odd + b"," + message(1) + b"]}"
+    assert sent.body == b'{"docs":[' + message(1) + b"," + odd + b"]}", "by id, and as they are"
     assert sent.headers["content-type"] == "application/json"
     assert sent.headers["content-length"] == str(len(sent.body))
 

@@ -15,7 +15,19 @@ from tests.support.gateway import ARCHIVE_SINK, Habitat
 from tests.support.load import identity, upload
 from tests.support.log import log_entries
 from tests.support.nginx import Nginx
-from tests.support.proxy import Action, Answer, CutOff, Drop, Hang, Proxy, Rewrite, Rule, Slow, on
+from tests.support.proxy import (
+    Action,
+    Answer,
+    CutOff,
+    Drop,
+    Hang,
+    Proxy,
+    Rewrite,
+    Rule,
+    Slow,
+    on,
+    times,
+)
 from tests.support.wait import PATIENCE, eventually
 
 #: Tries that an outage lasts for at least.
@@ -242,9 +254,9 @@ def test_two_outages_are_told_twice(site: Site) -> None:
         site.check_recovered(outages)
 
 
-def test_documents_on_too_few_nodes_are_sent_until_they_are_conflicts(site: Site) -> None:
+def test_documents_on_too_few_nodes_are_sent_until_the_quorum_has_them(site: Site) -> None:
     # A 202 whose rows say ok: stored, but on fewer nodes than the quorum.
-    site.proxy.rule = bulk(Rewrite(202))
+    site.proxy.rule = times(2, bulk(Rewrite(202)))
     before = site.proxy.count("POST", "/_bulk_docs")
     site.upload(5)
     found = [identity(document) for document in site.documents()]

@@ -78,14 +78,14 @@ def test_couchdbs_address_is_taken_apart(tmp_path: Path) -> None:
     password.write_text("p@ss:word\n")
     config = ArchiveConfig(uri="couchdb://us%40er@db.example/messages", password_file=str(password))
     uri = couch_uri.with_password(couch_uri.parse(config), config)
-    assert (uri.user, uri.password, uri.netloc, uri.database) == (
+    assert (uri.user, uri.password, uri.hosts[0], uri.database) == (
         "us@er",
         "p@ss:word",
         "db.example:5984",
         "messages",
     )
     tls = couch_uri.parse(ArchiveConfig(uri="couchdbs://[::1]/m"))
-    assert tls.netloc == "[::1]:6984"
+    assert tls.hosts == ("[::1]:6984",)
 
 
 def test_a_password_file_that_is_missing_is_told() -> None:

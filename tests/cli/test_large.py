@@ -13,7 +13,7 @@ from habitat_like.archive import open_archive
 from habitat_like.config.keys import ArchiveConfig
 from habitat_like.journal.journal import Journal
 from tests.support.archive import encode
-from tests.support.cli import environment
+from tests.support.cli import environment, fails
 from tests.support.large import MB, fill, row
 from tests.support.observations import START as FIRST
 from tests.support.observations import fix
@@ -97,6 +97,22 @@ def test_ten_times_as_many_rows_need_no_more_memory(
     few = memory(*words, "--until", str(FIRST + MANY // 10), archive=flights, journal=none)
     many = memory(*words, archive=flights, journal=none)
     assert many < few + 24 * MB, f"{few / MB:.0f} MB, {many / MB:.0f} MB"
+
+
+def test_a_full_disk_for_temporary_files_is_told_in_a_line(flights: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk."""
+    path = tmp_path / "all.kml"
+    words = [sys.executable, "-m", "habitat_like.cli", "export", str(path)]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh", *words],
+        env=environment(HABITAT_ARCHIVE_URI=f"sqlite:{flights}"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    fails(done, 1, "temporary files can't be written")
+    assert "name another directory in SQLITE_TMPDIR" in done.stderr
+    assert not path.exists()
 
 
 def test_importing(tmp_path: Path) -> None:

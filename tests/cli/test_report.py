@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from habitat_like.statistics.status import NetworkStatus
 from tests.support.cli import Run, fails
 from tests.support.messages import INFO
 from tests.support.statistics import Site
@@ -44,6 +45,10 @@ def busy(site: Site) -> Site:
     site.metrics.requests["message", 400] += 2
     site.metrics.requests["message", 503] += 1
     site.metrics.latency.observe(0.003, 6)
+    site.uploads = {
+        "weather": NetworkStatus(7, {"WEATHER": 4}, 1, 2, {"content": 2, "wrong_key": 1}),
+        "ttn": NetworkStatus(1, {"UPLINK": 1}),
+    }
     site.count()
     with site.journal.dead_letters() as letters:
         letters.add("own.Sink", [(1, b"{}", f"forbidden: {EVIL}")])
@@ -73,6 +78,11 @@ def test_the_text_tells_what_happened_and_first_what_is_wrong(run: Run) -> None:
     assert re.search(r"New\n    NEW +14:00\n", rest)
     assert re.search(r"Most messages\n    NEW  2\n    A    1\n", rest)
     assert "Requests: 6, 3 of them refused\n  message  400  2\n  message  503  1\n" in rest
+    assert (
+        "Networks\n  ttn      1 request   1 observation\n"
+        "  weather  7 requests  4 observations, 1 suspicious, 2 parts not accepted,"
+        " 3 requests refused\n"
+    ) in rest
     assert "answered within" in rest
     assert "largest backlog  " in rest
     assert "GB free" in rest
@@ -117,7 +127,7 @@ def test_the_page_needs_nothing_else_and_escapes_what_stations_sent(run: Run) ->
     assert not {"script", "link", "style", "img", "iframe"} & set(page.tags)
     assert "url(" not in done.stdout
     assert done.stdout.count("&lt;script&gt;") >= 1
-    for part in ("GONE", "NEW", "RECEIVED_TELEM", "not be served", "503"):
+    for part in ("GONE", "NEW", "RECEIVED_TELEM", "not be served", "503", "weather"):
         assert part in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""A virtual environment for each client, as their dependencies are no concern of ours."""
+"""A virtual environment for each program of others, whose dependencies are no concern of ours."""
 
 from __future__ import annotations
 
@@ -77,3 +77,14 @@ CLIENTS = {
         Client("weewx", ("weewx==5.5.2",)),
     )
 }
+
+#: Where the examples of docs/analysis.md and docs/sql.md are run. The versions are fixed, as each
+#: prints tables in its own way.
+ANALYST = Client(
+    "analyst",
+    (
+        *("--editable", f"{ROOT}[pandas,parquet]", "pandas==3.1.1", "duckdb==2.0.1"),
+        *("matplotlib==3.11.2", "nbclient==0.11.0", "ipykernel==7.4.0"),
+    ),
+)
+DATASETTE = Client("datasette", ("datasette==0.65.5",))

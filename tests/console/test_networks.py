@@ -49,6 +49,32 @@ def test_what_came_in_and_the_last_problem(gateway: Habitat, visitor: Visitor) -
     assert "0123456789ABCDEF" not in text
 
 
+def test_the_statistics_sum_up_what_came_in(gateway: Habitat, visitor: Visitor) -> None:
+    body = b"PASSKEY=0123456789ABCDEF&tempf=41.5&dateutc=2026-11-20+10:15:30"
+    assert gateway.scgi("POST", "/data/report/", body, FORM).status == 200
+    assert gateway.scgi("POST", "/data/report/", b"tempf=1", FORM).status == 400
+    gateway.restart()
+    assert visitor.sign_in().status == 303
+    (weather,) = visitor.json("/console/statistics.json")["networks"]
+    assert weather == {
+        "network": "weather",
+        "requests": 2,
+        "observations": 1,
+        "suspicious": 0,
+        "problems": 1,
+        "refused": 1,
+    }
+    assert "Uploads by network" in visitor.page("/console/statistics")
+    table = visitor.get("/console/statistics/networks.csv").text.splitlines()
+    assert table[0] == "day,network,kind,reason,number"
+    assert [row.split(",", 1)[1] for row in table[1:]] == [
+        "weather,observations,,1",
+        "weather,problems,,1",
+        "weather,refused,content,1",
+        "weather,requests,,2",
+    ]
+
+
 def test_how_to_point_a_device_here_names_this_server(visitor: Visitor) -> None:
     weather = visitor.json("/console/networks.json")["networks"][1]
     lines = [(line["label"], line["text"]) for one in weather["recipes"] for line in one["lines"]]

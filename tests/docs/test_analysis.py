@@ -15,28 +15,18 @@ import pytest
 from habitat_like.archive import open_archive
 from habitat_like.archive.sqlite import SqliteArchive
 from habitat_like.config.keys import ArchiveConfig
-from tests.clients.environments import Client
+from tests.clients.environments import ANALYST, DATASETTE, Client
 from tests.support.archive import encode
 from tests.support.cli import environment
 from tests.support.couch import CouchServer
 from tests.support.docs import text
 from tests.support.hab_flight import documents
-from tests.support.net import ROOT
 from tests.support.observations import flight
 from tests.support.wait import PATIENCE
 
 #: Where the pages have the archive.
 ARCHIVE = "/var/lib/habitat/archive.sqlite"
 COUCH = "http://reader:secret@couch.example:5984/habitat"
-#: An analyst's environments. The versions are fixed, as each prints tables in its own way.
-ANALYST = Client(
-    "analyst",
-    (
-        *("--editable", f"{ROOT}[pandas,parquet]", "pandas==3.1.1", "duckdb==2.0.1"),
-        *("matplotlib==3.11.2", "nbclient==0.11.0", "ipykernel==7.4.0"),
-    ),
-)
-DATASETTE = Client("datasette", ("datasette==0.65.5",))
 #: Between what two blocks print.
 MARK = "---- the next block"
 
@@ -71,9 +61,9 @@ def commands(name: str) -> list[tuple[str, str]]:
 
 
 def installed(client: Client) -> str:
-    """The environment's directory of programs. Skips the test where it can't be made."""
-    if problem := client.install():
-        pytest.skip(f"{client.name} can't be installed: {problem}")
+    """The environment's directory of programs. Skips the test where there is none."""
+    if client.problem is not None:
+        pytest.skip(f"{client.name}: {client.problem}")
     return str(client.python.parent)
 
 

@@ -238,6 +238,21 @@ def test_a_selection_leaves_the_rest_out() -> None:
     assert len(export("ndjson", flight(), chosen)[0].splitlines()) == len(rows) == 10
 
 
+def test_what_xml_and_maps_can_not_hold() -> None:
+    bad = "\0<&>\x1b]]>\ud800\ufffe\"'"
+    place = {"latitude": 1e-9, "longitude": -1e-7, "altitude": 1e300}
+    data = {"payload": bad, "position": place, "values": {bad: bad, "n": 10**400}}
+    documents = [document(0, "TELEM", "A", data), document(1, "TELEM", "A", data)]
+    for name, schema in (("gpx", schemas.gpx()), ("kml", schemas.kml())):
+        tree = etree.fromstring(export(name, documents)[0])
+        schema.assertValid(tree)
+        names = [one.text or "" for one in tree.iter("{*}name")]
+        assert "\ufffd<&>\ufffd]]>\\ud800\ufffd\"'" in names
+        assert not list(tree.iter(f"{GPX}ele"))
+    first, _ = json.loads(export("geojson", documents)[0])["features"]
+    assert first["geometry"]["coordinates"] == [-1e-7, 1e-9, 1e300]
+
+
 # -- whatever others wrote into the archive
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from tests.faults.messages import number_of
 from tests.faults.rig import Rig
 from tests.faults.run import Run, scenario
 from tests.faults.stations import Mix
+from tests.support.cluster import Cluster
 from tests.support.proxy import (
     Action,
     Answer,
@@ -158,6 +160,38 @@ def toxic(run: Run) -> None:
                 rig.crash()
                 rig.up()
     run.judge(rig)
+
+
+#: What a node of a cluster may do to everything, besides.
+NODE_TOXINS: dict[str, Rule] = {
+    **TOXINS,
+    "closed": on("*", "", Drop()),
+    "hangs at everything": on("*", "", Hang()),
+    "forgets its database": on("*", "", Answer(404)),
+}
+
+
+@scenario("archive.cluster", "one or two of three nodes do such things, by the month", 60, 6)
+def cluster(run: Run) -> None:
+    """Each month's database is on all nodes, which are proxies in front of one server."""
+    rig = run.rig(archive="couch", config=SMALL_BATCHES)
+    with contextlib.closing(Cluster(rig.couch)) as nodes:
+        rig.months = True
+        rig.habitat.config["archive"]["uri"] = nodes.uri(f"{rig.database}-{{month}}")
+        rig.start()
+        names = list(NODE_TOXINS)
+        with run.stations(rig, mix=LIGHT) as stations:
+            for _ in range(run.faults):
+                name = run.rng.choice(names)
+                sick = run.rng.sample(range(3), run.rng.randint(1, 2))
+                nodes.rule(NODE_TOXINS[name], sick)
+                stations.wait_for(run.rng.randint(1, BETWEEN))
+                run.inject(f"{name}: {sick}")
+                nodes.heal()
+                if run.rng.random() < 0.1:
+                    rig.crash()
+                    rig.up()
+        run.judge(rig)
 
 
 @scenario("archive.413", "413 for requests over 4 documents, the gateway halves them", 6)

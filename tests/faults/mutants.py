@@ -110,10 +110,12 @@ MUTANTS = [
     Mutant(
         "an archive that can't be reached has taken the batch",
         "habitat_like/archive/sink.py",
-        "        except ArchiveError as error:\n            raise Retry(str(error)) from error\n"
-        "        self._check_begun_anew()\n        return",
-        "        except ArchiveError:\n            return []\n"
-        "        self._check_begun_anew()\n        return",
+        "            raise Retry(str(error)) from error\n"
+        "        finally:\n            self._tend_nodes()\n"
+        "        self._check_begun_anew()\n        self._let_go(0.0)\n",
+        "            return []\n"
+        "        finally:\n            self._tend_nodes()\n"
+        "        self._check_begun_anew()\n        self._let_go(0.0)\n",
         ("archive.down", "archive.toxic"),
     ),
     Mutant(
@@ -133,9 +135,9 @@ MUTANTS = [
     Mutant(
         "202 means stored",
         "habitat_like/archive/couch_bulk.py",
-        "        if fresh and status == 202:\n",
-        "        if status == 202:\n            return refusals\n"
-        "        if fresh and status == 202:\n",
+        "        if status == 202 and (fresh or known):\n",
+        "        if status == 202:\n            return\n"
+        "        if status == 202 and (fresh or known):\n",
         ("archive.toxic",),
     ),
     Mutant(

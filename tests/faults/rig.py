@@ -30,7 +30,7 @@ _databases = count(1)
 #: What the campaign sets: short waits, so that a run is mostly faults.
 CONFIG: dict[str, Any] = {
     "gateway": {"timeout": 5},
-    "archive": {"retry_min": 0.02, "retry_max": 0.2, "timeout": 2},
+    "archive": {"retry_min": 0.02, "retry_max": 0.2, "timeout": 2, "verify": 5},
     "log": {"level": "info"},
 }
 
@@ -62,6 +62,8 @@ class Rig:
         self.habitat = Habitat(merge(CONFIG, config or {}), activated=activated)
         self.archive = archive
         self.database = f"faults{os.getpid()}_{next(_databases)}"
+        #: Whether there is a database for each month.
+        self.months = False
         self.proxy: Proxy | None = None
         self._couch = couch
         self._shim = Shim(self.habitat.directory, record=record) if shim or record else None
@@ -184,13 +186,20 @@ class Rig:
     def documents(self) -> Iterator[dict[str, Any]]:
         """Everything in the archive."""
         if self.archive != "sqlite":
-            yield from self.couch.all_docs(self.database)
+            for name in self._databases():
+                yield from self.couch.all_docs(name)
             return
         archive = SqliteArchive(self.habitat.config["archive"]["uri"].removeprefix("sqlite:"))
         try:
             yield from archive.query(Query(suspicious=True))
         finally:
             archive.close()
+
+    def _databases(self) -> list[str]:
+        """The databases of a CouchDB-protocol server that are its archive."""
+        if not self.months:
+            return [self.database]
+        return [one for one in self.couch.databases() if one.startswith(f"{self.database}-")]
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """The documents of all dead letters."""
@@ -207,5 +216,6 @@ class Rig:
         if self.proxy is not None:
             self.proxy.close()
         if self._couch is not None and self.archive != "sqlite" and self._couch.running():
-            self._couch.delete(self.database)
+            for name in self._databases():
+                self._couch.delete(name)
         self.habitat.close()

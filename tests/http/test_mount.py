@@ -320,3 +320,26 @@ def test_it_can_be_started_again(mounted: Callable[..., Mounted]) -> None:
     assert made.offer() is None
     made.mount.start()
     assert made.ask().status == 200
+
+
+def test_what_is_done_after_an_answer_keeps_nobody_waiting(
+    mounted: Callable[..., Mounted],
+) -> None:
+    is_read = threading.Event()
+    waited: list[bool] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"whole"
+
+        def close(self) -> None:
+            waited.append(is_read.wait(PATIENCE))
+
+    def application(environ: dict[str, Any], start: Any) -> Body:
+        start("200 OK", [("Content-Type", "text/plain")])
+        return Body()
+
+    made = mounted(application)
+    assert made.ask().text == "whole"
+    is_read.set()
+    eventually(lambda: waited == [True], "the work after it was done when the answer was there")

@@ -198,6 +198,23 @@ def test_habitats_form_is_always_a_success(body: bytes) -> None:
     assert client.answer(client.request("POST", f"{UPDATE}/http_post", body))[0] == 201
 
 
+def test_a_form_that_names_nobody_is_kept() -> None:
+    (found,) = client.documents(client.request("POST", f"{UPDATE}/http_post/", b"data=4869"))
+    assert found["callsign"] == "HTTP_POST"
+    assert base64.b64decode(found["data"]["string"]) == b"Hi"
+    (found,) = client.documents(client.request("POST", f"{UPDATE}/http_post", b"level=3&key=4"))
+    assert base64.b64decode(found["data"]["string"]) == b"level=3&key=4"
+    assert "required fields" in found["suspicious"]
+
+
+@pytest.mark.parametrize("path", ["/ssdv", "/ssdv/", "/ssdv/data.php"])
+def test_a_pictures_address_is_the_owners(path: str) -> None:
+    request = client.request("POST", path, "callsign=M0ZDR&encoding=hex&packet=55663a")
+    (found,) = client.documents(request)
+    assert base64.b64decode(found["data"]["string"]) == b"\x55\x66\x3a"
+    assert client.answer(request) == (200, b"OK")
+
+
 def test_a_packet_of_a_picture() -> None:
     request = client.sample("2-habitat/8-ssdv-packet")
     (found,) = client.documents(request)

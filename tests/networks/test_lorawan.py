@@ -193,6 +193,12 @@ def test_an_uplink_of_chirpstack() -> None:
     assert chirpstack.answer(request)[0] == 200
 
 
+def test_an_address_of_digits_is_no_number() -> None:
+    uplink = {"deviceInfo": {"devEui": "0101010101010101"}, "devAddr": "01234e56", "rxInfo": []}
+    request = chirpstack.request("POST", "/chirpstack?event=up", json.dumps(uplink))
+    assert chirpstack.documents(request)[0]["data"]["values"]["devAddr"] == "01234e56"
+
+
 def test_zeroes_are_left_out_by_chirpstack() -> None:
     (found,) = chirpstack.documents(chirpstack.sample("5-lorawan/chirpstack-odd-zeroes"))
     assert found["data"]["values"]["fCnt"] == 0

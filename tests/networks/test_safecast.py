@@ -83,3 +83,15 @@ def test_a_time_that_can_not_be_read_is_kept_and_marked() -> None:
     found = post({**MEASUREMENT, "captured_at": "yesterday"})
     assert found["suspicious"] == "captured_at"
     assert found["data"]["values"]["captured_at"] == "yesterday"
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_key_in_the_body_is_a_key(wrapped: bool) -> None:
+    outside: dict[str, Any] = {"api_key": "KEY9"}
+    body = {**outside, "measurement": MEASUREMENT} if wrapped else {**outside, **MEASUREMENT}
+    request = client.request("POST", "/measurements.json", json.dumps(body))
+    (found,) = client.documents(request)
+    assert found["callsign"] == post(MEASUREMENT)["callsign"]
+    assert found["callsign"].startswith("SAFECAST-")
+    assert "KEY9" not in json.dumps(found)
+    assert client.network.credential(request) == "KEY9"

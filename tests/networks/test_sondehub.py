@@ -216,6 +216,15 @@ def test_a_listener_without_a_place_is_one_document() -> None:
     assert "suspicious" not in info
 
 
+@pytest.mark.parametrize("path", ["/listeners/", "/amateur/listeners/"])
+def test_a_slash_at_the_end_changes_nothing(path: str) -> None:
+    listener = {"software_name": "x", "uploader_callsign": "M0ZDR", "uploader_radio": "SX1278"}
+    request = client.request("PUT", path, json.dumps(listener))
+    (found,) = client.documents(request)
+    assert (found["type"], found["data"]) == ("LISTENER_INFO", {"radio": "SX1278"})
+    assert client.answer(client.request("PUT", path, "{}"))[0] == 400
+
+
 def test_a_listener_without_a_name_is_refused() -> None:
     request = client.request("PUT", "/listeners", b'{"software_name": "x"}')
     status, body = client.answer(request)

@@ -306,3 +306,24 @@ def test_only_the_allowed_addresses_may_deliver() -> None:
     others = Client(RockBlock, addresses=("198.51.100.7",))
     for client, status in ((mine, 200), (others, 403)):
         assert client.answer(client.request("POST", "/rockblock", "imei=1&data=00"))[0] == status
+
+
+def test_names_in_capitals_are_the_same_names() -> None:
+    query = "ID=hiker7&LAT=51.98&Lon=5.11&TIMESTAMP=1795169730&Altitude=12.5&Speed=1"
+    (found,) = osmand.documents(osmand.request("GET", f"/osmand?{query}"))
+    assert (found["callsign"], found["time_created"]) == ("HIKER7", THEN)
+    assert found["data"]["position"] == PLACE
+    assert found["data"]["values"] == {"Speed": 1}
+    body = "IMEI=300234010753370&MOMSN=5&Transmit_Time=26-11-20+10:15:30&DATA=4869"
+    (found,) = rockblock.documents(rockblock.request("POST", "/rockblock", body))
+    assert (found["callsign"], found["time_created"]) == ("300234010753370", THEN)
+    assert base64.b64decode(found["data"]["string"]) == b"Hi"
+
+
+def test_a_delivery_of_something_else_is_kept_as_it_is() -> None:
+    body = '{"identity": "300234010753370", "message": "SGk=", "JWT": "eyJ.a.b"}'
+    (found,) = rockblock.documents(rockblock.request("POST", "/rockblock", body))
+    kept = base64.b64decode(found["data"]["string"])
+    assert b'"message": "SGk="' in kept
+    assert b"eyJ" not in kept
+    assert "imei, data: required fields are missing" in found["suspicious"]

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from habitat_like.networks.observation import BadRequest
+from habitat_like.networks.routes import MAX_KNOWN, make_router
+from habitat_like.networks.runner import Runner
+from habitat_like.networks.stations import Gatekeeper
 from habitat_like.networks.weather import Weather
-from tests.networks.decode import NOW, Client
+from tests.networks.decode import NOW, STATIONS, Client
 
 client = Client(Weather)
 UNDERGROUND = "/weatherstation/updateweatherstation.php"
@@ -164,6 +167,13 @@ def test_a_time_that_can_not_be_is_kept_and_marked(sent: str) -> None:
     assert "suspicious" in found
 
 
+def test_a_time_in_unix_seconds() -> None:
+    found = get("ID=IBAYER123&PASSWORD=x&dateutc=1795169700&tempf=41")
+    assert found["time_created"] == 1795169700
+    assert found["data"]["values"] == {"tempf": 41}
+    assert "suspicious" not in found
+
+
 def test_no_time_is_the_gateways() -> None:
     found = get("ID=A1&PASSWORD=x&tempf=1")
     assert found["time_created"] == NOW
@@ -213,3 +223,14 @@ def test_a_wrong_key_is_told_in_the_senders_words() -> None:
 def test_a_key_is_not_kept_whatever_its_name(name: str) -> None:
     found = get(f"ID=A1&tempf=1&{name}=K3Y")
     assert found["data"]["values"] == {"tempf": 1}
+
+
+def test_paths_that_are_kept_are_few_and_have_no_query_in_them() -> None:
+    router = make_router([Runner(client.network, STATIONS, Gatekeeper())])
+    assert router.find("GET", "/data/report/PASSKEY=0123&tempf=1") is not None
+    assert router.find("POST", "/data/report") is router.find("POST", "/data//report")
+    for number in range(2 * MAX_KNOWN):
+        assert router.find("POST", f"/data/{number}") is not None
+    assert router.find("POST", "/elsewhere") is None
+    assert len(router.known) <= MAX_KNOWN
+    assert not any("=" in path for _, path in router.known)

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from habitat_like.journal.file import JournalError
 from habitat_like.journal.journal import Journal
-from habitat_like.statistics import HeardStation, StatisticsReader, aggregator, sums
+from habitat_like.statistics import HeardStation, NetworkSum, StatisticsReader, aggregator, sums
+from habitat_like.statistics.status import NetworkStatus
 from habitat_like.statistics.tables import DAY, HOUR, MINUTE, RETENTIONS
 from habitat_like.times import RELEASED
 from tests.conftest import HabitatFactory
@@ -223,6 +224,54 @@ def test_requests_latency_backlog_and_disk_outlive_a_restart(site: Site) -> None
         assert 0 < disk.free < disk.total
 
 
+def test_what_networks_upload_is_summed_by_day_and_outlives_a_restart(site: Site) -> None:
+    site.uploads = {
+        "weather": NetworkStatus(7, {"WEATHER": 4}, 1, 2, {"content": 2, "wrong_key": 1}),
+        "ttn": NetworkStatus(5, {"UPLINK": 3, "EVENT": 1}, 0, 1, {"content": 1}),
+        "osmand": NetworkStatus(),
+    }
+    site.count()
+    site.clock.now = MIDNIGHT + DAY
+    site.uploads = {"weather": NetworkStatus(2, {"WEATHER": 2})}
+    site.count()
+    with site.ask() as reader:
+        assert reader.network_sums(0, 2**33) == (
+            NetworkSum("ttn", 5, 4, 0, 1, 1),
+            NetworkSum("weather", 9, 6, 1, 2, 3),
+        )
+        assert reader.network_sums(MIDNIGHT + DAY, 2**33) == (NetworkSum("weather", 2, 2, 0, 0, 0),)
+        reasons = {
+            one.reason: one.number
+            for one in reader.networks(MIDNIGHT, MIDNIGHT + DAY)
+            if (one.network, one.kind) == ("weather", "refused")
+        }
+        assert reasons == {"content": 2, "wrong_key": 1}
+
+
+def test_a_network_that_is_turned_off_and_on_again_counts_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_counted() -> bool:
+        return site.aggregator.counted == site.journal.last_seq
+
+    monkeypatch.setattr(aggregator, "EVERY", 0.01)
+    site.aggregator.start()
+    for requests in (3, 5, 1):
+        site.uploads = {"weather": NetworkStatus(requests)}
+        site.write()
+        eventually(is_counted, "it is counted")
+    site.aggregator.stop(20)
+    with site.ask() as reader:
+        assert reader.network_sums(0, 2**33) == (NetworkSum("weather", 6, 0, 0, 0, 0),)
+
+
+def test_statistics_of_a_version_without_networks_can_be_read(site: Site) -> None:
+    site.count()
+    site.journal.update([("DROP TABLE sum_network", ())])
+    with site.ask() as reader:
+        assert reader.network_sums(0, 2**33) == ()
+
+
 def test_days_left_follow_from_how_the_disk_fills(site: Site) -> None:
     site.count()
     rows = [(MIDNIGHT + at * HOUR, "full", 1000 - 10 * at, 2000) for at in range(11)]
@@ -336,6 +385,7 @@ def test_what_is_too_old_goes_and_totals_stay(site: Site, monkeypatch: pytest.Mo
         site.clock.now = MIDNIGHT + minute * MINUTE
         site.metrics.requests["message", 200] += 1
         site.metrics.latency.observe(0.1)
+        site.uploads["weather"] = NetworkStatus(minute + 1)
         for callsign in "ABC":
             site.write(callsign)
     site.count()

@@ -42,7 +42,10 @@ class Place:
     def lose(self) -> None:
         """Delete the database behind the archive's back."""
         if self.couch is not None:
-            self.couch.delete(self.database)
+            begin = self.database.removesuffix("undated")
+            for name in self.couch.databases():
+                if name == self.database or (begin != self.database and name.startswith(begin)):
+                    self.couch.delete(name)
         else:
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{self.path}{suffix}").unlink()

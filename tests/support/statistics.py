@@ -11,6 +11,7 @@ from habitat_like.message.message import Listener, Message
 from habitat_like.message.types import Registry
 from habitat_like.statistics import Aggregator, StatisticsReader
 from habitat_like.statistics.metrics import GatewayMetrics
+from habitat_like.statistics.status import NetworkStatus
 
 #: A midnight, UTC.
 MIDNIGHT = 1_795_219_200
@@ -33,6 +34,8 @@ class Site:
         self.path = path
         self.clock = Clock()
         self.metrics = GatewayMetrics()
+        #: What networks counted since the start.
+        self.uploads: dict[str, NetworkStatus] = {}
         self._number = 0
         self.open()
 
@@ -45,6 +48,7 @@ class Site:
             {"journal": self.path.parent},
             self.clock,
             uncorrected=lambda: {"HISPARC_EVENT"},
+            networks=lambda: self.uploads,
         )
 
     def write(self, callsign: str = "M0ZDR", type: str = "RECEIVED_TELEM", **more: Any) -> None:
@@ -66,6 +70,7 @@ class Site:
         assert self.aggregator.stop(20) == []
         self.close()
         self.metrics = GatewayMetrics()
+        self.uploads = {}
         self.open()
 
     def close(self) -> None:

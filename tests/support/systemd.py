@@ -41,6 +41,7 @@ class Unit:
         self.result = "success"
         self.process: subprocess.Popen[bytes] | None = None
         self.socket: socket.socket | None = None
+        self.notify: socket.socket | None = None
         self.load()
 
     @property
@@ -253,7 +254,7 @@ class Systemd:
                 if b"READY=1" in notify.recv(65536):
                     unit.state, unit.result = "active", "success"
                     notify.setblocking(False)
-                    self.__dict__.setdefault("_notify", {})[unit.name] = notify
+                    unit.notify = notify
                     return
             if unit.process.poll() is not None:
                 self.look()
@@ -280,9 +281,8 @@ class Systemd:
     def look(self) -> None:
         """Notice what has ended, and take what services tell."""
         for unit in list(self.units.values()):
-            notify = self.__dict__.get("_notify", {}).get(unit.name)
             with contextlib.suppress(OSError):
-                while notify is not None and notify.recv(65536):
+                while unit.notify is not None and unit.notify.recv(65536):
                     pass
             if unit.process is not None and (code := unit.process.poll()) is not None:
                 unit.process = None

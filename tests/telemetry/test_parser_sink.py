@@ -17,7 +17,7 @@ from habitat_like.message.message import type_of
 from habitat_like.message.types import Registry
 from habitat_like.message_server import Server
 from habitat_like.telemetry.fix import Fix, ParseError
-from habitat_like.telemetry.sink import DEFECT, PARSED, SHARE, SLICE, ParserSink
+from habitat_like.telemetry.sink import BEHIND, DEFECT, PARSED, SHARE, SLICE, ParserSink
 from tests.telemetry.test_dates import FIX, sentence
 from tests.telemetry.test_sink import heard
 
@@ -119,7 +119,8 @@ def test_while_uploads_come_in_it_works_a_part_of_its_time(sink: Watched) -> Non
 
 
 def test_what_is_far_behind_gives_way_no_more(sink: Watched, journal: Journal) -> None:
-    journal.write([(f"waits {number}", b"{}") for number in range(BACKLOG // 10 + 20)])
+    many = int(BACKLOG * BEHIND) + 2 * SLICE
+    journal.write([(f"waits {number}", b"{}") for number in range(many)])
     sink.uploads = 1
     take(sink, received(SLICE))
     assert sink.waiting.waits == []

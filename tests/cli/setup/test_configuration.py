@@ -12,15 +12,17 @@ from habitat_like.cli.setup.configuration import set_keys, values
 from habitat_like.cli.setup.effects import SetupError
 
 URI = "sqlite:/var/lib/habitat/archive.sqlite"
+OTHER = "couchdb://habitat@couch.example:5984/habitat"
 
 
 def test_the_shipped_configuration_changes_in_one_line_a_key() -> None:
     text = shipped.text("config.yml")
-    new = set_keys(text, {"archive.uri": URI, "archive.password_file": None})
+    secret = "/etc/habitat/couchdb.password"
+    new = set_keys(text, {"archive.uri": OTHER, "archive.password_file": secret})
     before, after = text.splitlines(), new.splitlines()
     assert len(before) == len(after)
     changed = [line for old, line in zip(before, after, strict=True) if old != line]
-    assert changed == [f"  uri: {URI}", "  password_file: null"]
+    assert changed == [f"  uri: {OTHER}", f"  password_file: {secret}"]
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_a_port_that_another_program_has(server: Sandbox) -> None:
     eventually(lambda: server.curl("http://127.0.0.1/").startswith("200"))
     code, said, mend = look(server)
     assert code == 1
-    assert re.search(r"port 80 is taken by python\S* \(process \d+\), not by nginx", said)
+    assert re.search(r"port 80 is taken by python\S* \(process \d+\), and not by nginx", said)
     server.sh(mend)
     other.wait()
     found(server, "Nothing is wrong.")
