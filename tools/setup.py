@@ -74,7 +74,13 @@ TARGETS = {
     "venv": Target(".dev", "[dev]"),
     "clients": Target(".dev", "[dev]", ("nginx",)),
     "deb": Target(".run", "", ("debhelper",), ("lintian",), "the package is not checked"),
-    "machine": Target(".dev", "[dev]", ("qemu",)),
+    "machine": Target(
+        ".dev",
+        "[dev]",
+        ("qemu", "debhelper"),
+        ("node", "couchdb"),
+        "the step with CouchDB fails",
+    ),
     "test": Target(
         ".dev",
         "[dev]",

@@ -10,13 +10,14 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.machine import chroots, installing, operating, power
+from tests.machine import chroots, couch, doctor, installing, operating, power
 from tests.machine.image import MachineError, base_image, cache
 from tests.machine.trial import STEPS, Step, Trial
 from tests.machine.vm import Machine
 
-assert installing, operating
-assert power, chroots
+assert chroots, couch
+assert doctor, installing
+assert operating, power
 
 
 def main() -> int:

@@ -92,7 +92,7 @@ def _listens(root: Path) -> bool:
 @contextmanager
 def _serving(root: Path) -> Iterator[None]:
     """The gateway, run as its unit runs it, in the chroot."""
-    command = ["chroot", "--userspec=habitat:habitat", root, "habitat", "serve"]
+    command = ["chroot", "--userspec=habitat:habitat", str(root), "habitat", "serve"]
     log = root / "root" / "log"
     with (
         log.open("wb") as output,

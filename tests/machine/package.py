@@ -42,7 +42,7 @@ def later() -> Path:
         _change(module, r'^(__version__ = ".*)"$', rf'\1{LATER}"')
         _change(root / "etc/habitat/config.yml", r"\A", NEWS)
         (root / "DEBIAN" / "md5sums").unlink()
-        command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, path]
+        command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(root), str(path)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return path
 

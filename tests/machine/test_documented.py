@@ -7,13 +7,14 @@ import subprocess
 
 import pytest
 
-from tests.machine import installing, operating, power
+from tests.machine import chroots, couch, doctor, installing, operating, power
 from tests.machine.documented import OPERATING, commands
 from tests.machine.trial import STEPS
 from tests.support.docs import DOCS, TEXTS, blocks, text
 
-assert installing, operating
-assert power
+assert chroots, couch
+assert doctor, installing
+assert operating, power
 
 
 def test_the_steps_are_documented() -> None:
@@ -33,7 +34,7 @@ def test_the_steps_are_documented() -> None:
         ("## 4. systemd", 1),
         ("## 5. nginx", 1),
         ("## 6. Try it", 1),
-        ("## More than one gateway", 3),
+        ("## More than one gateway", 4),
         ("## Upgrade", 1),
         ("## Upgrade by hand", 1),
         ("## Backup", 3),

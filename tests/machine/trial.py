@@ -88,8 +88,13 @@ class Trial:
         return self.machine.check(command, timeout, given.encode())
 
     def documented(self, block: str, timeout: float = PATIENCE, given: str = "") -> str:
-        """Run a block of the documentation in the directory of the release."""
-        return self.root(f"set -e\ncd {RELEASE}\n{block}", timeout, given)
+        """Run a block of the documentation: in the directory of the release, else at home."""
+        return self.root(f"set -e\ncd {RELEASE} 2>/dev/null || cd\n{block}", timeout, given)
+
+    def put_package(self, package: Path) -> None:
+        """Have this package, and no other, in root's directory."""
+        self.root("rm -f /root/*.deb")
+        self.machine.put(package.parent, [package.name], "/root")
 
     def put_release(self, directory: str) -> None:
         """What a clone would have, with what is not committed yet."""
