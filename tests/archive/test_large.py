@@ -95,6 +95,9 @@ def test_an_answer_with_a_length_is_not_even_read(place: Place) -> None:
         pytest.skip("the embedded archive sends nothing")
     archive = place.open()
     archive.prepare()
+    link = getattr(archive, "_link", None)
+    if link is None:
+        pytest.skip("each of its months is an archive as the other")
     with pytest.raises(TooLarge):
-        archive._link.request("get", most=10)  # type: ignore[attr-defined]
+        link.request("get", most=10)
     assert archive.position()  # on another connection
