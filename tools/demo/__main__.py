@@ -52,7 +52,8 @@ class Demo(Stack):
 
     def prepare(self) -> None:
         """Forget the last demonstration, and lay out the files that the configuration names."""
-        shutil.rmtree(self.data, ignore_errors=True)
+        if self.data.exists():
+            shutil.rmtree(self.data)
         self.data.mkdir()
         for given in GIVEN.iterdir():
             if given.is_file() and not (self.var / given.name).exists():
