@@ -7,7 +7,8 @@ The messages are of the last 24 hours, which is what the map shows without a fil
 tell where they are (TELEM), and for each packet four receivers (RECEIVED_TELEM). The archive is
 made below the directory, and kept there. Then a gateway starts, and somebody looks at the map
 (/console/map) and its data (/console/map.json) again and again, at first while the gateway still
-reads. Told are medians, the longest answer, and when all was read.
+reads. Told are medians, the longest answer, the gateway's processor time for each (with what it
+reads meanwhile), and when all was read.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.process import rss
+from benchmarks.process import cpu, rss
 from benchmarks.visitors import Visitor, make_users
 from habitat_like.archive import Archive, Query, open_archive
 from habitat_like.config.keys import ArchiveConfig
@@ -145,12 +146,13 @@ def measure(uri: str, seconds: float) -> None:
         stack.callback(front.close)
         front.start()
         visitor = stack.enter_context(Visitor(front.port))
-        took: dict[str, list[float]] = {}
+        took: dict[str, list[tuple[float, float]]] = {}
 
         def ask(name: str, path: str) -> bytes:
-            begin = time.perf_counter()
+            begin, worked = time.perf_counter(), cpu(gateway.pid)
             body = visitor.page(path)
-            took.setdefault(name, []).append((time.perf_counter() - begin) * 1000)
+            waited = (time.perf_counter() - begin) * 1000
+            took.setdefault(name, []).append((waited, (cpu(gateway.pid) - worked) / 1000))
             return body
 
         begin = time.monotonic()
@@ -178,8 +180,12 @@ def measure(uri: str, seconds: float) -> None:
         print(f"{payloads} payloads, {points:,} points, {len(whole):,} bytes of data")
         print("read in", "-" if read is None else f"{read:.0f} s", f"RSS {rss(gateway.pid):.0f} MB")
         for name, values in took.items():
-            middle, last = statistics.median(values), max(values)
-            print(f"{name:24} {len(values):4} times  p50 {middle:6.0f} ms  longest {last:6.0f} ms")
+            waited, worked = zip(*values, strict=True)
+            middle, work = statistics.median(waited), statistics.mean(worked)
+            print(
+                f"{name:28} {len(values):4} times  p50 {middle:5.0f} ms"
+                f"  longest {max(waited):5.0f} ms  processor {work:5.1f} ms each"
+            )
 
 
 def main(arguments: list[str]) -> None:

@@ -1,7 +1,8 @@
 """Takes the pictures of the console in docs/pictures: ``python -m tests.pictures [NAME ...]``.
 
 A gateway is given a day of made-up messages by way of a journal whose clock is set back, and then
-a few minutes of uploads, so that each plot has something to show.
+a few minutes of uploads, so that each plot has something to show. Those of the map and of a flight
+are taken of `make demo`.
 """
 
 from __future__ import annotations
@@ -12,35 +13,36 @@ import json
 import math
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from habitat_like.archive import open_archive
-from habitat_like.config.keys import ArchiveConfig
+from playwright.sync_api import Browser
+
 from habitat_like.journal.journal import Journal
 from habitat_like.message.types import Registry
-from tests.support.archive import encode
+from tests.demo.running import Demo
 from tests.support.browser import LAPTOP, TELEPHONE, Person, chromium
+from tests.support.checkout import checkout
 from tests.support.console import PASSWORD, USER, make_users
-from tests.support.flights import END, Archived
 from tests.support.gateway import Habitat
 from tests.support.net import ROOT
 from tests.support.nginx import Nginx
 from tests.support.wait import eventually
+from tools.demo.scene import BIRDS
 
 PICTURES = ROOT / "docs" / "pictures"
 DAY = 86400
 #: Seconds of uploads before the pictures are taken.
 RUNNING = 200.0
 
+Shot = tuple[str, str, bool, bool]
 #: Path below /console, name of the picture, and whether it is taken on a telephone, or in the dark.
 SHOTS = (
     ("overview", "overview", False, False),
     ("overview", "overview-telephone", True, False),
-    ("map?since=8h", "map", False, False),
-    ("map?since=8h", "map-telephone", True, True),
-    ("payloads/MARTLET/flights/{flight}", "flight", False, True),
     ("stations", "stations", False, True),
     ("station?callsign=G4KDH", "station", False, False),
     ("messages", "messages", False, False),
@@ -48,6 +50,15 @@ SHOTS = (
     ("statistics?range=day", "statistics", False, False),
     ("settings", "settings", True, True),
 )
+
+#: Those of the demonstration. {flight} is yesterday's of its first payload.
+FLIGHTS = (
+    ("map?since=6h", "map", False, False),
+    ("map?since=6h", "map-telephone", True, True),
+    ("{flight}", "flight", False, True),
+)
+#: Seconds of the demonstration before they are taken: its balloon bursts after 90.
+DESCENT = 600.0
 
 PLACES = (
     ("Cambridge", 52.2, 0.1),
@@ -135,22 +146,6 @@ def fill(gateway: Habitat, stations: Stations) -> None:
             journal.write([parsed.document(b'"north"')])
 
 
-def fly(gateway: Habitat) -> int:
-    """Archive flights of the last hours, heard by receivers in England; when the first began."""
-    now = int(time.time())
-    begin = now - END + 1200
-    made = Archived()
-    made.add_stations(now - 600)
-    made.add_flight("MARTLET", begin, (51.9, -0.9), until=END - 1200)
-    made.add_flight("ICARUS", now - 3600, (51.4, -1.9), until=3590)
-    made.add_sonde("T1310753", now - 4800, (51.7, 2.8), until=4790)
-    config = ArchiveConfig(uri=gateway.config["archive"]["uri"])
-    with contextlib.closing(open_archive(config)) as archive:
-        archive.prepare()
-        assert archive.store(encode(made.documents)) == []
-    return begin
-
-
 def run(gateway: Habitat, stations: Stations) -> None:
     """Upload for a few minutes."""
     begin = time.time()
@@ -164,38 +159,66 @@ def run(gateway: Habitat, stations: Stations) -> None:
     eventually(goes_on, "a few minutes of uploads", timeout=2 * RUNNING, pause=12)
 
 
-def main(names: list[str]) -> None:
-    """Take all pictures, or those of these ``names``."""
+def shoot(browser: Browser, url: str, user: tuple[str, str], shot: Shot) -> None:
+    """Take a picture."""
+    path, name, telephone, dark = shot
+    settings: dict[str, Any] = {"viewport": TELEPHONE if telephone else LAPTOP}
+    settings["color_scheme"] = "dark" if dark else "light"
+    person = Person(browser, url, **settings)
+    person.sign_in(*user)
+    person.page.goto(f"/console/{path}")
+    person.page.wait_for_load_state("networkidle")
+    # What the map still read from the archive.
+    person.page.reload()
+    person.page.wait_for_load_state("networkidle")
+    person.page.screenshot(path=PICTURES / f"{name}.png")
+    assert person.complaints == []
+    person.close()
+
+
+def take_of_stations(browser: Browser, shots: list[Shot]) -> None:
+    """Take pictures of a gateway with made-up stations."""
     stations = Stations()
-    PICTURES.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         gateway = Habitat({"gateway": {"machine_code": "north"}})
         stack.callback(gateway.close)
         gateway.config["console"] = {"password_file": make_users(gateway.directory / "users")}
         fill(gateway, stations)
-        begin = fly(gateway)
         gateway.start()
         front = Nginx(gateway)
         stack.callback(front.close)
         front.start()
-        if not names:
-            run(gateway, stations)
-        browser = stack.enter_context(chromium())
-        for path, name, telephone, dark in SHOTS:
-            if names and name not in names:
-                continue
-            settings: dict[str, Any] = {"viewport": TELEPHONE if telephone else LAPTOP}
-            settings["color_scheme"] = "dark" if dark else "light"
-            person = Person(browser, front.url, **settings)
-            person.sign_in(USER, PASSWORD)
-            person.page.goto(f"/console/{path.format(flight=begin)}")
-            person.page.wait_for_load_state("networkidle")
-            # What the map still read from the archive.
-            person.page.reload()
-            person.page.wait_for_load_state("networkidle")
-            person.page.screenshot(path=PICTURES / f"{name}.png")
-            assert person.complaints == []
-            person.close()
+        run(gateway, stations)
+        for shot in shots:
+            shoot(browser, front.url, (USER, PASSWORD), shot)
+
+
+def take_of_flights(browser: Browser, shots: list[Shot]) -> None:
+    """Take pictures of the demonstration, once its balloon comes down."""
+    with tempfile.TemporaryDirectory() as place:
+        demo = Demo(checkout(Path(place) / "checkout"))
+        try:
+            host, port = demo.address()
+            begin = time.monotonic()
+            eventually(lambda: time.monotonic() > begin + DESCENT, timeout=2 * DESCENT, pause=5)
+            path = f"payloads/{BIRDS[0]}.json"
+            eventually(lambda: demo.page(path)["reading"] is None, "the archive is read")
+            flight = demo.page(path)["flights"][-1]["page"].removeprefix("/console/")
+            for shot in shots:
+                user = ("operator", demo.password)
+                here = (shot[0].format(flight=flight), *shot[1:])
+                shoot(browser, f"http://{host}:{port}", user, here)
+        finally:
+            demo.stop()
+
+
+def main(names: list[str]) -> None:
+    """Take all pictures, or those of these ``names``."""
+    PICTURES.mkdir(exist_ok=True)
+    with chromium() as browser:
+        for take, shots in ((take_of_stations, SHOTS), (take_of_flights, FLIGHTS)):
+            if wanted := [shot for shot in shots if not names or shot[1] in names]:
+                take(browser, wanted)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,8 @@ class BulkWriter:
                 cluster.leave(str(error).removeprefix(f"CouchDB at {cluster.base} "))
                 if not cluster.turn_from(tried):
                     raise
+                # Also if it can't be reached, and the request then ends at another.
+                tried.add(cluster.current)
 
     def _try(self, entries: list[BatchDocument]) -> list[RefusedDocument]:
         """Store the entries in one request, or halve it, recursively."""

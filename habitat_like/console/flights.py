@@ -32,7 +32,7 @@ from habitat_like.console.windows import LONGEST, read_window
 from habitat_like.message.message import to_callsign
 from habitat_like.telemetry.flights import Flight, flight
 from habitat_like.telemetry.thinning import flights
-from habitat_like.telemetry.track import GAP
+from habitat_like.telemetry.track import GAP, REPEAT
 
 blueprint = Blueprint("flights", __name__)
 
@@ -153,7 +153,8 @@ def one_flight(name: str, moment: int) -> dict[str, Any]:
             "stations": sorted(receivers.places),
             "from_station": receivers.extremes(station),
             "values": sorted(record.values),
-            "downloads": _downloads(record.name, record.first, record.last),
+            # At rest, the last fix was told again for so long.
+            "downloads": _downloads(record.name, record.first, record.last + REPEAT),
         }
     arguments = {"payload": record.key, "moment": str(moment)}
     made: dict[str, Any] = {}
@@ -246,7 +247,7 @@ def _figure(
         with record.lock:
             return draw(record)
 
-    return figure(f"flights.{name}", make, **arguments, state=record.state)
+    return figure(f"flights.{name}", make, **arguments, state=record.drawn)
 
 
 def _downloads(name: str, first: float, last: float) -> dict[str, dict[str, str]]:

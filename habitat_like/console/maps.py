@@ -32,7 +32,7 @@ from habitat_like.console.windows import CHOICES, USUAL, Window, read_window
 blueprint = Blueprint("maps", __name__)
 
 #: Payloads in the table, and stations on the map: the last heard.
-ROWS, STATIONS = 200, 1000
+ROWS, STATIONS = 100, 1000
 
 _encode = msgspec.json.Encoder().encode
 

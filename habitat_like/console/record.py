@@ -96,6 +96,11 @@ class Record(Reading):
         return f"{self.epoch}.{self.version}"
 
     @property
+    def drawn(self) -> str:
+        """The same for plots: of a flight that goes on, a new one each minute will do."""
+        return self.epoch if self.has_track else self.state
+
+    @property
     def points(self) -> range:
         """The points of the flight itself; none if there is no fix at all."""
         parts = [range(*part) for part in flights(self.track.times, GAP)]

@@ -23,7 +23,9 @@ RELOAD_TIMEOUT = 15.0
 def show(value: Any) -> str:
     """A configuration value as written in the file."""
     if isinstance(value, list | tuple):
-        return ", ".join(value) or "none"
+        return ", ".join(map(show, value)) or "none"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {show(one)}' for key, one in value.items())}}}"
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value is None else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -156,6 +157,20 @@ def test_altitude_and_every_value_are_plotted(scene: tuple[Visitor, int]) -> Non
         assert image.headers["content-type"].startswith("image/svg+xml")
     path = "/console/plots/flight-altitude.svg?payload=HABITAT"
     assert visitor.get(path).status == visitor.get(f"{path}&moment=x").status == 400
+
+
+def test_a_flight_can_be_had_in_every_format(scene: tuple[Visitor, int]) -> None:
+    visitor, now = scene
+    data = flight(visitor, "HABITAT", now - BEFORE)
+    assert {"csv", "flat", "ndjson", "json", "geojson", "kml", "gpx"} <= set(data["downloads"])
+    for one in data["downloads"].values():
+        reply = visitor.get(one["address"])
+        assert reply.status == 200, one
+        assert reply.body
+    lines = visitor.get(data["downloads"]["ndjson"]["address"]).text.splitlines()
+    times = sorted(json.loads(line)["time_created"] for line in lines)
+    # All of this flight, and nothing of the other one.
+    assert (times[0], len(times)) == (now - BEFORE, END // 20 + 1)
 
 
 def test_the_map_of_a_flight(scene: tuple[Visitor, int]) -> None:

@@ -57,6 +57,21 @@ def test_the_configuration_in_force_is_shown_without_passwords(gateway: Habitat)
         gateway.restart()
 
 
+def test_settings_of_sinks_and_networks_are_shown_as_they_are_written() -> None:
+    parser = {"habitat_like.telemetry.ParserSink": {"payloads": None, "name": "parser"}}
+    made = with_console(sinks=["habitat_like.archive.ArchiveSink", parser])
+    made.config["networks"] = {"weather": {"unknown": "suspicious"}}
+    try:
+        visitor = Visitor(made.start())
+        visitor.sign_in()
+        page = visitor.page("/console/settings")
+    finally:
+        made.close()
+    assert "habitat_like.archive.ArchiveSink, {habitat_like.telemetry.ParserSink: {" in page
+    assert "name: parser" in page
+    assert "{unknown: suspicious}" in page
+
+
 def test_maintenance_is_begun_and_ended(gateway: Habitat, visitor: Visitor) -> None:
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     page = switch(visitor, "maintenance", on="1", message="back at noon")

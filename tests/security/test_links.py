@@ -134,7 +134,7 @@ def test_passwd_says_what_is_in_the_place_of_the_file(
     make = {"link": path.symlink_to, "hard link": path.hardlink_to}
     make.get(second, lambda _: os.mkfifo(path))(precious)
     gateway = habitat({"console": {"password_file": str(path)}}, start=False)
-    done = gateway.cli("console", "passwd", "alice", stdin="new\n")
+    done = gateway.cli("console", "passwd", "alice", stdin="a new password\n")
     why = {"link": "it is a link", "hard link": "another name", "pipe": "not a regular file"}[
         second
     ]

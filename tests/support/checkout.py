@@ -69,12 +69,13 @@ class Running:
         reply = http_request(self.address(), "POST", "/message", json.dumps(message).encode())
         assert (reply.status, reply.body) == (200, b"OK"), reply
 
-    def habitat(self, *words: str) -> str:
-        """Run a command as somebody in another directory does."""
+    def habitat(self, *words: str, given: str = "") -> str:
+        """Run a command as somebody in another directory does; ``given`` is its input."""
         done = subprocess.run(
             [sys.executable, "-m", "habitat_like.cli", *words],
             cwd="/",
             env={**os.environ, "HABITAT_CONFIG": str(self.var / "config.yml")},
+            input=given,
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -59,14 +59,16 @@ class Sandbox:
         """Make it, with the program in /opt/habitat, and nothing set up."""
         if os.geteuid() != 0:
             pytest.skip("only root can make a machine to install on")
-        for name in ("unshare", "nsenter", "ip", "useradd", "nginx"):
+        for name in ("setpriv", "unshare", "nsenter", "ip", "useradd", "nginx"):
             program(name)
         apart = [
             str(place)
             for place in (ROOT, Path(sys.prefix))
             if place.stat().st_dev != Path("/").stat().st_dev
         ]
-        command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=SIGKILL"]
+        # It ends with the tests, however these end.
+        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "--pid"]
+        command += ["--fork", "--kill-child=SIGKILL"]
         self._holder = subprocess.Popen(
             [*command, "sh", "-c", _MAKE, "sh", str(self.directory), *apart],
             stdin=subprocess.DEVNULL,

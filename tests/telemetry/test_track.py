@@ -140,6 +140,19 @@ def test_thinning_keeps_the_shape() -> None:
         assert abs(even - track.altitudes[at]) < 400
 
 
+@pytest.mark.parametrize("peak", [503, 1777, 2501])
+def test_thinning_keeps_a_detour(peak: int) -> None:
+    """A short one, wherever it is in the steps that time is cut into."""
+    track = filled(
+        [
+            (time, Position(52.0 + 0.01 * max(5 - abs(time - peak), 0), time / 1000, 100.0))
+            for time in range(3000)
+        ]
+    )
+    assert track.latitudes[peak] == 52.05
+    assert peak in thin(track, 50, GAP)
+
+
 @given(st.lists(moments, max_size=50))
 def test_a_flight_has_no_gap_and_all_are_the_whole(times: list[int]) -> None:
     times.sort()

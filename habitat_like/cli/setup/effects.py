@@ -180,9 +180,12 @@ def run(*command: str) -> tuple[int, str]:
 
 def ask(*command: str) -> tuple[int, str]:
     """As ``run``, but all that it says."""
+    # A shell by `su` has no /usr/sbin; and what is said is read, so it must not be translated.
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     try:
         done = subprocess.run(
             command,
+            env={**os.environ, "PATH": path, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,9 +5,11 @@
 // Metres from which on a track has the next colour.
 const BANDS = [1000, 5000, 10000, 15000, 20000, 25000, 30000];
 // Milliseconds between two looks: usually, while the server still reads its archive, after an error.
-const USUAL = 5000, READING = 1000, AFTER_ERROR = 15000;
+const USUAL = 5000, READING = 2000, AFTER_ERROR = 15000;
 // Looks after which all is asked for again, as old points leave the window.
 const AGAIN = 120;
+// Layers that are drawn at once; then a person has a turn.
+const AT_ONCE = 25;
 // Payloads whose names are shown beside their marks at most, and seconds after which one is grey.
 const NAMED = 40, OLD = 3600;
 
@@ -61,8 +63,13 @@ const World = L.GridLayer.extend({
     this._land = world.land.map((line) => project(line, world.scale));
     this._borders = world.borders.map((line) => project(line, world.scale));
   },
-  createTile({ x, y, z }) {
+  // Each in a turn of its own, so that a person can go on meanwhile.
+  createTile(place, done) {
     const tile = document.createElement("canvas");
+    setTimeout(() => { this.drawTile(tile, place); done(null, tile); });
+    return tile;
+  },
+  drawTile(tile, { x, y, z }) {
     const size = this.getTileSize().x, ratio = Math.min(window.devicePixelRatio || 1, 2);
     tile.width = tile.height = size * ratio;
     const pen = tile.getContext("2d");
@@ -73,9 +80,14 @@ const World = L.GridLayer.extend({
       pen.beginPath();
       for (const { points, west, east, north, south } of lines) {
         if (east < left - edge || west > right + edge || south < top - edge || north > bottom + edge) continue;
+        let lastAcross = Infinity, lastDown = Infinity;
         for (let at = 0; at < points.length; at += 2) {
           const across = (points[at] - left) * wide, down = (points[at + 1] - top) * wide;
+          // What is less than a pixel away is not seen.
+          if (Math.abs(across - lastAcross) < 0.8 && Math.abs(down - lastDown) < 0.8) continue;
           if (at) pen.lineTo(across, down); else pen.moveTo(across, down);
+          lastAcross = across;
+          lastDown = down;
         }
         if (close) pen.closePath();
       }
@@ -89,7 +101,6 @@ const World = L.GridLayer.extend({
     trace(this._borders, false);
     pen.strokeStyle = colour("border");
     pen.stroke();
-    return tile;
   },
 });
 
@@ -156,7 +167,7 @@ class Chart {
     if (!this.cursor || this.cursor.split(".")[0] !== data.cursor.split(".")[0]) this.clear();
     this.cursor = data.cursor;
     this.now = data.now;
-    this.take(data);
+    await this.take(data);
     if (data.features.length || data.reading || this.wasReading || this.looks % 4 === 0) await this.refreshTable();
     this.wasReading = Boolean(data.reading);
     return data.reading ? READING : USUAL;
@@ -172,7 +183,7 @@ class Chart {
     this.layers.delete(id);
   }
 
-  take(data) {
+  async take(data) {
     const present = new Set(data.payloads);
     for (const [id, { properties }] of this.features) {
       if (properties.kind !== "station" && !present.has(properties.payload)) {
@@ -189,10 +200,12 @@ class Chart {
       // Lines to its receivers change with their places.
       if (payload.properties.receivers.some((callsign) => moved.has(`station/${callsign}`))) moved.add(payload.id);
     }
-    for (const id of moved) this.draw(this.features.get(id));
-    const few = this.payloads.length <= NAMED;
-    this.place.classList.toggle("few", few);
     this.tell();
+    let drawn = 0;
+    for (const id of moved) {
+      this.draw(this.features.get(id));
+      if (++drawn % AT_ONCE === 0) await new Promise((next) => setTimeout(next));
+    }
   }
 
   drawAll() {
@@ -240,7 +253,9 @@ class Chart {
       whole.push(path);
     }
     const plain = { interactive: false, smoothFactor: 1, lineJoin: "round" };
-    const layers = [L.polyline(whole, { ...plain, color: colour("casing"), weight: 5, opacity: 0.55 })];
+    const layers = [];
+    // An edge, so that each colour is seen on any ground; among many tracks it would be in the way.
+    if (this.payloads.length <= NAMED) layers.push(L.polyline(whole, { ...plain, color: colour("casing"), weight: 5, opacity: 0.55 }));
     for (const [name, runs] of bands) layers.push(L.polyline(runs, { ...plain, color: colour(name), weight: 3, opacity: 1 }));
     return L.layerGroup(layers);
   }

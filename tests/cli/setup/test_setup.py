@@ -78,6 +78,13 @@ def test_a_bare_machine_becomes_a_server(sandbox: Sandbox) -> None:
     assert "error" not in marks
 
 
+def test_a_shell_by_su_is_enough(sandbox: Sandbox) -> None:
+    sandbox.sh("ln -s /usr/local/sbin/systemctl /usr/local/sbin/journalctl /usr/local/bin/")
+    habitat = ("env", "PATH=/usr/local/bin:/usr/bin:/bin", "/opt/habitat/bin/habitat")
+    sandbox.run(*habitat, "setup", "--yes")
+    sandbox.run(*habitat, "doctor")
+
+
 def test_run_again_it_changes_nothing(sandbox: Sandbox) -> None:
     sandbox.habitat("setup", "--yes", "--server-name", "a.example.org")
     before = state(sandbox)

@@ -100,9 +100,13 @@ class Network:
 
 
 def run_station(*arguments: object, python: str = sys.executable) -> str:
-    """Run the stations' script; what it prints."""
+    """Run the stations' script; what it prints.
+
+    Without installed packages: a server in JavaScript rounds numpy's largest numbers. What numpy
+    makes of them is among the recorded pickles.
+    """
     done = subprocess.run(
-        [python, str(SCRIPT), *map(str, arguments)],
+        [python, "-S", str(SCRIPT), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
