@@ -97,15 +97,8 @@ def doctor(work: Trial) -> str:
     found, mended = 0, 0
     for fault in FAULTS:
         work.root(fault.harm)
-        # The gateway looks at its files once a second.
-        eventually(
-            lambda fault=fault: fault.words in _look(work),  # type: ignore[misc]
-            f"{fault.name} is seen",
-            timeout=120,
-            pause=1,
-        )
+        command = _command(_seen(work, fault))
         found += 1
-        command = _command(work)
         mend = fault.mend.format(now=int(time.time()))
         if not mend:
             mended += 1
@@ -133,9 +126,21 @@ def _look(work: Trial) -> str:
     return first
 
 
-def _command(work: Trial) -> str:
-    match = re.search(r"\n\n  (.*)\n\n", _look(work))
-    assert match, "the doctor names no command"
-    words = match[1]
-    assert shlex.split(words), words
-    return words
+def _seen(work: Trial, fault: Fault) -> str:
+    """What the doctor says of the fault, once the gateway has seen it, which takes a second."""
+    said = ""
+
+    def sees() -> bool:
+        nonlocal said
+        said = _look(work)
+        return fault.words in said
+
+    eventually(sees, f"{fault.name} is seen", timeout=120, pause=1)
+    return said
+
+
+def _command(said: str) -> str:
+    match = re.search(r"\n\n  (.*)\n\n", said)
+    assert match, f"the doctor names no command: {said}"
+    assert shlex.split(match[1]), said
+    return match[1]

@@ -27,7 +27,7 @@ CHECK_TIMEOUT = 300.0
 COMMAND = re.compile(r"; ((?:chmod|chown|habitat|groupadd|curl|HABITAT_\w+=).*)$")
 #: What a trouble's text has in it, and the command that mends it; the first that fits.
 MENDS = (
-    ("habitat ctl maintenance off", "habitat ctl maintenance off"),
+    ("aintenance", "habitat ctl maintenance off"),
     ("while the gateway runs", "{restart}"),
     ("restart the gateway", "{restart}"),
     ("draining", "{restart}"),
