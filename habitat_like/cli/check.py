@@ -337,6 +337,10 @@ def _directory(subject: str, directory: Path) -> Finding:
     if not there.is_dir():
         return Finding(ERROR, subject, f"{there} is not a directory; remove it or change {subject}")
     if not os.access(there, os.W_OK | os.X_OK):
+        if there != directory:
+            hint = f"install -d -m 0750 -o {_user()} {directory}"
+            text = f"directory {directory} is missing, and {_user()} can't make it; {hint}"
+            return Finding(ERROR, subject, text)
         hint = "check as the gateway's user, or change its owner"
         return Finding(ERROR, subject, f"directory {there} is not writable by {_user()}; {hint}")
     if there != directory:

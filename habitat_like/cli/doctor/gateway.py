@@ -24,7 +24,7 @@ from habitat_like.statistics.status import READY, Status
 #: Seconds for `habitat check`: it waits for the archive.
 CHECK_TIMEOUT = 300.0
 #: A command at the end of a finding's text.
-COMMAND = re.compile(r"; ((?:chmod|chown|habitat|groupadd|curl|HABITAT_\w+=).*)$")
+COMMAND = re.compile(r"; ((?:chmod|chown|habitat|groupadd|install|curl|HABITAT_\w+=).*)$")
 #: What a trouble's text has in it, and the command that mends it; the first that fits.
 MENDS = (
     ("aintenance", "habitat ctl maintenance off"),
