@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import zlib
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from habitat_like.http.response import (
     TooSlow,
     closed_to_uploads,
     crowded,
+    refuse_without,
     to_reply,
     to_response,
     too_many,
@@ -212,9 +214,13 @@ class SCGIHandler:
 
     @property
     def own_refuse(self) -> Refuse | None:
-        """``refuse``, if the request's protocol has its own answers."""
-        own = self.action is not None and self.action.answers is not None
-        return self.refuse if own else None
+        """What refuses with 503, if the request's protocol has its own answers.
+
+        It waits for the commit in place of the request: with hundreds of these alive, each new one
+        would take memory that is in no cache.
+        """
+        answers = None if self.action is None else self.action.answers
+        return None if answers is None else functools.partial(refuse_without, answers)
 
     def _failed(self, error: Exception) -> Reply:
         try:

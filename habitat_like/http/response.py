@@ -67,11 +67,11 @@ class Answers(Protocol):
     def instead_of(self, refusal: Response, request: scgi.Request) -> Response:
         """The answer that such a client gets instead of the gateway's own ``refusal``.
 
-        The ``request`` may have only its headers.
+        The ``request`` may have only its headers, and none where the refusal is a 503.
         """
 
 
-#: Makes the reply for a refusal, in the request's protocol.
+#: Makes the reply for a refusal with 503, in the request's protocol.
 Refuse = Callable[[Response], Reply]
 
 
@@ -93,6 +93,13 @@ def _short_reply(response: Response) -> Reply:
     """A short answer: most of a protocol's answers are one of a few."""
     return Reply(response.status, response.encode(), partial=response.partial)
 
+
+def refuse_without(answers: Answers, refusal: Response) -> Reply:
+    """The reply for a ``refusal`` with 503 to a request that is no longer kept."""
+    return to_reply(answers.instead_of(refusal, _GONE))
+
+
+_GONE = scgi.Request({}, b"")
 
 OK = Response()
 _OK_REPLY = Reply(OK.status, OK.encode())

@@ -21,8 +21,9 @@ _PLACES = ("GPS_", "")
 _GPS = {
     f"{prefix}{name}" for prefix in _PLACES for name in ("lat", "lon", "height", "alt", "timestamp")
 }
+_VERSION = "software_version"
 #: Names of values that are no readings.
-_SPECIAL = _GPS | {"", "software_version"}
+_SPECIAL = _GPS | {"", _VERSION}
 #: The X-PIN of a GPS receiver.
 _PIN_OF_GPS = "9"
 _CREATED = Response(201, b"OK")
@@ -104,23 +105,21 @@ def _observe_usual(body: bytes, uploader: str, pin: str | None) -> Observation |
         tree = _read(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    pairs = tree.sensordatavalues
-    columns = _columns(tuple([pair.value_type for pair in pairs]))
-    if columns is None:
+    fields = {pair.value_type: pair.value for pair in tree.sensordatavalues}
+    columns = _columns(tuple(fields))
+    version = fields[_VERSION] = tree.software_version.strip()
+    found = columns.read(fields) if columns is not None and version else None
+    if found is None or found.missing:
         return None
-    found = columns.read({pair.value_type: pair.value for pair in pairs})
-    version = tree.software_version.strip()
-    if found is None or found[1] or not version:
-        return None
-    values, _ = found
-    values["software_version"] = version
-    return Observation(type="SENSOR", uploader=uploader, rule="gateway", values=values, sensor=pin)
+    return Observation(
+        type="SENSOR", uploader=uploader, rule="gateway", columns=found.columns, sensor=pin
+    )
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _columns(names: tuple[str, ...]) -> Columns | None:
     """How to read values with these names, None if some are not just readings."""
-    return Columns(names) if _SPECIAL.isdisjoint(names) else None
+    return Columns((*names, _VERSION), texts=(_VERSION,)) if _SPECIAL.isdisjoint(names) else None
 
 
 def chip(tree: dict[str, Any]) -> str:

@@ -32,14 +32,36 @@ _object = msgspec.json.Decoder(dict[str, str]).decode
 
 def parse(text: bytes) -> dict[str, str]:
     """The fields of a query or form. A field without an equals sign has the value ""."""
+    text = _simplify(text)
+    fields = _quickly(text) if _SLOW < len(text) <= _QUICK else None
+    return _parts(text.decode("latin-1")) if fields is None else fields
+
+
+def as_json(text: bytes) -> bytes | None:
+    """A plain query or form as a JSON object of texts, None for one that is not plain.
+
+    It is JSON only if each part is a name and a value.
+    """
+    text = _simplify(text)
+    return None if b"%" in text or len(text) > _QUICK else _quote(text)
+
+
+def _simplify(text: bytes) -> bytes:
+    """The same fields without blanks, and codes, as dates have them."""
     text = text.strip(b"?& \t\r\n\0")
     if b"+" in text:
         text = text.replace(b"+", b" ")
     if b"%" in text:
-        # The codes of a date. Neither character can become part of another code.
+        # Neither character can become part of another code.
         text = text.replace(b"%20", b" ").replace(b"%3A", b":")
-    fields = _quickly(text) if _SLOW < len(text) <= _QUICK else None
-    return _parts(text.decode("latin-1")) if fields is None else fields
+    return text
+
+
+def _quote(text: bytes) -> bytes | None:
+    """The text with quotes around its names and values, None if it can't have them."""
+    if b'"' in text or b"\\" in text or not text.isascii():
+        return None
+    return b'{"%b"}' % text.replace(b"&", b'","').replace(b"=", b'":"')
 
 
 def _quickly(text: bytes) -> dict[str, str] | None:
@@ -48,10 +70,11 @@ def _quickly(text: bytes) -> dict[str, str] | None:
     With quotes around its names and values it is JSON, whose parser takes half the time of a loop
     here, and finds whatever is not plain: a part with no equals sign or two, an empty one.
     """
-    if b'"' in text or b"\\" in text or not text.isascii():
+    quoted = _quote(text)
+    if quoted is None:
         return None
     try:
-        fields = _object(b'{"%b"}' % text.replace(b"&", b'","').replace(b"=", b'":"'))
+        fields = _object(quoted)
     except msgspec.MsgspecError:
         return None
     if "" in fields or len(fields) > MAX_FIELDS:

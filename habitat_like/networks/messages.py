@@ -129,7 +129,8 @@ def _shape(
     network: str, observation: Observation, callsign: str, station: Station | None
 ) -> dict[str, Any]:
     """An observation as archived; absent parts are left out."""
-    data: dict[str, Any] = {"network": network, "values": observation.values}
+    values = observation.values if observation.columns is None else observation.columns
+    data: dict[str, Any] = {"network": network, "values": values}
     if observation.payload is not None:
         data["payload"] = observation.payload
     if observation.sensor is not None:

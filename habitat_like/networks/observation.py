@@ -168,10 +168,24 @@ class Request:
             fields = forms.parse(query.encode("latin-1")) if query else {}
             form = self.body if self.body and self.is_form else b""
             if form:
-                fields = {**fields, **forms.parse(form)}
+                sent = forms.parse(form)
+                fields = {**fields, **sent} if fields else sent
             self._fields = fields
             self.is_short = len(query) + len(form) <= SHORT
         return self._fields
+
+    @property
+    def plain_form(self) -> bytes | None:
+        """All ``fields`` as a JSON object of texts, None if they can't be read like that.
+
+        It is JSON only if each part of the query or form is a name and a value.
+        """
+        query = self.query
+        if "=" in self.path or (query and self.body):
+            return None
+        if query:
+            return forms.as_json(query.encode("latin-1"))
+        return forms.as_json(self.body) if self.is_form else None
 
     @property
     def is_form(self) -> bool:
@@ -214,6 +228,7 @@ class Observation(msgspec.Struct, kw_only=True, gc=False):
     ``uploader`` is the station as sent, "" if nothing says so; ``secret`` means that it is a
     credential (PASSKEY, MAC address, key), which is never shown. ``time`` is in UNIX seconds by the
     clock that ``rule`` names, ``sent`` the station's clock when it was sent ("corrected" only).
+    ``columns`` has values that were read together, and is archived in place of ``values``.
     ``missing`` lists the names of values without a reading (``nan``, ``--``), ``marks`` the reasons
     why it can't be right. ``extra`` has further keys of the archived data. ``data``, if given, is
     archived instead of the observation's usual shape. ``unique`` is the network's own identity of
@@ -227,6 +242,7 @@ class Observation(msgspec.Struct, kw_only=True, gc=False):
     sent: float | None = None
     rule: Rule = "station"
     values: dict[str, Scalar] = {}
+    columns: msgspec.Struct | None = None
     payload: str | None = None
     sensor: str | None = None
     position: Position | None = None

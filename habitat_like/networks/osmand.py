@@ -13,9 +13,20 @@ from typing import Any
 from habitat_like.http.response import TEXT, Response
 from habitat_like.networks import lenient, moments
 from habitat_like.networks.base import FAST, STUBBORN, Network, Outcome, Recipe, Route
-from habitat_like.networks.columns import Columns
 from habitat_like.networks.observation import Decoded, Observation, Problem, Request
-from habitat_like.networks.values import MAX_ITEMS, Readings, number, place, text, unread
+from habitat_like.networks.values import (
+    MAX_ITEMS,
+    MAX_NAME,
+    MAX_VALUES,
+    Readings,
+    is_secret,
+    number,
+    place,
+    plain_numbers,
+    scalar,
+    text,
+    unread,
+)
 
 _ELSEWHERE = {"id", "deviceid", "lat", "lon", "location", "altitude", "timestamp"}
 #: What a usual record has.
@@ -116,20 +127,24 @@ def _usual_name(key: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _columns(names: tuple[str, ...]) -> Columns | None:
-    """How to read fields with these names, None if the place and time are not among them."""
-    if not _NEEDED.issubset(names):
-        return None
-    return Columns(name for name in names if name not in ("id", "deviceid", "location"))
+def _readings(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The readings among these names, () if place and time are not, or they need a closer look."""
+    if not _NEEDED.issubset(names) or len(names) > MAX_VALUES:
+        return ()
+    found = tuple(sorted(name for name in names if name not in ("id", "deviceid", "location")))
+    return () if any(len(name) > MAX_NAME or is_secret(name) for name in found) else found
 
 
 def _usual(uploader: str, fields: dict[str, str]) -> Observation | None:
     """What a tracker that is well sends, read in half the time; None for anything else."""
-    columns = _columns(tuple(fields))
-    found = None if columns is None else columns.read(fields)
-    if found is None or found[1]:
+    names = _readings(tuple(fields))
+    if not names:
         return None
-    values, _ = found
+    texts = tuple([fields[name] for name in names])
+    found: list[Any] = plain_numbers(texts) or list(map(scalar, texts))
+    values: dict[str, Any] = dict(zip(names, found, strict=True))
+    if None in values.values():
+        return None
     altitude = values.pop("altitude", None)
     position = place(values.pop("lat"), values.pop("lon"), altitude)
     observed = moments.unix(values.pop("timestamp"))

@@ -10,6 +10,7 @@ import base64
 import binascii
 import functools
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -259,12 +260,14 @@ def to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-# Integers that are exact in any program, and nothing that could stand for no reading.
-_Plain = (
+#: A number that is a reading as it is: integers that are exact in any program, and nothing that
+#: could stand for no reading.
+Plain = (
     Annotated[int, msgspec.Meta(gt=_NO_READING, le=10**18)]
-    | Annotated[float, msgspec.Meta(gt=_NO_READING)]
+    # Text may also be "inf", other than JSON.
+    | Annotated[float, msgspec.Meta(gt=_NO_READING, le=sys.float_info.max)]
 )
-_numbers = msgspec.json.Decoder(list[_Plain]).decode
+_numbers = msgspec.json.Decoder(list[Plain]).decode
 
 
 def plain_numbers(texts: tuple[str, ...]) -> list[int | float] | None:

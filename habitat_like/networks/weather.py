@@ -13,8 +13,8 @@ from typing import NamedTuple
 from habitat_like.http.response import TEXT, Response
 from habitat_like.networks import moments
 from habitat_like.networks.base import FAST, Network, Outcome, Recipe, Route, json_response
-from habitat_like.networks.columns import Columns
-from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request, Scalar
+from habitat_like.networks.columns import Columns, Read
+from habitat_like.networks.observation import BadRequest, Decoded, Observation, Request
 from habitat_like.networks.values import SECRETS, Readings
 
 #: A station's clock is trusted from 2020 on, unless it is more than a day ahead.
@@ -24,6 +24,11 @@ _AHEAD = 86400.0
 _ELSEWHERE = SECRETS | {"id", "siteid", "mac", "dateutc", "action", "pass", "key", "stationkey"}
 #: The keys that identify the sender.
 _IDENTITIES = ("passkey", "siteid", "id", "mac")
+
+#: Sets of names to remember; one takes some 20 KB.
+MAX_LAYOUTS = 256
+#: Characters of a path of which the last layout is remembered.
+MAX_PATH = 64
 
 ECOWITT, WOW, UNDERGROUND, ACURITE = "Ecowitt", "WOW", "Weather Underground", "AcuRite"
 
@@ -52,9 +57,17 @@ class Weather(Network):
 
     def decode(self, request: Request) -> Decoded:
         """One observation. Raises BadRequest if nothing identifies the sender."""
+        usual = _decode_usual(request)
+        if usual is not None:
+            return Decoded([usual])
         fields = _fields(request)
         layout = (_layout if request.is_short else _lay_out)(tuple(fields))
         request.found = layout.protocol
+        found = layout.readings.read(fields) if layout.is_usual else None
+        usual = None if found is None else _observe(found, layout, request.now)
+        if usual is not None:
+            _remember(request, layout)
+            return Decoded([usual])
         uploader = fields.get(layout.identity, "").strip()
         secret = layout.is_secret
         if not uploader:
@@ -62,17 +75,20 @@ class Weather(Network):
             if identity is None:
                 raise BadRequest(400, "none of ID, PASSKEY and siteid was sent: whose is it?")
             uploader, secret = identity
-        values, missing, marks = _read(layout.readings, fields)
         sent = fields.get(layout.date, "")
         observed = moments.iso(sent)
         if observed is None:
             observed = moments.unix(sent)
+        readings = Readings()
+        for name in layout.readings.names:
+            readings.add(name, fields[name])
+        values = readings.values
         if observed is None:
-            if not values and not missing and not sent:
+            if not values and not readings.missing and not sent:
                 return Decoded([])
             if sent and sent.strip().lower() != "now":
                 values["dateutc"] = sent
-                marks = [*marks, "dateutc"]
+                readings.mark("dateutc")
         elif not _EARLIEST <= observed <= request.now + _AHEAD:
             values["dateutc"] = sent
         sensor = values.get("sensor") if "mt" in values else None
@@ -86,8 +102,8 @@ class Weather(Network):
                     rule="gateway" if observed is None else "station",
                     values=values,
                     sensor=None if sensor is None else fields["sensor"],
-                    missing=missing,
-                    marks=marks,
+                    missing=readings.missing,
+                    marks=readings.marks,
                 )
             ]
         )
@@ -149,13 +165,14 @@ class _Layout(NamedTuple):
     """What a request's field names reveal: a console sends the same ones every time.
 
     ``identity`` and ``date`` are the fields that hold these, "" if none does; ``is_secret`` is
-    about the identity.
+    about the identity. ``is_usual``: both are there, and what is not ``readings`` is of no use.
     """
 
     protocol: str
     identity: str
     is_secret: bool
     date: str
+    is_usual: bool
     readings: Columns
 
 
@@ -170,25 +187,63 @@ def _lay_out(names: tuple[str, ...]) -> _Layout:
     key = next((key for key in ("passkey", "id", "siteid", "mac") if key in found), "")
     # AcuRite's id is the hub's MAC address.
     secret = key in ("passkey", "mac") or (found.get(key) == "id" and "mt" in found)
-    readings = Columns(name for name in names if name.lower() not in _ELSEWHERE)
+    identity = found.get(key, "")
     date = "dateutc" if "dateutc" in names else found.get("dateutc", "")
-    return _Layout(kind, found.get(key, ""), secret, date, readings)
+    elsewhere = [name for name in names if name.lower() in _ELSEWHERE]
+    # What is told apart first: whose it is, and when.
+    apart = sorted(elsewhere, key=lambda name: (name != identity, name != date))
+    readings = Columns(set(names).difference(elsewhere), apart=apart)
+    # AcuRite's field mt says which sensor it is.
+    is_usual = bool(identity) and bool(date) and "mt" not in names
+    return _Layout(kind, identity, secret, date, is_usual, readings)
 
 
-_layout = functools.lru_cache(maxsize=1024)(_lay_out)
+_layout = functools.lru_cache(MAX_LAYOUTS)(_lay_out)
 
 
-def _read(
-    columns: Columns, fields: dict[str, str]
-) -> tuple[dict[str, Scalar], list[str], list[str]]:
-    """The readings by name, the names without one, and the reasons to doubt them."""
-    found = columns.read(fields)
-    if found is not None:
-        return *found, []
-    readings = Readings()
-    for name in columns.names:
-        readings.add(name, fields[name])
-    return readings.values, readings.missing, readings.marks
+def _decode_usual(request: Request) -> Observation | None:
+    """What a console that is well sends, in half the time; None for anything else."""
+    layout = _last.get((request.ip, request.path))
+    text = None if layout is None else request.plain_form
+    if layout is None or text is None:
+        return None
+    found = layout.readings.read_json(text)
+    if found is None:
+        return None
+    request.found = layout.protocol
+    return _observe(found, layout, request.now)
+
+
+def _observe(found: Read, layout: _Layout, now: float) -> Observation | None:
+    """The observation of a console that knows who it is and what time it is, else None."""
+    uploader, sent = found.apart[0].strip(), found.apart[1]
+    observed = moments.iso(sent)
+    if not uploader:
+        return None
+    if not (sent == "now" if observed is None else _EARLIEST <= observed <= now + _AHEAD):
+        return None
+    return Observation(
+        type="WEATHER",
+        uploader=uploader,
+        secret=layout.is_secret,
+        time=observed,
+        rule="gateway" if observed is None else "station",
+        columns=found.columns,
+        missing=found.missing,
+    )
+
+
+#: The layouts of the last uploads by address and path: a guess, as names are compared when read.
+_last: dict[tuple[str | None, str], _Layout] = {}
+MAX_LAST = 16384
+
+
+def _remember(request: Request, layout: _Layout) -> None:
+    """Try this layout first at the next upload from the same place."""
+    if len(_last) >= MAX_LAST:
+        _last.clear()
+    if len(request.path) <= MAX_PATH:
+        _last[request.ip, request.path] = layout
 
 
 def protocol(fields: dict[str, str]) -> str:

@@ -84,7 +84,8 @@ def check_answer(client: Client, answer: Response) -> None:
 def check_observation(client: Client, one: Observation) -> None:
     """It has values that JSON can hold, and a type of the network."""
     assert one.type in client.network.types
-    for value in one.values.values():
+    read = one.values if one.columns is None else msgspec.to_builtins(one.columns)
+    for value in read.values():
         assert isinstance(value, str | int | float)
         assert isinstance(value, str) or math.isfinite(value)
     assert one.data is None or isinstance(one.data, dict)
