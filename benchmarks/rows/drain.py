@@ -88,7 +88,7 @@ def bulk_seconds(server: CouchServer, database: str, bodies: list[bytes]) -> flo
 
 def _bulk(_: Context, server: CouchServer, count: int) -> float:
     """The first batch isn't counted, as it isn't of the gateway's draining."""
-    size = min(BATCH, count // 2)
+    size = min(BATCH, count // 8)
     return (count - size) / bulk_seconds(server, DATABASE, bulk_bodies(count, size))
 
 
@@ -96,7 +96,7 @@ def _gateway(context: Context, server: CouchServer, count: int) -> float:
     system = systems.gateway(
         "drain",
         lambda _: server.uri(DATABASE),
-        configuration={"archive": {"batch": min(BATCH, count // 2)}},
+        configuration={"archive": {"batch": min(BATCH, count // 8)}},
     )
     with place.data("drain") as directory:
         prepared.journal(directory / "journal.sqlite", count)

@@ -43,7 +43,8 @@ def bearing(one: Place, other: Place) -> float:
     north = math.cos(first) * math.sin(second) - math.sin(first) * math.cos(second) * math.cos(
         along
     )
-    return math.degrees(math.atan2(east, north)) % 360
+    # A little less than 0 is a little less than 360, which as a float can be 360.
+    return math.degrees(math.atan2(east, north)) % 360 % 360
 
 
 def wind(degrees: float) -> str:

@@ -13,7 +13,7 @@ from habitat_like.archive import open_archive
 from habitat_like.config.keys import ArchiveConfig
 from habitat_like.journal.journal import Journal
 from tests.support.archive import encode
-from tests.support.cli import environment, fails
+from tests.support.cli import environment, fails, most_memory
 from tests.support.large import MB, fill, row
 from tests.support.observations import START as FIRST
 from tests.support.observations import fix
@@ -21,27 +21,14 @@ from tests.support.observations import fix
 COUNT = 150
 #: Small messages, of 50 payloads.
 MANY = 60_000
-#: Runs a command with what it prints thrown away; prints the most memory that it had, in kB.
-_MEASURE = """
-import resource, subprocess, sys
-done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(done.returncode)
-"""
 
 
 def memory(*words: str, archive: Path, journal: Path) -> int:
     """The most bytes that ``habitat`` has with these arguments."""
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, sys.executable, "-m", "habitat_like.cli", *words],
+    return most_memory(
+        *words,
         env=environment(HABITAT_ARCHIVE_URI=f"sqlite:{archive}", HABITAT_JOURNAL_PATH=str(journal)),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout) * 1024
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,7 @@ def test_a_client_that_stops_halfway_is_told_408_and_holds_no_thread(
     habitat: HabitatFactory, connect: Connect, cut: int
 ) -> None:
     gateway = habitat({"gateway": {"timeout": 0.5}})
+    eventually(lambda: "worker 3" in gateway.status()["threads"], "all have started")
     threads = gateway.status()["threads"]
     connections = connect(gateway, 20)
     send(connections, upload()[:cut])
@@ -172,7 +174,8 @@ def test_out_of_descriptors_clients_wait_and_are_served_later(
 ) -> None:
     gateway = habitat({"gateway": {"timeout": 2}})
     gateway.scgi("GET", "/metrics")
-    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (40, 40))
+    most = len(list(Path(f"/proc/{gateway.pid}/fd").iterdir())) + 12
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (most, most))
     idle = connect(gateway, 60)
     reply = gateway.scgi("POST", "/message", body(1))
     assert reply.status == 200

@@ -223,7 +223,7 @@ def test_uploads_get_503_and_what_was_answered_200_is_archived_once(
     assert gateway.scgi("POST", "/message", upload(11)).status == 503
     assert "journal" in gateway.scgi("GET", "/readyz").text
     assert gateway.scgi("GET", "/healthz").status == 200
-    assert gateway.log.count("the journal takes no messages") == 1
+    eventually(lambda: gateway.log.count("the journal takes no messages") == 1, "logged once")
     gateway.config["archive"]["uri"] = good
     gateway.restart()
     for body in sent:

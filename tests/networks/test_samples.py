@@ -47,7 +47,9 @@ class Everything:
 
     def __init__(self) -> None:
         names = [name for name in BUILT_IN if name != "hisparc"]
-        self.gateway = Habitat({"networks": {name: {} for name in names}})
+        # What a parser adds comes when it likes.
+        sinks = ["habitat_like.archive.ArchiveSink"]
+        self.gateway = Habitat({"networks": {name: {} for name in names}, "sinks": sinks})
         self.nginx = Nginx(self.gateway)
 
     def send(self, raw: bytes) -> tuple[int | None, bytes]:

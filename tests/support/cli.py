@@ -95,3 +95,27 @@ def fails(done: subprocess.CompletedProcess[str], code: int, said: str) -> None:
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
+
+
+#: Runs a command with what it prints thrown away; prints the most memory that it had, in kB. A
+#: process of its own, as a new one begins with the memory of the one that starts it.
+_MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
+
+
+def most_memory(*words: str, env: dict[str, str]) -> int:
+    """The most bytes that ``habitat`` has with these arguments, in this environment."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, sys.executable, "-m", "habitat_like.cli", *words],
+        env=env,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout) * 1024
