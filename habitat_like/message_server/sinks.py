@@ -210,11 +210,13 @@ class JournalSink(Sink):
 
     def _run(self) -> None:
         journal = self.server.journal
-        reader = journal.reader()
+        reader: JournalReader | None = None
         tries = 0
         try:
             while not self._stopping.is_set():
                 try:
+                    # The file can be lost before it was opened.
+                    reader = reader or journal.reader()
                     taken = self._turn(reader)
                     tries = 0
                     self._is_well()
@@ -230,7 +232,8 @@ class JournalSink(Sink):
                     self._is_unwell(error)
                     self._stopping.wait(self.backoff(tries))
         finally:
-            reader.close()
+            if reader is not None:
+                reader.close()
 
     def _turn(self, reader: JournalReader) -> int:
         """Take due dead letters, then the next batch; returns the batch's size."""
