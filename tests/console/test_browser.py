@@ -59,27 +59,6 @@ def gateway(couch_server: CouchServer) -> Iterator[Habitat]:
             couch_server.delete(DATABASE)
 
 
-@pytest.fixture(scope="module")
-def front(gateway: Habitat) -> Iterator[Nginx]:
-    made = Nginx(gateway)
-    try:
-        yield made.start()
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def person(browser: Browser, front: Nginx) -> Iterator[Person]:
-    """Somebody who is signed in, and sees no error in the end."""
-    made = Person(browser, front.url)
-    try:
-        made.sign_in(USER, PASSWORD)
-        yield made
-        assert made.complaints == []
-    finally:
-        made.close()
-
-
 def upload(gateway: Habitat | Nginx, message: dict[str, Any], callsign: str, created: int) -> Reply:
     """Send a message as a station with a right clock does."""
     body = {

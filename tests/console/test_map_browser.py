@@ -59,27 +59,6 @@ def gateway() -> Iterator[Habitat]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def front(gateway: Habitat) -> Iterator[Nginx]:
-    made = Nginx(gateway)
-    try:
-        yield made.start()
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def person(browser: Browser, front: Nginx) -> Iterator[Person]:
-    """Somebody who is signed in, and sees no error in the end."""
-    made = Person(browser, front.url)
-    try:
-        made.sign_in(USER, PASSWORD)
-        yield made
-        assert made.complaints == []
-    finally:
-        made.close()
-
-
 def upload(front: Nginx, name: str, number: int, latitude: float, altitude: int) -> None:
     """Send a sentence as a receiver does."""
     now = int(time.time())
