@@ -12,6 +12,8 @@ PREPARE = command -v "$(PYTHON)" >/dev/null || \
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Else each of the tests' thousands of processes would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test clients bench faults mutants soak machine deb lint requirements venv clean
@@ -41,7 +43,7 @@ demo:
 
 test:
 	@$(PREPARE) test
-	.venv/bin/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile \
+	.venv/bin/python -m pytest --numprocesses $$(($$(nproc) + 3)) --dist loadfile \
 	    --no-loadscope-reorder $(ARGS)
 
 # What can't be installed is skipped with the reason.
