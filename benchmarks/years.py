@@ -37,7 +37,6 @@ PAGES = (
     "/messages?since=2026-03-01&until=2026-03-02",
     "/messages?callsign=NOBODY",
     "/packets",
-    "/stations/M0007",
 )
 TIMES = 9
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,5 @@ class Demo(Running):
         """The numbers of a payload's sentences today, as the parser stored them."""
         uri = f"sqlite:{self.var / 'data' / 'archive.sqlite'}"
         with contextlib.closing(open_archive(ArchiveConfig(uri=uri))) as archive:
-            found = list(archive.query(Query(type="TELEM", callsign=payload)))
-        newest = max((one["time_created"] for one in found), default=0)
-        return {one["data"]["sequence"] for one in found if one["time_created"] > newest - 43200}
+            today = Query(type="TELEM", callsign=payload, since=int(time.time()) - 43200)
+            return {one["data"]["sequence"] for one in archive.query(today)}

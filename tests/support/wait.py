@@ -22,11 +22,13 @@ def eventually(
     """Call ``predicate`` until it returns something true, and return that.
 
     An AssertionError, OSError, HTTPException or ArchiveUnavailable in it means "not yet". After
-    ``timeout`` seconds the test fails with ``what`` and the last answer.
+    ``timeout`` seconds the test fails with ``what`` and the last answer. Looking takes at most half
+    of the time, so that it does not hold up what is waited for.
     """
-    deadline = time.monotonic() + timeout
+    begin = time.monotonic()
     while True:
         last: object
+        looked = time.monotonic()
         try:
             result = predicate()
         except (
@@ -40,7 +42,8 @@ def eventually(
             if result:
                 return result
             last = repr(result)
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > begin + timeout:
             name = what or getattr(predicate, "__qualname__", repr(predicate))
             raise AssertionError(f"not within {timeout:g} s: {name}; last: {last}")
-        time.sleep(pause)
+        time.sleep(max(pause, now - looked, min((now - begin) / 20, 0.2)))
