@@ -32,6 +32,8 @@ DAY = 86400
 SPAN = 730 * DAY
 KEEP = 365
 STATIONS = 4
+#: Fewer in 20 s are those that turn too old meanwhile.
+TAIL = 100
 #: Rows in one statement while the archive is made.
 BATCH = 10_000
 
@@ -141,9 +143,9 @@ def measure(path: Path, pairs: int, seconds: float) -> None:
         gateway.config["archive"]["keep"] = KEEP
         gateway.start()
         begun = time.monotonic()
-        was = -1
-        while (now := gateway.status()["archive"]["counts"].get("dropped", 0)) != was:
-            was = now
+        was, now = -TAIL, 0
+        while now - was >= TAIL:
+            was, now = now, gateway.status()["archive"]["counts"].get("dropped", 0)
             load(gateway, 0.2, numbers)
             time.sleep(20)
             print(f"{dropped + now} dropped after {time.monotonic() - begun:.0f} s", flush=True)

@@ -25,13 +25,11 @@ from habitat_like.archive.sqlite_file import SqliteFile
 from habitat_like.disk import FILE_MODE
 from habitat_like.times import MAX_TIME
 
-#: Seconds that one piece should take, and its smallest and largest number of messages.
+#: Seconds that one piece should take, and its smallest and largest number of messages or pages.
 PIECE = 0.02
 SMALLEST, LARGEST = 16, 2000
 #: Free pages that are kept for what comes: this share of the file, at least so many.
 RESERVE, RESERVED_PAGES = 0.05, 4096
-#: Pages given back at once.
-PAGES = 64
 
 #: Suspicious messages go by when they came, as their own dates can't be right.
 _OLDEST = """
@@ -54,7 +52,7 @@ class SqliteRetention:
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
-        self._size = SMALLEST
+        self._size = self._pages = SMALLEST
         # Where the next piece begins, so that suspicious messages which stay are passed over once.
         self._at: tuple[Any, str] = (-1, "")
 
@@ -137,9 +135,7 @@ class SqliteRetention:
                 raise
         is_last = len(rows) < self._size
         self._at = (-1, "") if is_last else (rows[-1][1], rows[-1][2])
-        took = max(time.monotonic() - begun, 1e-6)
-        wanted = int(self._size * PIECE / took)
-        self._size = min(max(wanted, self._size // 2, SMALLEST), 2 * self._size, LARGEST)
+        self._size = _fitting(self._size, time.monotonic() - begun)
         return len(doomed), is_last
 
     def _give_back(self, writer: sqlite3.Connection) -> bool:
@@ -150,10 +146,19 @@ class SqliteRetention:
         )
         if kind != 2 or free <= max(RESERVED_PAGES, pages * RESERVE):
             return False
+        begun = time.monotonic()
+        # Each step of the statement gives back a page, and execute() takes a single one.
         self._file.patiently(
-            lambda: writer.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+            lambda: writer.executescript(f"PRAGMA incremental_vacuum({self._pages})")
         )
+        self._pages = _fitting(self._pages, time.monotonic() - begun)
         return True
+
+
+def _fitting(size: int, took: float) -> int:
+    """The size of the next piece, after one of ``size`` took so many seconds."""
+    wanted = int(size * PIECE / max(took, 1e-6))
+    return min(max(wanted, size // 2, SMALLEST), 2 * size, LARGEST)
 
 
 class _Lock:
