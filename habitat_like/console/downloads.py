@@ -132,6 +132,7 @@ class Downloads:
     def _run(
         self, download: Download, form: Form, parts: Generator[Part, None, None]
     ) -> Generator[bytes, None, None]:
+        piece = b""
         try:
             pace = Pace(self._written)
             sent = time.monotonic()
@@ -153,7 +154,8 @@ class Downloads:
             if not download.bytes:
                 raise
             if end := form.broken(str(error)):
-                yield end
+                # On a line of its own, also after half of a long one.
+                yield end if piece.endswith(b"\n") else b"\n" + end
         finally:
             parts.close()
             with self._lock:

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from habitat_like.console import downloads
-from habitat_like.console.downloads import Download, Downloads
+from habitat_like.console.downloads import PIECE, Download, Downloads
 from habitat_like.export.csv_form import CSV
 from habitat_like.export.form import Form, Part
 from habitat_like.export.forms import FORMS as FORMATS
@@ -213,6 +213,17 @@ def test_a_file_that_a_stop_cut_does_not_look_whole() -> None:
         eventually(lambda: '"stopping"' in visitor.gateway.log)
         check_cut("ndjson", slow.rest(), "the gateway stopped")
         assert visitor.gateway.wait() == 0
+
+
+def test_a_stop_within_a_long_line_is_told_on_a_line_of_its_own() -> None:
+    line = b'{"string": "' + b"x" * 2 * PIECE + b'"}\n'
+    stopping = iter([False, True])
+    made = Downloads(lambda: 0, lambda: next(stopping), lambda: PATIENCE)
+    started = Download(user="alice", name="x", begun=0.0)
+    body = made._run(started, NDJSON, (Part(line, 1) for _ in range(1)))
+    *_, before, last = b"".join(body).splitlines()
+    assert line.startswith(before)
+    assert "the gateway stopped" in json.loads(last)["error"]
 
 
 def test_a_script_downloads_with_its_password(visitor: Visitor) -> None:
