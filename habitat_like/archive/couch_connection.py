@@ -27,6 +27,10 @@ WHOLE = 4
 #: Bytes read at once from an answer whose size is limited.
 _PIECE = 65536
 
+#: ``_index`` answers 500 for whatever keeps it from saving a design document: what that means, by
+#: a word of its reason (``mango_error.erl`` of CouchDB 3).
+_UNSAVED = {"forbidden": 403, "unauthorized": 403, "conflict": 409}
+
 
 class CouchRefused(Exception):
     """CouchDB answered with a status other than 2xx.
@@ -345,9 +349,10 @@ def _refused(status: int, body: bytes) -> CouchRefused:
         said = msgspec.json.decode(body, type=_Said)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return CouchRefused(status, "", one_line(body[:400].decode(errors="replace")))
-    return CouchRefused(
-        status, str(said.error or ""), one_line(str(said.reason or said.message or ""))
-    )
+    error, reason = str(said.error or ""), one_line(str(said.reason or said.message or ""))
+    if error == "error_saving_ddoc":
+        status = next((_UNSAVED[word] for word in reason.split() if word in _UNSAVED), status)
+    return CouchRefused(status, error, reason)
 
 
 def one_line(text: str) -> str:

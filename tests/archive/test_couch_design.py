@@ -70,12 +70,24 @@ def test_a_database_closed_to_the_user(proxy: Proxy, archive: CouchArchive) -> N
         assert "/_security" in text
 
 
+def unsaved(why: str) -> Answer:
+    """What CouchDB 3 answers to ``_index`` when it can't save the design document."""
+    said = {"error": "error_saving_ddoc", "reason": why}
+    return Answer(500, json.dumps(said).encode())
+
+
+FORBIDDEN = unsaved("Unknown error while saving the design document: forbidden")
+CONFLICT = unsaved("Encountered a conflict while saving the design document.")
+
+
+@pytest.mark.parametrize("refusal", [Answer(403, reason="You are not an admin."), FORBIDDEN])
 def test_a_user_without_rights_to_design_documents_archives_all_the_same(
-    proxy: Proxy, couch: CouchServer, couch_opener: CouchOpener, database: str
+    proxy: Proxy, couch: CouchServer, couch_opener: CouchOpener, database: str, refusal: Answer
 ) -> None:
     def rule(method: str, path: str, body: bytes) -> Action | None:
-        design = (method == "PUT" and "_design" in path) or (method == "POST" and "_index" in path)
-        return Answer(403, reason="You are not a db or server admin.") if design else None
+        if method == "PUT" and "_design" in path:
+            return Answer(403, reason="You are not a db or server admin.")
+        return refusal if method == "POST" and "_index" in path else None
 
     proxy.rule = rule
     archive = couch_opener(user="gateway", password=SECRET, views=("hours",))
@@ -155,13 +167,20 @@ def test_an_index_with_other_fields_is_replaced(
     assert found_ids(archive) == sent_ids(batch(2))
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "_design"), ("POST", "_index")])
+@pytest.mark.parametrize(
+    ("method", "path", "answer"),
+    [
+        ("PUT", "_design", Answer(409)),
+        ("POST", "_index", Answer(409)),
+        ("POST", "_index", CONFLICT),
+    ],
+)
 def test_another_gateway_that_syncs_at_the_same_time(
-    proxy: Proxy, couch_opener: CouchOpener, method: str, path: str
+    proxy: Proxy, couch_opener: CouchOpener, method: str, path: str, answer: Answer
 ) -> None:
-    proxy.rule = times(2, on(method, path, Answer(409)))
+    proxy.rule = times(2, on(method, path, answer))
     assert couch_opener(views=VIEWS).prepare() == []
-    proxy.rule = on(method, path, Answer(409))
+    proxy.rule = on(method, path, answer)
     other = couch_opener(views=VIEWS)
     assert other.prepare() == []  # all is there: nothing to put
 
