@@ -245,4 +245,6 @@ def _is_nodes_fault(refused: CouchRefused) -> bool:
     """Whether another node may answer better. Admins' passwords are in each node's own files."""
     if refused.status == 401:  # else it is about the account's rights
         return "password" in refused.reason.lower()
+    if refused.error == "nodedown" or refused.is_locked:
+        return True
     return refused.status >= 500 or 300 <= refused.status < 400 or refused.status == 429

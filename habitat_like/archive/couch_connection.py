@@ -46,6 +46,11 @@ class CouchRefused(Exception):
         self.error = error
         self.reason = reason
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether the node lets the user in no more for a while, after too many wrong passwords."""
+        return self.status == 403 and "temporarily locked" in self.reason
+
 
 class CouchTooSlow(OSError):
     """A request missed its deadline although each piece came in time."""

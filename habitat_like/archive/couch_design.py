@@ -66,7 +66,7 @@ def make_database(link: CouchLink) -> None:
     try:
         link.request("put")
     except CouchRefused as refused:
-        if refused.status == 412:  # another gateway was faster
+        if refused.error == "file_exists":  # another gateway was faster
             return
         if refused.status in (401, 403):
             raise link.unavailable(

@@ -83,6 +83,11 @@ class CouchLink:
             return self.unavailable(
                 f"refused the password of {who} (401): check archive.uri and archive.password_file"
             )
+        if refused.is_locked:
+            return self.unavailable(
+                f"lets {who} in no more for some minutes, after too many wrong passwords (403):"
+                " check archive.uri and archive.password_file"
+            )
         if status == 403:
             return self.unavailable(
                 f"gives {who} no right to database {self.database!r} (403, {said}):"
@@ -95,6 +100,6 @@ class CouchLink:
             )
         if 300 <= status < 400:
             return self.unavailable(f"redirects elsewhere ({status}): put that into archive.uri")
-        if status == 429 or status >= 500:
+        if status == 429 or status >= 500 or refused.error == "nodedown":
             return self.unavailable(f"can't serve now ({status}, {said}): look at its log")
         return self.unavailable(f"refused the request ({refused}): check archive.uri and its log")

@@ -71,6 +71,11 @@ def bulk(action: Action) -> Rule:
     return on("POST", "/_bulk_docs", action)
 
 
+#: CouchDB 3.5 after five wrong passwords, and a node in maintenance that has no other to ask.
+LOCKED = Answer(403, reason="Account is temporarily locked due to multiple authentication failures")
+MAINTENANCE = Answer(412, b'{"error":"nodedown","reason":"node2@127.0.0.1"}')
+
+
 def not_stored(method: str, path: str, body: bytes) -> Action | None:
     """Rows that say that the node can't, and a node that stores nothing."""
     if "_bulk_docs" not in path:
@@ -90,6 +95,8 @@ LOSSES: dict[str, Rule] = {
     "500 although stored": bulk(Rewrite(500)),
     "429": bulk(Answer(429)),
     "401, its own admins differ": bulk(Answer(401, reason="Name or password is incorrect.")),
+    "403, its own admins differ": bulk(LOCKED),
+    "412, in maintenance": bulk(MAINTENANCE),
     "202, stored on too few": bulk(Rewrite(202)),
     "200 for 201": bulk(Rewrite(200)),
     "rows that say error": not_stored,
@@ -134,6 +141,18 @@ def test_a_node_that_hangs_is_left_within_seconds(
     assert again == [asked[0], asked[1], asked[2] + 1], "the next batch met them again"
     cluster.heal()
     assert found_ids(archive) == sent_ids(batch(40))
+
+
+def test_all_nodes_have_locked_the_account(cluster: Cluster, archive: CouchArchive) -> None:
+    cluster.rule(on("*", "", LOCKED))
+    assert "after too many wrong passwords" in fails(lambda: archive.store(batch(1)))
+
+
+def test_a_database_is_not_there_because_its_nodes_are_down(
+    cluster: Cluster, archive: CouchArchive
+) -> None:
+    cluster.rule(lambda method, path, body: Answer(404) if method == "GET" else MAINTENANCE)
+    assert "can't serve now (412, node2@127.0.0.1)" in fails(archive.prepare)
 
 
 def test_a_node_that_refuses_connections(cluster: Cluster, archive: CouchArchive) -> None:
