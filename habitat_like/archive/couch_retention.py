@@ -152,7 +152,9 @@ class CouchRetention:
         """Note until when this export holds; None for no longer."""
         link, token, now = self._database(UNDATED).link, self._token, self._clock()
 
-        def change(note: dict[str, Any]) -> dict[str, Any]:
+        def change(note: dict[str, Any]) -> dict[str, Any] | None:
+            if note.get(_KEY, {}).get(token) == until:
+                return None
             held = {key: end for key, end in note.get(_KEY, {}).items() if end > now}
             held.pop(token or "", None)
             return {**note, _KEY: held if until is None else {**held, token: until}}

@@ -366,6 +366,23 @@ def test_a_note_on_too_few_nodes_is_no_note(archive: MonthlyArchive, proxy: Prox
     assert len(list(archive.query(Query(since=at("2026-05", 14), until=at("2026-05", 16))))) == 1
 
 
+def test_a_note_that_another_gateway_replaces_is_made_again(
+    archive: MonthlyArchive, proxy: Proxy, couch: CouchServer, database: str
+) -> None:
+    """CouchDB compares no revisions of local documents: the last of two writers wins."""
+    path = f"/{database}-2026-05/_local/habitat-elsewhere"
+
+    def replaced(body: bytes) -> bytes:
+        note = couch.request("GET", path).json()
+        theirs = {"months": ["2023-01"], "_rev": note["_rev"]}
+        assert couch.request("PUT", path, theirs).status == 201
+        return body
+
+    proxy.rule = times(1, on("PUT", path, Rewrite(None, replaced)))
+    assert archive.store(encode([document(1, at("2024-01"), at("2026-05"))])) == []
+    assert couch.request("GET", path).json()["months"] == ["2023-01", "2024-01"]
+
+
 TIMES = st.integers(0, MAX_TIME)
 
 
