@@ -15,6 +15,7 @@ import msgspec
 from habitat_like.archive import couch_local, couch_place
 from habitat_like.archive.base import ArchiveUnavailable, Rejected
 from habitat_like.archive.batch import BatchDocument, sort_out
+from habitat_like.archive.couch_cluster import NodeStill
 from habitat_like.archive.couch_connection import CouchRefused, one_line
 from habitat_like.archive.couch_http import CouchLink
 from habitat_like.archive.couch_place import RefusedDocument
@@ -86,9 +87,15 @@ class BulkWriter:
         """Store the entries, on another node if one fails to."""
         cluster = self._link.cluster
         tried = set[int]()
+        is_still = False
         while True:
             try:
-                return self._try(entries)
+                # One that hangs holds up the others too, for as long as CouchDB takes it for alive
+                # (up to a minute): they answer a conflict only when all copies have.
+                some = self._unknown(entries) if is_still else entries
+                return self._try(some, once=not is_still)
+            except NodeStill:
+                is_still = True
             except _BadAnswer as error:  # the cluster has seen to all else
                 tried.add(cluster.current)
                 cluster.leave(str(error).removeprefix(f"CouchDB at {cluster.base} "))
@@ -97,10 +104,29 @@ class BulkWriter:
                 # Also if it can't be reached, and the request then ends at another.
                 tried.add(cluster.current)
 
-    def _try(self, entries: list[BatchDocument]) -> list[RefusedDocument]:
-        """Store the entries in one request, or halve it, recursively."""
+    def _unknown(self, entries: list[BatchDocument]) -> list[BatchDocument]:
+        """The entries that are not archived yet, as a quorum of each one's copies has it.
+
+        CouchDB reads each of these keys as it reads a document (``fabric_view_all_docs.erl``).
+        """
+        body = msgspec.json.encode({"keys": [entry.id for entry in entries]})
         try:
-            status, data = self._post(entries)
+            _, data = self._link.request("post", "_all_docs", body=body)
+        except CouchRefused as refused:
+            if refused.status == 404:
+                return entries
+            raise self._link.explain(refused) from None
+        rows = self._link.read(_Known, data).rows
+        known = {row.id for row in rows if row.value is not None and not row.value.deleted}
+        self._check_quorum(201, 0, len(known))
+        return [entry for entry in entries if entry.id not in known]
+
+    def _try(self, entries: list[BatchDocument], *, once: bool) -> list[RefusedDocument]:
+        """Store the entries in one request, or halve it, recursively."""
+        if not entries:
+            return []
+        try:
+            status, data = self._post(entries, once=once)
         except CouchRefused as refused:
             # A 400 that isn't CouchDB's own says nothing about the documents.
             if not (refused.status == 413 or (refused.status == 400 and refused.error)):
@@ -111,16 +137,16 @@ class BulkWriter:
             return self._send(entries[:middle]) + self._send(entries[middle:])
         return self._judge(entries, status, data)
 
-    def _post(self, entries: list[BatchDocument]) -> tuple[int, bytes]:
+    def _post(self, entries: list[BatchDocument], *, once: bool) -> tuple[int, bytes]:
         """The answer to ``_bulk_docs``. A missing database is created, once."""
         body = b'{"docs":[' + b",".join([entry.body for entry in entries]) + b"]}"
         try:
-            return self._link.request("post", "_bulk_docs", body=body)
+            return self._link.request("post", "_bulk_docs", body=body, once=once)
         except CouchRefused as refused:
             if refused.status != 404:
                 raise
         self._make_database()
-        return self._link.request("post", "_bulk_docs", body=body)
+        return self._link.request("post", "_bulk_docs", body=body, once=once)
 
     def _judge(
         self, entries: list[BatchDocument], status: int, data: bytes
@@ -201,6 +227,21 @@ class _Row(msgspec.Struct):
     ok: Any = None
     error: str | None = None
     reason: Any = None
+
+
+class _Revision(msgspec.Struct):
+    deleted: bool = False
+
+
+class _KnownRow(msgspec.Struct):
+    """One row of the answer to ``_all_docs``; no ``value`` where there is no such document."""
+
+    id: str = ""
+    value: _Revision | None = None
+
+
+class _Known(msgspec.Struct):
+    rows: list[_KnownRow]
 
 
 def _runs(entries: list[BatchDocument]) -> Iterator[list[BatchDocument]]:

@@ -32,6 +32,10 @@ WHOLE_AMONG = 1.5
 SHORTEST, LONGEST = 1.0, 60.0
 
 
+class NodeStill(ArchiveUnavailable):
+    """One of several nodes gave no answer in time, and no other was asked."""
+
+
 class Health:
     """What is known about one node. Thread-safe."""
 
@@ -131,11 +135,13 @@ class CouchCluster:
         *path: str,
         body: bytes | None = None,
         most: int | None = None,
+        once: bool = False,
         **parameters: Any,
     ) -> tuple[int, bytes]:
         """Send one request to a node that works; see ``CouchNode.send``.
 
-        Raises CouchRefused and ArchiveUnavailable when no node gives a better answer.
+        Raises CouchRefused and ArchiveUnavailable when no node gives a better answer; with
+        ``once`` NodeStill when a node is too slow.
         """
         more = {**parameters, "body": body, "most": most}
         if not self.is_several:
@@ -156,7 +162,10 @@ class CouchCluster:
                 except ArchiveUnavailable as error:
                     if self._nodes[index].interrupted:
                         raise
-                    is_slow |= isinstance(error.__cause__, TimeoutError | CouchTooSlow)
+                    if isinstance(error.__cause__, TimeoutError | CouchTooSlow):
+                        if once:
+                            raise NodeStill(str(error)) from error
+                        is_slow = True
                     problem = error
             assert problem is not None  # noqa: S101 (there are several nodes)
             if not is_slow or time.monotonic() - begun >= self._timeout:

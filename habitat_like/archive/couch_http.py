@@ -49,11 +49,12 @@ class CouchLink:
         *path: str,
         body: bytes | None = None,
         most: int | None = None,
+        once: bool = False,
         **parameters: Any,
     ) -> tuple[int, bytes]:
         """Send one request below the database; see ``CouchCluster.request``."""
         return self.cluster.request(
-            method, self.database, *path, body=body, most=most, **parameters
+            method, self.database, *path, body=body, most=most, once=once, **parameters
         )
 
     def read(self, kind: type[Any], data: bytes) -> Any:

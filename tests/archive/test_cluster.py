@@ -134,13 +134,38 @@ def test_a_node_that_hangs_is_left_within_seconds(
     cluster.rule(STILLS[name], range(2))
     begun = time.monotonic()
     assert archive.store(batch(20)) == []
+    assert archive.store(batch(20, start=20)) == []
     assert time.monotonic() - begun < PATIENCE / 2, "it waited for archive.timeout"
     asked = [node.count("POST", "/_bulk_docs") for node in cluster.nodes]
-    assert archive.store(batch(20, start=20)) == []
+    assert archive.store(batch(20, start=40)) == []
     again = [node.count("POST", "/_bulk_docs") for node in cluster.nodes]
     assert again == [asked[0], asked[1], asked[2] + 1], "the next batch met them again"
     cluster.heal()
-    assert found_ids(archive) == sent_ids(batch(40))
+    assert found_ids(archive) == sent_ids(batch(60))
+
+
+def test_a_node_that_hangs_holds_up_the_others_for_what_is_known(
+    cluster: Cluster, archive: CouchArchive, couch: CouchServer, database: str
+) -> None:
+    """CouchDB answers a conflict when every copy has, and takes the node for alive for a minute."""
+
+    def waits(method: str, path: str, body: bytes) -> Action | None:
+        if "_bulk_docs" not in path:
+            return None
+        sent = {one["_id"] for one in json.loads(body)["docs"]}
+        return Hang() if sent & set(couch.ids(database)) else None
+
+    cluster.rule(waits)
+    cluster.rule(bulk(Hang(forward=True)), [0])
+    begun = time.monotonic()
+    assert archive.store(batch(20)) == [], "the node that hangs has passed it on"
+    assert archive.store(batch(25)) == []
+    assert time.monotonic() - begun < PATIENCE / 2
+    # Known to a node that is alone, which is no proof.
+    cluster.rule(lambda *asked: Rewrite(202) if asked[0] == "PUT" else waits(*asked))
+    assert "no write reaches the quorum" in fails(lambda: archive.store(batch(25)))
+    cluster.heal()
+    assert found_ids(archive) == sent_ids(batch(25))
 
 
 def test_all_nodes_have_locked_the_account(cluster: Cluster, archive: CouchArchive) -> None:
