@@ -62,6 +62,8 @@ def make_database(link: CouchLink) -> None:
         if link.read(_Information, data).is_partitioned:
             raise link.unavailable(couch_place.partitioned(link))
         return
+    if link.cluster.is_several:
+        _turn_to_majority(link)
     plain = f"curl -X PUT -u ADMIN {link.base}/{link.database}"
     try:
         link.request("put")
@@ -95,6 +97,28 @@ def is_elsewhere(link: CouchLink) -> bool:
             return True
     cluster.current = missing
     return False
+
+
+def _turn_to_majority(link: CouchLink) -> None:
+    """Have a node that reaches most of its cluster get the next request, if nodes say which do.
+
+    A database made on both sides of a split has two sets of files, one of which is lost to it when
+    the split ends; and one made by a node that is cut off keeps the others from being asked.
+    """
+    cluster, problem = link.cluster, None
+    count, first = len(cluster.states()), cluster.current
+    for number in [(first + step) % count for step in range(count)]:
+        with contextlib.suppress(CouchRefused, ArchiveUnavailable):
+            _, data = cluster.ask_one(number, "get", "_membership")
+            about = link.read(_Membership, data)
+            if 2 * len(about.all_nodes & about.cluster_nodes) > len(about.cluster_nodes):
+                return
+            what = "reaches too few nodes of its cluster to make a database"
+            cluster.leave(what)
+            problem = link.unavailable(f"{what}: look at the nodes of the cluster")
+    if problem is not None:
+        raise problem
+    cluster.current = first
 
 
 def sync(link: CouchLink, wanted: Collection[str] = ()) -> list[str]:
@@ -144,6 +168,13 @@ class _Information(msgspec.Struct):
     @property
     def is_partitioned(self) -> bool:
         return isinstance(self.props, dict) and bool(self.props.get("partitioned"))
+
+
+class _Membership(msgspec.Struct):
+    """The nodes that a node is connected with, and those that belong to its cluster."""
+
+    all_nodes: set[str]
+    cluster_nodes: set[str]
 
 
 class _Index(msgspec.Struct):

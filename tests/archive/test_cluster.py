@@ -315,6 +315,24 @@ def test_a_node_that_lost_its_cluster_gets_no_database_of_its_own(
     assert database not in couch.databases()
 
 
+def membership(*connected: str) -> Rule:
+    nodes = {"all_nodes": connected, "cluster_nodes": ["n1", "n2", "n3"]}
+    return on("GET", "/_membership", Answer(200, json.dumps(nodes).encode()))
+
+
+def test_a_node_that_is_cut_off_makes_no_database(
+    proxy: Proxy, couch: CouchServer, other: CouchServer, database: str
+) -> None:
+    with closing(Proxy(other)) as second, closing(open_pair(proxy, second, database)) as archive:
+        proxy.rule = second.rule = membership("n1")
+        assert "too few nodes of its cluster" in fails(archive.prepare)
+        second.rule = membership("n2", "n3")
+        assert archive.prepare() == []
+        assert archive.store(batch(3)) == []
+        assert len(revisions(other, database)) == 3
+    assert database not in couch.databases()
+
+
 def test_a_gateway_archives_whatever_its_nodes_do(
     habitat: HabitatFactory, cluster: Cluster, couch: CouchServer, database: str
 ) -> None:
