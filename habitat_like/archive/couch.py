@@ -368,22 +368,32 @@ class CouchArchive:
             "limit": limit,
             **more,
         }
-        try:
-            body = msgspec.json.encode(question)
-            _, data = self._link.request("post", "_find", body=body, most=most)
-        except CouchRefused as refused:
-            if "index" in refused.error:
-                raise self._no_index(ddoc) from None
-            raise self._link.explain(refused) from None
-        found = self._link.read(_Found, data)
-        if "no matching index" in str(found.warning).lower():
-            raise self._no_index(ddoc)
-        documents: list[Document] = found.docs
+        documents = self._answer(msgspec.json.encode(question), most, ddoc)
         if not all("_id" in one and "time_created" in one for one in documents):
             raise self._link.unavailable(
                 "answered a query with something other than archived documents: check archive.uri"
             )
         return documents
+
+    def _answer(self, question: bytes, most: int | None, ddoc: str) -> list[Document]:
+        """The answer to a question that needs the index ``ddoc``.
+
+        A node that was away when the index was made lacks it for a while: the others are asked.
+        """
+        tried = set[int]()
+        while True:
+            try:
+                _, data = self._link.request("post", "_find", body=question, most=most)
+            except CouchRefused as refused:
+                if "index" not in refused.error:
+                    raise self._link.explain(refused) from None
+            else:
+                found: _Found = self._link.read(_Found, data)
+                if "no matching index" not in str(found.warning).lower():
+                    return found.docs
+            tried.add(self._cluster.current)
+            if not self._cluster.turn_from(tried):
+                raise self._no_index(ddoc)
 
     def _no_index(self, ddoc: str) -> ArchiveError:
         link = self._link

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from habitat_like.archive import Query, open_archive
+from habitat_like.archive import ArchiveError, Query, open_archive
 from habitat_like.archive.couch import CouchArchive
 from habitat_like.config.keys import ArchiveConfig
 from tests.conftest import HabitatFactory
@@ -313,6 +313,18 @@ def test_a_node_that_lost_its_cluster_gets_no_database_of_its_own(
         assert ids(everything(archive)) == sent_ids(batch(3))
         assert "which another node has" in str(archive.nodes()[0].problem)
     assert database not in couch.databases()
+
+
+def test_a_node_that_lacks_an_index_is_not_the_last_one_asked(
+    cluster: Cluster, archive: CouchArchive
+) -> None:
+    """It was away when the index was made, and has not caught up yet."""
+    archive.store(batch(3))
+    no_index = b'{"error":"no_usable_index","reason":"No index exists for this sort"}'
+    cluster.rule(on("POST", "/_find", Answer(400, no_index)), range(2))
+    assert found_ids(archive) == sent_ids(batch(3))
+    cluster.rule(on("POST", "/_find", Answer(400, no_index)))
+    assert "has no index habitat-time" in fails(lambda: found_ids(archive), ArchiveError)
 
 
 def membership(*connected: str) -> Rule:

@@ -200,6 +200,10 @@ def test_a_database_that_another_gateway_made_meanwhile(
     proxy.rule = times(1, lambda method, path, body: Answer(404) if method == "GET" else None)
     assert archive.prepare() == []  # the PUT meets a 412
     assert proxy.count("PUT") == 3
+    as_fast = Answer(500, b'{"error":"error","reason":"conflict"}')
+    answers = iter([Answer(404), as_fast])
+    proxy.rule = lambda *asked: next(answers, None)
+    assert archive.prepare() == []
 
 
 def test_many_gateways_start_at_once(
