@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from habitat_like.archive import couch_local
 from habitat_like.archive.couch_connection import CouchRefused
 from habitat_like.archive.couch_http import CouchLink
 
@@ -38,7 +39,7 @@ def copy(source: CouchLink, target: CouchLink) -> None:
     """
     wanted = _security(source)
     if wanted not in _UNTOUCHED and _security(target) in _UNTOUCHED:
-        target.request("put", "_security", body=msgspec.json.encode(wanted))
+        _put_security(target, wanted)
     present = _guards(target)
     for name, guard in _guards(source).items():
         if name not in present:
@@ -54,6 +55,19 @@ def _security(link: CouchLink) -> dict[str, Any]:
     _, data = link.request("get", "_security")
     found: dict[str, Any] = link.read(dict[str, Any], data)
     return found
+
+
+def _put_security(link: CouchLink, security: dict[str, Any]) -> None:
+    """Raises CouchRefused with 403 where the account may not.
+
+    CouchDB 3 then says that no majority of nodes did it (500, ``fabric_db_meta.erl``).
+    """
+    try:
+        link.request("put", "_security", body=msgspec.json.encode(security))
+    except CouchRefused as refused:
+        if refused.reason == "no_majority" and couch_local.quorum_met(link.request):
+            raise CouchRefused(403, "forbidden", refused.reason) from None
+        raise
 
 
 def _guards(link: CouchLink) -> dict[str, dict[str, Any]]:

@@ -306,6 +306,27 @@ def test_a_new_database_has_the_rights_of_the_first(
     assert len(everything(archive)) == 3, "the template is no month"
 
 
+def test_an_account_that_may_not_copy_rights_archives_all_the_same(
+    archive: MonthlyArchive, opener: Opener, couch: CouchServer, proxy: Proxy, database: str
+) -> None:
+    couch.create(f"{database}-template")
+    rights = {"admins": {"names": [], "roles": []}, "members": {"names": ["a"], "roles": []}}
+    assert couch.request("PUT", f"/{database}-template/_security", rights).status == 200
+    refusal = Answer(500, b'{"error":"error","reason":"no_majority"}')
+    proxy.rule = on("PUT", "/_security", refusal)
+    mine = opener(user="gateway")
+    assert {"may not copy the rights" in warning for warning in mine.prepare()} == {True}
+    assert mine.store(encode([document(1, NOW)])) == []
+
+    def cut_off(method: str, path: str, body: bytes) -> Action | None:
+        if method == "PUT" and "/_local/" in path:
+            return Rewrite(202)
+        return refusal if method == "PUT" and "/_security" in path else None
+
+    proxy.rule = cut_off
+    assert "no_majority" in fails(mine.prepare)
+
+
 def test_the_server_is_asked_for_all_databases_at_once(
     proxy: Proxy, archive: MonthlyArchive, asked: Asked, database: str
 ) -> None:
