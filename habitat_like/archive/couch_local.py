@@ -45,15 +45,17 @@ def read(ask: Ask, name: str) -> dict[str, Any]:
 def change(ask: Ask, name: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> int:
     """Write what ``change`` makes of the note, until it stays; None: it is as it should be.
 
-    Returns the status of the write, 200 if there was none. Raises CouchRefused and
-    ArchiveUnavailable.
+    Then it is written all the same, once, as it may be on too few nodes: CouchDB doesn't pass local
+    documents on. Returns the status of the last write. Raises CouchRefused and ArchiveUnavailable.
     """
-    status = 200
+    status = None
     for _ in range(_TRIES):
         note = read(ask, name)
         wanted = change(_content(note))
         if wanted is None:
-            return status
+            if status is not None or not note:
+                return status or 200
+            wanted = _content(note)
         try:
             status = _write(ask, name, note, wanted)
         except CouchRefused as refused:
