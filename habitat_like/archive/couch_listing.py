@@ -1,12 +1,13 @@
 """Which databases there are, asked for in whatever way the account may.
 
-``_dbs_info`` tells it for a list of names to everybody with an account (CouchDB 2.2,
-https://docs.couchdb.org/en/stable/api/server/common.html#post--_dbs_info); ``_all_dbs`` is for
-admins alone by default; else each database is asked.
+``_dbs_info`` tells it for a list of names, from CouchDB 3.3 on only to admins by default
+(https://docs.couchdb.org/en/stable/api/server/common.html#post--_dbs_info); so does ``_all_dbs``.
+Else each database is asked: hundreds, most of which don't exist.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from habitat_like.archive.couch_connection import CouchRefused
 
 #: Names in one request: CouchDB's own limit (max_db_number_for_dbs_info_req).
 _AT_ONCE = 100
+#: Seconds for which a database that did not exist is not asked by itself again.
+_MISSING = 30.0
 
 
 class _Row(msgspec.Struct):
@@ -29,6 +32,8 @@ class Listing:
 
     def __init__(self, cluster: CouchCluster) -> None:
         self._cluster = cluster
+        # When, by the monotonic clock, each database did not exist.
+        self._missing: dict[str, float] = {}
         self._ways: list[Callable[[Sequence[str]], set[str]]] = [
             self._by_info,
             self._by_list,
@@ -45,6 +50,10 @@ class Listing:
                     raise
                 del self._ways[0]  # not this server, or not this account
         return self._ways[0](names)
+
+    def made(self, name: str) -> None:
+        """The database of this name exists now."""
+        self._missing.pop(name, None)
 
     def _by_info(self, names: Sequence[str]) -> set[str]:
         found = set()
@@ -65,11 +74,15 @@ class Listing:
 
     def _one_by_one(self, names: Sequence[str]) -> set[str]:
         found = set()
+        now = time.monotonic()
         for name in names:
+            if name in self._missing and now < self._missing[name] + _MISSING:
+                continue
             try:
                 self._cluster.request("get", name)
             except CouchRefused as refused:
                 if refused.status == 404:
+                    self._missing[name] = now
                     continue
                 if refused.status not in (401, 403):  # it is there, and closed
                     raise

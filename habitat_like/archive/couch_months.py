@@ -245,6 +245,7 @@ class MonthlyArchive:
         """Make a month's database with its indexes and rights, or what lacks of them."""
         database = self._database(month)
         couch_design.make_database(database.link)
+        self._listing.made(database.link.database)
         warnings = []
         template = self._template(month)
         if template is not None:
@@ -262,12 +263,12 @@ class MonthlyArchive:
     def _template(self, month: str) -> CouchLink | None:
         """The database whose rights a new one gets: the template, else the first of all."""
         name = self._pattern.replace(PLACE, TEMPLATE)
-        there = self._existing()
         try:
             if self._listing.existing([name]):
                 return CouchLink(self._cluster, name)
         except CouchRefused:
             pass
+        there = self._existing()
         others = sorted(there - {month, UNDATED}) + sorted(there & {UNDATED} - {month})
         return self._database(others[0]).link if others else None
 

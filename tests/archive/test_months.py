@@ -353,6 +353,26 @@ def test_the_server_is_asked_for_all_databases_at_once(
     assert len(asked.paths()) == 4 + 1 + 2, asked.paths()
 
 
+def test_an_account_that_may_not_list_databases_asks_for_missing_ones_now_and_then(
+    proxy: Proxy, archive: MonthlyArchive, asked: Asked
+) -> None:
+    """As a member of the databases from CouchDB 3.3 on."""
+
+    def closed(method: str, path: str, body: bytes) -> Action | None:
+        lists = path.startswith(("/_dbs_info", "/_all_dbs"))
+        return Answer(401, reason="You are not a server admin.") if lists else None
+
+    proxy.rule = closed
+    every = Query(since=FIRST, until=NOW)
+    fresh = MonthlyArchive(archive._cluster, archive._pattern, clock=lambda: NOW)
+    assert list(fresh.query(every)) == []
+    asked.forget()
+    assert list(fresh.query(every)) == []
+    assert asked.months() == {"2026-11", "2026-12", UNDATED}
+    assert fresh.store(encode([document(1, at("2025-03"))])) == []
+    assert len(list(fresh.query(every))) == 1, "one that it made itself is there at once"
+
+
 def test_a_month_that_goes_while_it_is_read_is_no_silent_end(
     archive: MonthlyArchive, couch: CouchServer, database: str
 ) -> None:
