@@ -253,9 +253,13 @@ class CouchArchive:
             database = self._link.database
             return self._cluster.ask_one(number, method, database, *path, patience=patience, **more)
 
-        with contextlib.suppress(CouchRefused, ArchiveUnavailable, msgspec.DecodeError):
-            if not couch_local.quorum_met(ask):
-                self._cluster.leave("reaches too few nodes with a write (202)")
+        with contextlib.suppress(ArchiveUnavailable, msgspec.DecodeError):
+            try:
+                if not couch_local.quorum_met(ask):
+                    self._cluster.leave("reaches too few nodes with a write (202)")
+            except CouchRefused as refused:
+                if refused.status == 404:
+                    couch_design.is_elsewhere(self._link)
 
     def _page(
         self, query: Query, after: tuple[Any, str] | None, size: int

@@ -312,6 +312,7 @@ def test_a_node_that_lost_its_cluster_gets_no_database_of_its_own(
         assert archive.store(batch(3)) == []
         assert ids(everything(archive)) == sent_ids(batch(3))
         assert "which another node has" in str(archive.nodes()[0].problem)
+        assert "which another node has" in str(archive.ask_nodes()[0].problem)
     assert database not in couch.databases()
 
 
