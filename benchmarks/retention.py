@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
-import os
 import random
 import shutil
 import sqlite3
-import statistics
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.beside import Beside
 from habitat_like.archive.sqlite import SqliteArchive
 from habitat_like.archive.sqlite_tables import INSERT
 from tests.support.gateway import Habitat
@@ -31,7 +28,6 @@ from tests.support.net import short_directory
 DAY = 86400
 SPAN = 730 * DAY
 KEEP = 365
-STATIONS = 4
 #: Fewer in 20 s are those that turn too old meanwhile.
 TAIL = 100
 #: Rows in one statement while the archive is made.
@@ -71,84 +67,39 @@ def make(path: Path, count: int) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def load(gateway: Habitat, seconds: float, numbers: Iterator[int]) -> list[float]:
-    """Upload for so long; returns the seconds that each took."""
-    took: list[float] = []
-    until = time.monotonic() + seconds
-    now = int(time.time())
-
-    def station() -> None:
-        while time.monotonic() < until:
-            body = upload(next(numbers), created=now)
-            begun = time.monotonic()
-            assert gateway.scgi("POST", "/message", body).status == 200
-            took.append(time.monotonic() - begun)
-
-    threads = [threading.Thread(target=station) for _ in range(STATIONS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return took
-
-
-def busy(gateway: Habitat) -> float:
-    """The processor time of the gateway so far, in seconds."""
-    assert gateway.process is not None
-    fields = Path(f"/proc/{gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def p99(took: list[float]) -> float:
-    return sorted(took)[len(took) * 99 // 100] * 1000
-
-
 def measure(path: Path, pairs: int, seconds: float) -> None:
-    numbers = itertools.count()
     before = path.stat().st_size
     gateway = Habitat({"archive": {"uri": f"sqlite:{path}"}})
     dropped = 0
-    rates: list[float] = []
-    slowest: list[float] = []
-    costs: list[float] = []
+
+    def switch(keeps: bool) -> None:
+        gateway.config["archive"]["keep"] = KEEP if keeps else None
+
+    def count(keeps: bool) -> str:
+        nonlocal dropped
+        if keeps:
+            dropped += gateway.status()["archive"]["counts"]["dropped"]
+        return f"; {dropped} dropped so far" if keeps else ""
+
+    now = int(time.time())
+    beside = Beside(gateway, lambda number: upload(number, created=now))
     try:
-        for pair in range(pairs):
-            found: dict[bool, list[float]] = {}
-            used: dict[bool, float] = {}
-            for keeps in (False, True) if pair % 2 else (True, False):
-                gateway.config["archive"]["keep"] = KEEP if keeps else None
-                gateway.start()
-                load(gateway, 1, numbers)
-                begun = busy(gateway)
-                found[keeps] = load(gateway, seconds, numbers)
-                used[keeps] = (busy(gateway) - begun) / len(found[keeps])
-                if keeps:
-                    dropped += gateway.status()["archive"]["counts"]["dropped"]
-                gateway.stop()
-            rates.append(len(found[True]) / len(found[False]))
-            slowest.append(p99(found[True]) / p99(found[False]))
-            costs.append(used[True] / used[False])
-            print(
-                f"pair {pair}: {len(found[False]) / seconds:.0f}/s without,"
-                f" {len(found[True]) / seconds:.0f}/s with ({rates[-1]:.2f}); p99"
-                f" {p99(found[False]):.1f} ms, {p99(found[True]):.1f} ms ({slowest[-1]:.2f});"
-                f" {dropped} dropped so far",
-                flush=True,
-            )
-        print(
-            f"median of {pairs} pairs: rate {statistics.median(rates):.2f},"
-            f" p99 {statistics.median(slowest):.2f},"
-            f" processor time an upload {statistics.median(costs):.2f}"
-        )
-        gateway.config["archive"]["keep"] = KEEP
+        beside.compare(pairs, seconds, switch, count)
+        switch(True)
         gateway.start()
         begun = time.monotonic()
-        was, now = -TAIL, 0
-        while now - was >= TAIL:
-            was, now = now, gateway.status()["archive"]["counts"].get("dropped", 0)
-            load(gateway, 0.2, numbers)
+        was, at, size = -TAIL, 0, 0
+        # Until nothing goes but what turns too old meanwhile, and the file gets no smaller.
+        while at - was >= TAIL or path.stat().st_size < size:
+            was, size = at, path.stat().st_size
+            at = gateway.status()["archive"]["counts"].get("dropped", 0)
+            beside.load(0.2)
             time.sleep(20)
-            print(f"{dropped + now} dropped after {time.monotonic() - begun:.0f} s", flush=True)
+            print(
+                f"{dropped + at} dropped after {time.monotonic() - begun:.0f} s,"
+                f" {path.stat().st_size / 1e6:.0f} MB",
+                flush=True,
+            )
         gateway.stop()
     finally:
         gateway.close()
