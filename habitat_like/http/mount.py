@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import queue
+import re
 import socket
 import sys
 import threading
@@ -30,6 +31,8 @@ MAX_WAITING = 64
 #: Pieces that may still follow once the mount is stopping: what was on its way, and the ending that
 #: an application which notices the stop adds to an incomplete file.
 LAST_PIECES = 2
+#: What an address has in codes: a web server passes on a client's bytes as they are.
+_ODD = re.compile(r"[^!-~]")
 
 
 class Mount:
@@ -167,6 +170,10 @@ class Mount:
         root = headers.get("SCRIPT_NAME", "").rstrip("/")
         secure = headers.get("HTTPS", "").lower() in ("on", "1")
         headers.pop("HTTP_CONTENT_LENGTH", None)
+        # Flask reads a query as UTF-8, and fails on bytes that are not.
+        headers["QUERY_STRING"] = _ODD.sub(
+            lambda odd: f"%{ord(odd[0]):02X}", headers.get("QUERY_STRING", "")
+        )
         if "REMOTE_ADDR" in headers:
             headers["REMOTE_ADDR"] = plain(headers["REMOTE_ADDR"])
         return {

@@ -128,6 +128,16 @@ def test_every_page_answers_an_odd_query(
         assert_answered(visitor.get(address), address)
 
 
+@pytest.mark.parametrize("page", ["overview", "login", "messages.json", "statistics/types.csv"])
+@pytest.mark.parametrize("query", ["x=\xb2", "\x85", "next=/\xff", "type=\xc3", "callsign=\xe9"])
+def test_bytes_that_are_no_utf_8_are_answered(
+    gateway: Habitat, visitor: Visitor, page: str, query: str
+) -> None:
+    """A browser does not send such a query; a web server passes it on."""
+    for asks in (visitor, Visitor(gateway)):
+        assert_answered(asks.get(f"/console/{page}?{query}"), query)
+
+
 @bounded
 @given(form=fields, part=texts, data=st.data())
 def test_every_form_answers_odd_fields(
