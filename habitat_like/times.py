@@ -33,15 +33,16 @@ UNITS = {
     "week": 604800,
 }
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
-_UNIT = "|".join(sorted(UNITS, key=len, reverse=True))
+# A word may have an s at its end; a letter may not, or milliseconds were minutes.
+_UNIT = "|".join(f"{unit}s?" if len(unit) > 1 else unit for unit in sorted(UNITS, key=len)[::-1])
 _UNIX = re.compile(_NUMBER)
 #: Digits read as a year, a month, a day of the year, a day, or more.
 _DATES = {4: "%Y", 6: "%Y%m", 7: "%Y%j", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M"}
 _DATES[14] = "%Y%m%d%H%M%S"
 _SHORT_DATES = ("%y%m%d", "%d%m%y", "%m%d%y")
 _YEARS = range(1970, 2200)
-_PART = re.compile(rf"({_NUMBER})\s*({_UNIT})s?(?![a-z])\s*")
-_AGO = re.compile(rf"((?:{_NUMBER}\s*(?:{_UNIT})s?(?![a-z])\s*)+)(?:ago)?")
+_PART = re.compile(rf"({_NUMBER})\s*({_UNIT})(?![a-z])\s*")
+_AGO = re.compile(rf"((?:{_NUMBER}\s*(?:{_UNIT})(?![a-z])\s*)+)(?:ago)?")
 
 #: What ``parse`` understands, for the help.
 FORMS = (
@@ -87,8 +88,12 @@ def parse_length(text: str) -> float:
     if _UNIX.fullmatch(word):
         return float(word)
     if _AGO.fullmatch(word) and not word.endswith("ago"):
-        return sum(float(number) * UNITS[unit] for number, unit in _PART.findall(word))
+        return sum(float(number) * _seconds(unit) for number, unit in _PART.findall(word))
     raise ValueError(f"{text!r} is not a length of time; write 90s, 15m, 2h, 7d, 2w or 1h30m")
+
+
+def _seconds(unit: str) -> int:
+    return UNITS.get(unit) or UNITS[unit.removesuffix("s")]
 
 
 def show(seconds: object) -> str:

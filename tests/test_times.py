@@ -84,6 +84,8 @@ def test_reads(text: str, expected: int) -> None:
         "ago",
         "in 2h",
         "1h.5m",
+        "500ms",
+        "2hs",
     ],
 )
 def test_refuses_with_one_line(text: str) -> None:
@@ -157,7 +159,9 @@ def test_a_length_of_time(text: str, seconds: float) -> None:
     assert times.parse_length(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "2h ago", "-2h", "2x", "now", "2026-11-21", "inf"])
+@pytest.mark.parametrize(
+    "text", ["", "h", "2h ago", "-2h", "2x", "5ms", "now", "2026-11-21", "inf"]
+)
 def test_what_is_no_length_of_time(text: str) -> None:
     with pytest.raises(ValueError, match="not a length of time"):
         times.parse_length(text)
