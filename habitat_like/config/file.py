@@ -24,7 +24,7 @@ from habitat_like.config.keys import (
     keys,
     socket_mode,
 )
-from habitat_like.config.settings import explain, nearest
+from habitat_like.config.settings import explain, join, nearest
 from habitat_like.config.tiles import host_of
 
 DEFAULT_PATH = "/etc/habitat/config.yml"
@@ -48,6 +48,7 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
     text = _text(source) if source else ""
     tree: dict[str, Any] = _read(source, text) if source else {}
     try:
+        _check_texts(tree, "", ())
         _check_names(tree)
         for key, variable in environment_keys().items():
             if variable in environ:
@@ -144,6 +145,8 @@ class _Loader(yaml.SafeLoader):
         """Build a mapping; raises yaml.YAMLError for a repeated key."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -208,6 +211,24 @@ def _read(path: Path, text: str) -> dict[str, Any]:
         if section in tree and tree[section] is None:
             tree[section] = {}
     return tree
+
+
+def _check_texts(value: Any, key: str, above: tuple[Any, ...]) -> None:
+    """Refuse a text that can't be a file's name, and a value inside itself. Raises ConfigError."""
+    if isinstance(value, str):
+        try:
+            is_odd = b"\0" in os.fsencode(value)
+        except UnicodeEncodeError:
+            is_odd = True
+        if is_odd:
+            raise ConfigError(f"{value!a} has a character that no name can have", key)
+    elif isinstance(value, dict | list):
+        if any(value is one for one in above):
+            raise ConfigError("is inside itself; write it out", key)
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, below in items:
+            place = f"[{name}]" if isinstance(value, list) else ascii(name).strip("'")
+            _check_texts(below, join(key, place), (*above, value))
 
 
 def _check_names(tree: dict[Any, Any]) -> None:

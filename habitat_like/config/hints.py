@@ -12,12 +12,16 @@ import yaml
 from habitat_like import times
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
-_ODD = re.compile(r"[0-9]:[0-5]?[0-9]|(?<![0-9.])0[0-9]")
+_ODD = re.compile(r"[0-9]:[0-5]?[0-9]|(?<![0-9.])0[0-9_]")
+#: What YAML 1.1 reads in base 8.
+_OCTAL = re.compile(r"[-+]?0[0-9_]+")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 #: What YAML 1.1 reads in base 60, such as 12:30, which is 750.
 _SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _POWER = re.compile(r"[0-9]+(?:\.[0-9]*)?e\+?[0-9]{1,2}", re.IGNORECASE)
 _NUMBERS = ("int", "float")
+_TREES = ("array", "object")
+_OTHERS = {"bool": "true or false", "object": "'name: value' below it"}
 
 
 def hint(reason: str, written: str) -> str:
@@ -31,11 +35,14 @@ def hint(reason: str, written: str) -> str:
         return ""
     wanted, got = found[1].split(" | "), found[2]
     if "str" in wanted and got != "str":
-        return _quotes(got, written)
-    if "bool" in wanted:
-        return "; write true or false"
-    if "array" in wanted and got in ("str", *_NUMBERS):
-        return f"; write a list, as in [{written}]" if written else "; write a list, as in [a, b]"
+        return "; write one text" if got in _TREES else _quotes(got, written)
+    if "array" in wanted:
+        # A word such as NO is none as it is written.
+        plain = written and got in ("str", *_NUMBERS)
+        return f"; write a list, as in [{written}]" if plain else "; write a list, as in [a, b]"
+    for kind, what in _OTHERS.items():
+        if kind in wanted:
+            return f"; write {what}"
     if any(kind in wanted for kind in _NUMBERS):
         return _number(wanted, written)
     return ""
@@ -50,25 +57,29 @@ def _quotes(got: str, written: str) -> str:
         "datetime": "a date",
         "null": "nothing at all",
     }
-    if got not in kinds or (got == "null" and not written):
-        return "; leave the key out, or give it a value" if got == "null" else ""
+    if got == "null" and not written:
+        return "; leave the key out, or give it a value"
+    if got not in kinds:
+        return ""
+    if not written:
+        return f"; YAML takes it for {kinds[got]}: put it in quotes"
     return f'; YAML takes {written} for {kinds[got]}: put it in quotes, as in "{written}"'
 
 
 def _number(wanted: list[str], written: str) -> str:
-    said = "; write a number"
+    said = "; write a number" if "float" in wanted else "; write a whole number"
     size = _SIZE.fullmatch(written)
     if _SIXTIES.fullmatch(written):
         said = f"; {written} is not a number: write seconds or bytes as one number"
-    elif re.fullmatch(r"0[0-9]+", written):
-        said = f"; write it without the zero in front, as {int(written)}"
+    elif _OCTAL.fullmatch(written):
+        said = f"; write it without the zero in front, as {int(written.replace('_', ''))}"
     elif re.fullmatch(r"[0-9]{1,3}(?:[ ,'.][0-9]{3})+", written):
         said = f"; write it as {re.sub('[^0-9]', '', written)}"
     elif _POWER.fullmatch(written):
         said = f"; write {float(written):.0f}"
     elif "float" not in wanted and size is not None and size[2]:
         said = f"; bytes have no unit: write {_bytes(size)}"
-    elif written:
+    elif written and "float" in wanted:  # as all times are
         with contextlib.suppress(ValueError):
             said = f"; times are in seconds: write {times.parse_length(written):.15g}"
     return said
@@ -82,10 +93,9 @@ def _bytes(size: re.Match[str]) -> int:
 def written(text: str) -> dict[str, str]:
     """Each value in a YAML ``text``, as written, by its dotted key with indices."""
     try:
-        root = yaml.compose(text, yaml.SafeLoader)
+        return dict(_walk(yaml.compose(text, yaml.SafeLoader), ""))
     except (yaml.YAMLError, RecursionError):
         return {}
-    return dict(_walk(root, ""))
 
 
 def misread(text: str, numbers: Collection[str]) -> tuple[str, str] | None:
@@ -96,7 +106,7 @@ def misread(text: str, numbers: Collection[str]) -> tuple[str, str] | None:
     if not _ODD.search(text):
         return None
     for key, value in written(text).items():
-        if key in numbers and (_SIXTIES.fullmatch(value) or re.fullmatch(r"0[0-9_]+", value)):
+        if key in numbers and (_SIXTIES.fullmatch(value) or _OCTAL.fullmatch(value)):
             number = yaml.safe_load(value)
             return key, f"YAML takes {value} for {number}{_number(['int'], value)}"
     return None

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from habitat_like.config import hints
 from habitat_like.config.keys import ConfigError
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -33,7 +34,7 @@ def convert(tree: Any, struct: type[T], key: str) -> T:
         return msgspec.convert(tree, struct, strict=False)
     except msgspec.ValidationError as error:
         name, reason = explain(error)
-        raise ConfigError(reason, join(key, name)) from None
+        raise ConfigError(reason + hints.hint(reason, ""), join(key, name)) from None
 
 
 def explain(error: msgspec.ValidationError) -> tuple[str, str]:

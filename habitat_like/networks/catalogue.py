@@ -56,7 +56,7 @@ def settings_of(key: str, value: Mapping[str, Any] | None) -> Any:
     struct = find(key).Settings
     place = f"networks.{key}"
     try:
-        return convert(_lists(value or {}, struct), struct, place)
+        return convert(_lists(key, value or {}, struct), struct, place)
     except ConfigError as error:
         hint = get_type_hints(struct).get(error.key.removeprefix(f"{place}."))
         if get_origin(hint) is not Literal:
@@ -65,17 +65,20 @@ def settings_of(key: str, value: Mapping[str, Any] | None) -> Any:
         raise ConfigError(f"{error.reason}; one of {choices}", error.key) from None
 
 
-def _lists(given: Mapping[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
+def _lists(key: str, given: Mapping[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
     """The settings, with text accepted where a list is wanted: the environment has no lists.
 
-    A mapping can be given there as YAML.
+    A mapping can be given there as YAML. Raises ConfigError.
     """
     hints = get_type_hints(struct)
     found = dict(given)
     for name, value in given.items():
         kind = get_origin(hints.get(name))
         if isinstance(value, str) and kind in (tuple, list, dict):
-            tree = yaml.safe_load(value) if value[:1] in ("[", "{") else None
+            try:
+                tree = yaml.safe_load(value) if value[:1] in ("[", "{") else None
+            except yaml.YAMLError:
+                raise ConfigError("not a YAML list or mapping", f"networks.{key}.{name}") from None
             parts = [part.strip() for part in value.split(",") if part.strip()]
             found[name] = parts if tree is None else tree
     return found

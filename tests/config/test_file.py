@@ -120,6 +120,10 @@ def test_the_file_is_found_by_argument_then_environment(tmp_path: Path) -> None:
         ("sinks: a.b", "sinks: expected a list"),
         ("a: 1\na: 2", "line 2: the key 'a' appears twice"),
         ("gateway:\n  - [", "line 2: "),
+        ('gateway: {socket: "a\\0b"}', "gateway.socket: 'a\\x00b' has a character"),
+        ('stations: "\\ud800"', "stations: '\\ud800' has a character"),
+        ("gateway: &a {socket: *a}", "gateway.socket: is inside itself"),
+        ("sinks: &a [*a]", "sinks[0]: is inside itself"),
         ("- x", "expected sections"),
         ("just text", "expected sections"),
     ],
@@ -251,12 +255,28 @@ def test_text_that_yaml_takes_for_something_else_is_told_to_be_quoted(
         ("gateway: {timeout: 2026-11-21}", "got date; write a number"),
         ("gateway: {actions: message}", "write a list, as in [message]"),
         ("console: {trust_proxy_auth: maybe}", "write true or false"),
+        ("gateway: {workers: +010}", "takes +010 for 8; write it without the zero in front, as 10"),
+        ("gateway: {workers: 0_10}", "YAML takes 0_10 for 8"),
+        ("access: {rate_per_address: 1.5}", "got float; write a whole number"),
+        ("archive: {keep: 30d}", "got str; write a whole number"),
+        ("archive: {retry_min: 500ms}", "got str; write a number"),
+        ("journal: {path: [a]}", "got array; write one text"),
+        ("gateway: {actions: 2026-11-21}", "got date; write a list, as in [a, b]"),
+        ("types: x", "got str; write 'name: value' below it"),
+        ("types: {A: no}", "YAML takes it for true or false: put it in quotes"),
+        ("networks: {no: {}}", "YAML takes it for true or false: put it in quotes"),
+        ("sinks: [a.b: {name: 010}]", "YAML takes it for a number: put it in quotes"),
     ],
 )
 def test_a_number_written_in_another_way_is_told_how_to_write_it(
     tmp_path: Path, text: str, says: str
 ) -> None:
     assert says in mistake(tmp_path, text)
+
+
+def test_a_section_may_be_merged_from_another(tmp_path: Path) -> None:
+    text = "gateway: &a {workers: 7}\njournal: {path: x}\ncontrol: {<<: {socket: y}}"
+    assert load(tmp_path, text).control.socket == "y"
 
 
 def test_the_environment_gets_the_same_hints(tmp_path: Path) -> None:

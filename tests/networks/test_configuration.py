@@ -76,6 +76,8 @@ def test_the_environment_overrides_a_networks_key(tmp_path: Path) -> None:
     assert str(caught.value).startswith(
         "environment variable HABITAT_NETWORKS_WEATHER_UNKNOWN: networks.weather.unknown: "
     )
+    with pytest.raises(ConfigError, match=r"networks\.influx\.tags: not a YAML list"):
+        networks(tmp_path, text, HABITAT_NETWORKS_INFLUX_TAGS="[device")
     made = networks(tmp_path, "", HABITAT_NETWORKS="{airrohr: {unknown: refuse}}")
     assert list(made.runners) == ["airrohr"]
 
