@@ -6,9 +6,9 @@ answered with success.
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
+from habitat_like.config.addresses import IpNetworks, parse
 from habitat_like.http.response import TEXT, Response
 from habitat_like.networks import forms, lenient, moments
 from habitat_like.networks.base import STUBBORN, Network, NetworkSettings, Outcome, Recipe, Route
@@ -26,8 +26,7 @@ class RockBlockSettings(NetworkSettings, frozen=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         """Raise ValueError for anything that is not an address."""
-        for one in self.addresses:
-            ipaddress.ip_network(one)
+        IpNetworks(self.addresses)
 
 
 class RockBlock(Network):
@@ -123,9 +122,6 @@ def delivery(request: Request) -> list[Observation]:
     ]
 
 
-def _is_among(address: str | None, allowed: tuple[str, ...]) -> bool:
-    try:
-        found = ipaddress.ip_address(address or "")
-    except ValueError:
-        return False
-    return any(found in ipaddress.ip_network(one) for one in allowed)
+def _is_among(text: str | None, allowed: tuple[str, ...]) -> bool:
+    address = parse(text)
+    return address is not None and address in IpNetworks(allowed)

@@ -303,8 +303,9 @@ def test_a_signature_in_a_body_that_is_cut_off_is_not_kept() -> None:
 
 def test_only_the_allowed_addresses_may_deliver() -> None:
     mine = Client(RockBlock, addresses=("203.0.113.0/24",))
+    mapped = Client(RockBlock, addresses=("::ffff:203.0.113.0/120",))
     others = Client(RockBlock, addresses=("198.51.100.7",))
-    for client, status in ((mine, 200), (others, 403)):
+    for client, status in ((mine, 200), (mapped, 200), (others, 403)):
         assert client.answer(client.request("POST", "/rockblock", "imei=1&data=00"))[0] == status
 
 
