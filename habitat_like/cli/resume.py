@@ -139,6 +139,7 @@ def _csv_key(header: bytes) -> Callable[[bytes], Key]:
     def key(row: bytes) -> Key:
         (cells,) = csv.reader([row.decode()], strict=True)
         _must(len(cells) == len(columns))
+        _must("'" not in cells[id_at])  # it may not be the id's own, see csv_form.guard
         return msgspec.json.decode(cells[time_at], type=int | float), cells[id_at]
 
     return key

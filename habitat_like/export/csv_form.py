@@ -30,6 +30,8 @@ BLOCK_LENGTH = 256 * 1024
 
 #: Columns of free text: an operator's, or a sink's.
 _FREE = frozenset({"gateway", MARK})
+#: What others have from our stations; documents of somebody else can be imported.
+_PLAIN = re.compile(r"[A-Za-z0-9/_.:%-]*")
 #: What begins a formula, at the start of a cell or after a character that separates cells in some
 #: locale. Blanks may precede it, and in some languages' versions it may be full-width.
 _FORMULA = re.compile(r"(^|[;,|\t\r\n])([\s\"\ufeff\u200b]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
@@ -92,7 +94,8 @@ def _cells(document: Document, columns: tuple[str, ...]) -> list[str]:
         if value is None:
             cells.append("")
         elif isinstance(value, str):
-            cells.append(guard(value) if name in _FREE else value)
+            is_plain = name not in _FREE and _PLAIN.fullmatch(value)
+            cells.append(value if is_plain else guard(value))
         else:
             text = to_json(value).decode("utf-8")
             cells.append(_SEPARATOR.sub(_escape, text) if "{" in text else text)

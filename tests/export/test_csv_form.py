@@ -44,6 +44,14 @@ def test_no_cell_is_a_formula_wherever_cells_end(separator: str, formula: str, b
     assert not [cell for cell in line.split(separator) if begins_formula(cell)]
 
 
+@pytest.mark.parametrize("column", ["callsign", "type", "ip", "_id"])
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_document_of_somebody_else_has_no_formula_either(column: str, formula: str) -> None:
+    made = document(1, **{"data": {}, column: f"{formula}|' /C calc'!A0"})
+    (row,) = csv_blocks([made], suspicious=False)
+    assert not [cell for cell in cells(row.decode(), ",") if begins_formula(cell)]
+
+
 @given(st.dictionaries(st.text(), st.text() | st.integers(-(2**60), 2**60) | st.booleans()))
 def test_the_data_is_read_back_without_loss(data: dict[str, Any]) -> None:
     header, row = csv.reader(as_csv(data).split("\n")[:2])
