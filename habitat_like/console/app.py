@@ -219,10 +219,12 @@ def _http_error(error: HTTPException) -> Any:
     return _error(status, text.get(status, error.description or error.name), headers)
 
 
-def _age(seconds: float | None) -> str:
-    """How long ago a UNIX time was."""
+def _age(seconds: object) -> str:
+    """How long ago a UNIX time was; what is no time, in somebody else's document, is as it is."""
     if seconds is None:
         return "never"
+    if not isinstance(seconds, int | float):
+        return str(seconds)
     ago = time.time() - seconds
     return "just now" if -1 < ago < 1 else f"{times.show_age(ago)} ago" if ago > 0 else "ahead"
 

@@ -221,6 +221,15 @@ def test_documents_of_other_programs_can_be_shown(visitor: Visitor) -> None:
     assert visitor.get("/console/messages?until=10").status == 200
 
 
+def test_times_of_other_programs_are_shown_as_they_are() -> None:
+    times = ["soon", [1], 1e300, True, None]
+    others = [document(n, _id=f"{n}", callsign="X", time_uploaded=t) for n, t in enumerate(times)]
+    with console_over(others) as visitor:
+        assert "soon" in visitor.page("/console/station?callsign=X")
+        for number in range(len(times)):
+            visitor.page(f"/console/messages/{number}")
+
+
 def test_a_message_that_is_not_there(visitor: Visitor) -> None:
     for path in ("/console/messages/1234567890-0", "/console/messages/_design/habitat-time"):
         assert visitor.get(path).status == 404
