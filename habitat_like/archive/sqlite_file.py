@@ -128,7 +128,8 @@ class SqliteFile:
             raise
         with self._lock:
             self._writer, self._reader = writer, reader
-        self._presence = Presence(self.path)
+        # Dropping old messages makes it smaller, also from the command line.
+        self._presence = Presence(self.path, may_shrink=True)
         self._inode = self._presence.database
         if self._inode is not None:
             sqlite_users.enter(self._inode)
@@ -268,13 +269,15 @@ class SqliteFile:
         is_whole = False
         with self._lock:
             writer, presence = self._writer, self._presence
-        if writer is not None and presence is not None:
+        if writer is not None and presence is not None and not presence.is_overwritten:
             with contextlib.suppress(sqlite3.Error):  # perhaps only the log is gone
                 _, pages, moved = writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 is_whole = pages == moved and presence.is_there()
         if not is_whole:
             self._anew = f"{self.name}: {problem}"
         self._close(in_order=False)  # in order, it would delete a log by its name
+        if presence is not None:
+            presence.drop_log()
 
     def _check_alone(self) -> None:
         """Raise ArchiveUnavailable while somebody else has the file open."""

@@ -42,14 +42,20 @@ def find_open(file: Identity) -> OpenFile | None:
 class Presence:
     """The files of an SQLite database as they were when it was opened.
 
-    ``path`` is the database's; its log and index are next to it. Thread-safe.
+    ``path`` is the database's; its log and index are next to it. One that got smaller was
+    overwritten, by a copy or by nothing: the file is the same, but what SQLite knows of it, and its
+    log, belong to what it was. With ``may_shrink`` only one that got empty was. Thread-safe.
     """
 
     _ENDS = ("", "-wal", "-shm")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, may_shrink: bool = False) -> None:
         self._path = path
+        self._may_shrink = may_shrink
         self._files = {end: identity(f"{path}{end}") for end in self._ENDS}
+        self._size = file_size(path)
+        #: Whether the database was overwritten.
+        self.is_overwritten = False
 
     def problem(self) -> str | None:
         """What happened to them, in words; None while all is well."""
@@ -64,7 +70,18 @@ class Presence:
             if place is not None and place.path is not None:
                 return f"{name} was moved to {place.path}"
             return f"{name} was deleted"
-        return None
+        size = file_size(self._path)
+        if size < self._size and not (size and self._may_shrink):
+            self.is_overwritten = True
+        self._size = size
+        return f"{self._path} was overwritten" if self.is_overwritten else None
+
+    def drop_log(self) -> None:
+        """Delete the log of an overwritten database, or the next to open that would apply it."""
+        for end in self._ENDS[1:]:
+            name = Path(f"{self._path}{end}")
+            if self.is_overwritten and identity(name) == self._files[end]:
+                name.unlink(missing_ok=True)
 
     @property
     def database(self) -> Identity | None:

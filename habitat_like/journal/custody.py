@@ -50,10 +50,16 @@ class Custody:
             if problem is None:
                 self.lost = None
             elif self.lost is None:
+                advice = "" if self.is_overwritten else "put it back, or "
                 self.lost = (
-                    f"journal {self._path}: {problem} while the gateway runs: put it back, or"
-                    " restart the gateway"
+                    f"journal {self._path}: {problem} while the gateway runs: {advice}restart the"
+                    " gateway"
                 )
+
+    @property
+    def is_overwritten(self) -> bool:
+        """Whether the file has another content than the one that was opened."""
+        return self._presence.is_overwritten
 
     def _lock_again(self) -> str | None:
         """Hold the lock where a starting gateway looks for it; returns what prevents that."""
@@ -88,6 +94,7 @@ class Custody:
             log.critical(
                 "messages waiting in the journal can't be saved", extra={"why": str(error)}
             )
+        self._presence.drop_log()
         for lock in self._locks:
             lock.close()
 

@@ -318,7 +318,11 @@ class Journal:
         ``between`` is called periodically in long operations. For one thread, like ``checkpoint``.
         Raises JournalError; the next call tries again.
         """
-        self._custody.keep(self._keeper, between)
+        if self._custody.is_overwritten:
+            with self._writing:
+                self._custody.keep(self._source, between)
+        else:
+            self._custody.keep(self._source, between)
 
     def keep_reserve(self) -> None:
         """Release the reserve on a full disk, allocate it again when there is room.
@@ -341,6 +345,8 @@ class Journal:
         the kernel no longer writes what earlier passes moved, and the log would restart. The next
         start moves all of the log again.
         """
+        if self._custody.is_overwritten:
+            return  # what is there now must stay as it is
         with errors(self.path), contextlib.suppress(FileNotFoundError):
             sync(Path(f"{self.path}-wal"))  # if this fails, nothing has been moved yet
         try:
@@ -348,6 +354,7 @@ class Journal:
                 if self._move_log() > WAL_LIMIT:
                     with self._writing:
                         self._move_log()
+            self._custody.look()  # it knows the file's size by that
         except JournalDiskFull as error:
             with self._writing:
                 self._room.full = str(error)
@@ -378,9 +385,10 @@ class Journal:
         self._custody.look()
         with self._writing:
             if self.is_lost:
-                with contextlib.suppress(sqlite3.Error):
-                    self._move_log()  # perhaps only the log is lost
-                self._custody.close(self._keeper)
+                if not self._custody.is_overwritten:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._move_log()  # perhaps only the log is lost
+                self._custody.close(self._source)
                 leave_open((self._keeper, self._connection))
             else:
                 with contextlib.suppress(sqlite3.Error):  # a full disk; the next start counts
@@ -390,6 +398,11 @@ class Journal:
                 self._connection.close()
                 self._custody.close(self._keeper)
         self.wake()
+
+    @property
+    def _source(self) -> sqlite3.Connection:
+        """What to save from; the writing one knows more than an overwritten file."""
+        return self._connection if self._custody.is_overwritten else self._keeper
 
     def _check_present(self) -> None:
         if self._custody.lost is not None:

@@ -90,6 +90,14 @@ def test_another_file_in_its_place_is_told_once(path: Path, archive: SqliteArchi
     assert stored(path) == ids(3, 7)
 
 
+def test_a_file_that_was_emptied_is_begun_anew(path: Path, archive: SqliteArchive) -> None:
+    archive.store(encode([document(1)]))
+    path.write_bytes(b"")
+    archive.store(encode([document(2)]))
+    assert "was overwritten" in str(archive.begun_anew())
+    assert stored(path) == ids(2)
+
+
 def test_the_log_of_a_restored_file_is_left_alone(path: Path, archive: SqliteArchive) -> None:
     """SQLite deletes the log by its name when it closes a file."""
     archive.store(encode([document(1)]))

@@ -47,7 +47,7 @@ def test_no_cell_is_a_formula_wherever_cells_end(separator: str, formula: str, b
 @pytest.mark.parametrize("column", ["callsign", "type", "ip", "_id"])
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_a_document_of_somebody_else_has_no_formula_either(column: str, formula: str) -> None:
-    made = document(1, **{"data": {}, column: f"{formula}|' /C calc'!A0"})
+    made = document(1, data={}) | {column: f"{formula}|' /C calc'!A0"}
     (row,) = csv_blocks([made], suspicious=False)
     assert not [cell for cell in cells(row.decode(), ",") if begins_formula(cell)]
 

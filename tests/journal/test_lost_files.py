@@ -66,14 +66,18 @@ def remove_log(path: Path) -> None:
     Path(f"{path}-wal").unlink()
 
 
-WAYS = [remove, move, remove_directory, move_directory, restore_snapshot, remove_log]
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+WAYS = [remove, move, remove_directory, move_directory, restore_snapshot, remove_log, empty]
 
 
 _READ = """
 import sys
 from habitat_like.journal.journal import Journal
 journal = Journal(sys.argv[1])
-print(b",".join(entry.document for entry in journal.reader().read(0, 1000)).decode())
+print(b",".join(entry.document for entry in journal.reader().read(0, 5000)).decode())
 journal.close()
 """
 
@@ -97,7 +101,7 @@ def test_what_waits_is_saved_and_taken_in_by_the_next_start(
         letters.add("sink", [(3, row(2)[1], "forbidden")])
     lose(path)
     assert journal.look() is not None
-    with pytest.raises(JournalLost, match=r"deleted|replaced|moved"):
+    with pytest.raises(JournalLost, match=r"deleted|replaced|moved|overwritten"):
         journal.write([row(99)])
     with pytest.raises(JournalLost):
         journal.probe()
@@ -114,6 +118,30 @@ def test_what_waits_is_saved_and_taken_in_by_the_next_start(
         assert row(7)[0] not in found
     assert set(ids(path)) == set(found), "and once: the file that saved them is gone"
     assert not list(path.parent.glob("*.rescued*"))
+
+
+def test_an_older_copy_may_be_put_over_the_file(path: Path) -> None:
+    """As ``cp`` does, so that it is the same file: its log must not be applied to the copy."""
+    copy = path.with_name("copy")
+    with closing(Journal(path)) as journal:
+        journal.register("sink")
+        journal.write([row(0)])
+        journal.checkpoint()
+        shutil.copyfile(path, copy)
+        for number in range(1, 2000):
+            journal.write([row(number)])
+        journal.advance("sink", 1000)
+        journal.checkpoint()
+        shutil.copyfile(copy, path)
+        assert "was overwritten while" in str(journal.look())
+        with pytest.raises(JournalLost):
+            journal.write([row(9999)])
+        journal.checkpoint()
+        assert path.read_bytes() == copy.read_bytes()
+        journal.keep_files(lambda: None)
+    found = ids(path)
+    assert set(found) == {row(number)[0] for number in [0, *range(1000, 2000)]}
+    assert set(found.values()) == {1}
 
 
 def test_nothing_is_saved_where_every_sink_has_taken_all(path: Path) -> None:
@@ -206,7 +234,7 @@ def lose_one(gateway: Habitat, lose: Callable[[Path], None]) -> None:
     eventually(lambda: gateway.scgi("GET", "/readyz").status == 503, "noticed", timeout=60)
 
 
-@pytest.mark.parametrize("lose", [remove, move, remove_directory, restore_snapshot])
+@pytest.mark.parametrize("lose", [remove, move, remove_directory, restore_snapshot, empty])
 def test_uploads_get_503_and_what_was_answered_200_is_archived_once(
     habitat: HabitatFactory, lose: Callable[[Path], None]
 ) -> None:
