@@ -234,7 +234,8 @@ def _free(text: str) -> Value:
     """A field about which nothing is known: a number if it looks like one."""
     if _INTEGER.match(text.strip()):
         return int(text)
-    return float(text) if _NUMBER.match(text.strip()) else text
+    number = float(text) if _NUMBER.match(text.strip()) else math.inf
+    return number if math.isfinite(number) else text
 
 
 def _integer(text: str, base: int = 10) -> int:

@@ -188,6 +188,12 @@ def test_sentences_of_the_field_by_the_default_layout(text: str) -> None:
         assert [str(value) for value in fix.values.values()] == fields[6:]
 
 
+def test_a_number_that_is_infinite_stays_text() -> None:
+    """JSON has no other way to keep it."""
+    (fix,) = fixes(sentence("X,1,00:00:00,1,2,3,1e999,-1e400,1e300"))
+    assert fix.values == {"field_7": "1e999", "field_8": "-1e400", "field_9": 1e300}
+
+
 def test_odd_bytes_cost_little() -> None:
     """What could be read in very many ways is read in a few."""
     for packet in (b"$$" * 100_000, b"$$a" + b"*AA" * 60_000, b"$$a,1*AA\n" * 20_000):
