@@ -232,6 +232,9 @@ def check_directories(config: Config) -> Iterator[Finding]:
         yield _directory(subject, directory)
         if hint := rights.writable(directory):
             yield Finding(WARNING, subject, hint)
+        if subject != "gateway.socket" and Path(path).is_dir():
+            yield Finding(ERROR, subject, f"{path} is a directory; choose another path")
+            continue
         # The socket has a key that says who may connect.
         if subject != "gateway.socket" and (hint := rights.readable(path)):
             yield Finding(WARNING, subject, f"it has stations' addresses, and {hint}")

@@ -193,7 +193,7 @@ class Registry:
         except msgspec.ValidationError as error:
             raise InvalidMessage(self._reason(body, error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            reason = f"not valid JSON: {_plain(error)}" if body.strip() else "empty"
+            reason = f"not valid JSON: {_plain(error, body)}" if body.strip() else "empty"
             raise InvalidMessage(f"body: {reason}") from None
         except RecursionError:
             raise InvalidMessage("body: nested too deeply") from None
@@ -290,7 +290,7 @@ def refuse_repeated_keys(body: bytes) -> None:
     except InvalidMessage:
         raise
     except ValueError as error:
-        raise InvalidMessage(f"body: not valid JSON: {_plain(error)}") from None
+        raise InvalidMessage(f"body: not valid JSON: {_plain(error, body)}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -369,7 +369,16 @@ _ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def _plain(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
+#: A surrogate's escape without its partner; of another error it may be a wrong guess.
+_LONE = re.compile(
+    rb"(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]|\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])", re.DOTALL
+)
+
+
+def _plain(error: Exception, body: bytes) -> str:
+    # UTF-16 and UTF-32 begin with a mark or have a NUL beside each brace.
+    if isinstance(error, UnicodeDecodeError) or body[:1] in b"\xff\xfe" or b"\0" in body[:4]:
         return "not UTF-8 text"
+    if _LONE.search(body):
+        return "a lone surrogate"  # msgspec says that the data was truncated
     return str(error).removeprefix("JSON is malformed: ")

@@ -125,6 +125,14 @@ def test_check_says_what_is_wrong_at_run_time(run: Run, tmp_path: Path) -> None:
     assert found["sinks"] == "ok"
 
 
+def test_check_says_what_must_not_be_a_directory(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    done = run("check", HABITAT_LOG_FILE=str(tmp_path / "x"))
+    assert done.returncode == 1
+    assert "log.file: " in done.stdout
+    assert f"{tmp_path}/x is a directory; choose another path" in done.stdout
+
+
 def test_check_of_a_couchdb_that_is_down_masks_the_password(run: Run) -> None:
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused

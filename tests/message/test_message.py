@@ -371,3 +371,15 @@ def test_while_the_gateways_clock_is_not_set_the_stations_times_stay_and_are_mar
     why = "the gateway's clock was wrong (1970-01-01): the times are the station's own"
     assert message.suspicious == why
     assert message.id == parse(TELEM).id
+
+
+@pytest.mark.parametrize("text", [r"\ud800", r"\udc00", r"\ud800\ud800", r"\udbffx", r"a\uDfff"])
+def test_a_lone_surrogate_is_told_as_one(text: str) -> None:
+    body = json.dumps({**TELEM, "more": "?"}).replace("?", text).encode()
+    assert refusal(body) == "body: not valid JSON: a lone surrogate"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_another_encoding_is_told_as_one(encoding: str) -> None:
+    body = json.dumps(TELEM).encode(encoding)
+    assert refusal(body) == "body: not valid JSON: not UTF-8 text"
