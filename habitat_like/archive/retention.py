@@ -6,7 +6,7 @@ import logging
 import time
 
 from habitat_like.archive.base import AgingArchive, ArchiveError
-from habitat_like.times import is_set
+from habitat_like.times import FUTURE, is_set
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ class Retention:
         self._archive = archive
         self._next = 0.0
         self._round = 0
+        # The wall clock less the seconds since boot, when it was first right.
+        self._booted: float | None = None
 
     def turn(self, seconds: float = 0.0) -> None:
         """Take some steps if it is time: one, or as many as begin within ``seconds``."""
@@ -37,6 +39,12 @@ class Retention:
         # A clock that is not set would let nothing go, one in the future everything.
         while is_set(now := time.time()) and time.monotonic() >= self._next:
             before = time.monotonic()
+            if ahead := self._days_ahead(now):
+                self._tell(
+                    f"the clock was put ahead by {ahead} days: restart the gateway if it is right"
+                )
+                self._next = before + PAUSE
+                return
             more = self._step(int(now) - self.keep * DAY)
             after = time.monotonic()
             if not more:
@@ -45,6 +53,14 @@ class Retention:
                 self._next = after + (after - before) * (1 / SHARE - 1)
             if not more or after - begun >= seconds:
                 return
+
+    def _days_ahead(self, now: float) -> int:
+        """By how many days the clock was put ahead, if that is too much, else 0."""
+        booted = now - time.clock_gettime(time.CLOCK_BOOTTIME)
+        if self._booted is None:
+            self._booted = booted
+        ahead = booted - self._booted
+        return int(ahead / DAY) if ahead >= FUTURE else 0
 
     def _step(self, before: int) -> bool:
         """One step; returns whether there is more to drop at once."""

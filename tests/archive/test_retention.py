@@ -194,6 +194,23 @@ def test_a_file_that_is_gone_is_not_made_anew(embedded: SqliteArchive, tmp_path:
     assert not (tmp_path / "archive.sqlite").exists()
 
 
+def test_nothing_goes_once_the_clock_was_put_ahead(
+    embedded: SqliteArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a bad time server: with the right time again the archive has all it had."""
+    now = time.time()
+    embedded.store(encode([document(1, int(now) - 9 * DAY), document(2, int(now))]))
+    retention = Retention(embedded, 5)
+    retention.turn(60)
+    assert retention.dropped == 1
+    for years, problem in ((5, "put ahead by 1825 days: restart"), (0, None), (-5, None)):
+        retention._next = 0
+        monkeypatch.setattr("time.time", lambda: now + years * 365 * DAY + 60)  # noqa: B023
+        retention.turn(60)
+        assert retention.dropped == 1
+        assert retention.problem is None if problem is None else problem in str(retention.problem)
+
+
 def test_retention_takes_turns(embedded: SqliteArchive) -> None:
     now = int(time.time())
     embedded.store(encode([document(n, now - n * DAY) for n in range(1000)]))
