@@ -442,8 +442,10 @@ def _folded(text: str | None) -> str | None:
     """A text folded for comparison regardless of case and form; None if ASCII is enough."""
     if text is None or text.isascii():
         return text
-    folded = unicodedata.normalize("NFC", text).casefold().replace("i\u0307", "i")
-    return unicodedata.normalize("NFC", folded)
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Turkish has an i with a dot and one without, in both cases.
+    folded = folded.replace("i\u0307", "i").replace("\u0131", "i")
+    return unicodedata.normalize("NFKC", folded)
 
 
 def _pattern(search: str | None) -> str | None:

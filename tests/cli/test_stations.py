@@ -115,6 +115,7 @@ def test_without_a_journal_it_says_what_to_do(run: Run) -> None:
 
 def test_a_search_knows_upper_and_lower_case_of_every_letter(site: Site, run: Run) -> None:
     names = {"A": "\u00d6zg\u00fcr", "B": "O\u0308ZG\u00dcR", "C": "Stra\u00dfe", "D": "\u0130zmir"}
+    names |= {"E": "\u0131\u015f\u0131k", "F": "\uff21lba \u2163"}
     for callsign, name in names.items():
         site.upload({**INFO, "callsign": callsign, "data": {"name": name}})
     site.count()
@@ -126,6 +127,9 @@ def test_a_search_knows_upper_and_lower_case_of_every_letter(site: Site, run: Ru
     assert found("\u00f6zg\u00fcr") == found("\u00d6ZG\u00dcR") == found("zG\u00fc") == "AB"
     assert found("STRASSE") == found("stra\u00dfe") == "C"
     assert found("\u0130ZMIR") == found("izmir") == "D"
+    assert found("I\u015eIK") == found("i\u015fik") == "E"
+    assert found("\u00e1lba") == ""
+    assert found("alba iv") == "F"
     assert found("\u00f6zgur") == found("%") == found("_") == ""
 
 
