@@ -85,6 +85,8 @@ def parse_length(text: str) -> float:
     Raises ValueError with a line for people.
     """
     word = text.strip().lower()
+    if len(word) == 8 and _read_date(word, "%Y%m%d") is not None:
+        raise ValueError(f"{text!r} looks like a date; write a length of time such as 7d or 365d")
     if _UNIX.fullmatch(word):
         return float(word)
     if _AGO.fullmatch(word) and not word.endswith("ago"):

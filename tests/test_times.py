@@ -167,6 +167,13 @@ def test_what_is_no_length_of_time(text: str) -> None:
         times.parse_length(text)
 
 
+def test_a_date_is_no_length_of_time() -> None:
+    """As in ``--older 20261121``, which was 234 days."""
+    with pytest.raises(ValueError, match="'20261121' looks like a date"):
+        times.parse_length("20261121")
+    assert times.parse_length("31536000") == 31536000
+
+
 @pytest.mark.parametrize(
     ("text", "hint"),
     [

@@ -138,7 +138,7 @@ def _before(older: str) -> int:
         raise click.BadOptionUsage("older", f"--older: {error}") from None
     if age < LEAST:
         raise click.BadOptionUsage("older", "--older: at least 1d; what comes in late must stay")
-    return int(time.time() - age)
+    return max(int(time.time() - age), 0)
 
 
 def _named(archive: AgingArchive, months: tuple[str, ...]) -> Iterator[Portion]:

@@ -48,7 +48,7 @@ command.command_class = options.Command
 @click.option(
     "--limit",
     metavar="N",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000),
     default=20,
     help="At most N dead letters, the newest. [default: 20]",
 )

@@ -85,7 +85,8 @@ def test_drop_shows_first_and_then_drops(run: Run, embedded: Archive) -> None:
     done = run("archive", "drop", "--older", "365d", "--yes")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "dropped 3 messages")
     assert len(everything(embedded)) == 2
-    assert "nothing is that old" in run("archive", "drop", "--older", "365d").stdout
+    for age in ("365d", "36500000d", "999999999999999d"):
+        assert "nothing is that old" in run("archive", "drop", "--older", age).stdout
 
 
 def test_drop_in_couchdb(run: Run, uri: str, couch: CouchServer, database: str) -> None:
@@ -127,6 +128,7 @@ def test_make_makes_months(run: Run, uri: str, couch: CouchServer, database: str
         (["drop", "2026-01", "--older", "10d"], "Give either months or --older AGE"),
         (["drop", "--older", "1h"], "at least 1d"),
         (["drop", "--older", "old"], "--older"),
+        (["drop", "--older", "20261121"], "'20261121' looks like a date"),
     ],
 )
 def test_wrong_words(run: Run, words: list[str], says: str) -> None:
