@@ -169,6 +169,7 @@ def to_document(line: bytes) -> bytes:
         fields = _FIELDS.decode(line)
         name = _TEXT.decode(fields["_id"])
         _NUMBER.decode(fields["time_created"])
+        msgspec.json.decode(line)  # a number that is too large would end every query
     except UnicodeDecodeError:
         raise ValueError("not UTF-8 text") from None
     except RecursionError:

@@ -152,6 +152,9 @@ BAD = {
     '{"_id": "x", "time_created": 5': "not JSON",
     '{"_id": "x", "time_created": 5} {}': "not JSON",
     '{"_id": "x", "time_created": 5, "a": ' + "[" * 5000 + "]" * 5000 + "}": "nested too deeply",
+    '{"_id": "x", "time_created": 1e400}': "out of range",
+    '{"_id": "x", "time_created": 5, "data": {"a": [-1e999]}}': "out of range",
+    '{"_id": "x", "time_created": 5, "data": ' + "9" * 5000 + "}": "out of range",
 }
 
 
