@@ -83,6 +83,7 @@ class Custody:
             self._rescue.discard()
         elif not self._rescue.is_made:
             self._save(source, between)
+            self._presence.drop_log()
 
     def close(self, source: sqlite3.Connection) -> None:
         """Save everything that waits in lost files, and release the locks."""

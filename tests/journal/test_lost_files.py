@@ -139,6 +139,7 @@ def test_an_older_copy_may_be_put_over_the_file(path: Path) -> None:
         journal.checkpoint()
         assert path.read_bytes() == copy.read_bytes()
         journal.keep_files(lambda: None)
+        assert not Path(f"{path}-wal").exists(), "also for a start after a crash"
     found = ids(path)
     assert set(found) == {row(number)[0] for number in [0, *range(1000, 2000)]}
     assert set(found.values()) == {1}
