@@ -48,12 +48,12 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
     text = _text(source) if source else ""
     tree: dict[str, Any] = _read(source, text) if source else {}
     try:
-        _check_texts(tree, "", ())
         _check_names(tree)
         for key, variable in environment_keys().items():
             if variable in environ:
                 _put(tree, key, _from_environment(key, environ[variable], variable))
         _override_networks(tree, environ)
+        _check_texts(tree, "", ())
         if "sinks" in tree:
             tree["sinks"] = _sinks(tree["sinks"])
         config = _convert(tree)
@@ -214,14 +214,11 @@ def _read(path: Path, text: str) -> dict[str, Any]:
 
 
 def _check_texts(value: Any, key: str, above: tuple[Any, ...]) -> None:
-    """Refuse a text that can't be a file's name, and a value inside itself. Raises ConfigError."""
+    """Refuse a text that is not UTF-8, and a value inside itself. Raises ConfigError."""
     if isinstance(value, str):
-        try:
-            is_odd = b"\0" in os.fsencode(value)
-        except UnicodeEncodeError:
-            is_odd = True
-        if is_odd:
-            raise ConfigError(f"{value!a} has a character that no name can have", key)
+        # What the environment has in other encodings comes as surrogates.
+        if "\0" in value or re.search("[\ud800-\udfff]", value):
+            raise ConfigError(f"{value!a} has a NUL or is not UTF-8 text", key)
     elif isinstance(value, dict | list):
         if any(value is one for one in above):
             raise ConfigError("is inside itself; write it out", key)

@@ -120,8 +120,8 @@ def test_the_file_is_found_by_argument_then_environment(tmp_path: Path) -> None:
         ("sinks: a.b", "sinks: expected a list"),
         ("a: 1\na: 2", "line 2: the key 'a' appears twice"),
         ("gateway:\n  - [", "line 2: "),
-        ('gateway: {socket: "a\\0b"}', "gateway.socket: 'a\\x00b' has a character"),
-        ('stations: "\\ud800"', "stations: '\\ud800' has a character"),
+        ('gateway: {socket: "a\\0b"}', "gateway.socket: 'a\\x00b' has a NUL or is not UTF-8"),
+        ('stations: "\\ud800"', "stations: '\\ud800' has a NUL or is not UTF-8"),
         ("gateway: &a {socket: *a}", "gateway.socket: is inside itself"),
         ("sinks: &a [*a]", "sinks[0]: is inside itself"),
         ("- x", "expected sections"),
@@ -272,6 +272,13 @@ def test_a_number_written_in_another_way_is_told_how_to_write_it(
     tmp_path: Path, text: str, says: str
 ) -> None:
     assert says in mistake(tmp_path, text)
+
+
+def test_a_variable_in_another_encoding_is_told(tmp_path: Path) -> None:
+    for name in ("GATEWAY_MACHINE_CODE", "JOURNAL_PATH", "NETWORKS_WEATHER_UNKNOWN"):
+        line = mistake(tmp_path, "networks: {weather: {}}", **{f"HABITAT_{name}": "a\udcff"})
+        assert line.startswith(f"environment variable HABITAT_{name}: ")
+        assert line.endswith("'a\\udcff' has a NUL or is not UTF-8 text")
 
 
 def test_a_section_may_be_merged_from_another(tmp_path: Path) -> None:
