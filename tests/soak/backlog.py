@@ -132,6 +132,8 @@ def _drain(run: Run, habitat: Habitat, couch: CouchServer) -> None:
         finally:
             habitat.signal(signal.SIGCONT)
         left = habitat.status()["backlog"]
+    if not drained:
+        return  # so few were left that all were archived before the first look
     ratio = statistics.fmean(drained) / statistics.fmean(bulk)
     run.figure("drained, messages/s", [round(rate) for rate in drained])
     run.figure("prebuilt _bulk_docs, documents/s, by turns", [round(rate) for rate in bulk])
