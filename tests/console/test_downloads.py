@@ -211,7 +211,7 @@ def test_a_file_that_a_stop_cut_does_not_look_whole() -> None:
         slow = Slow(visitor, "ndjson")
         visitor.gateway.signal(signal.SIGTERM)
         eventually(lambda: '"stopping"' in visitor.gateway.log)
-        check_cut("ndjson", slow.rest(), "the gateway stopped")
+        check_cut("ndjson", slow.rest(), "stop")  # noticed between pages, or while one is read
         assert visitor.gateway.wait() == 0
 
 

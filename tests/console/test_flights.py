@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.console import Visitor, console_over
+from tests.support.console import Visitor, console_over, whole
 from tests.support.flights import BURST, DOWN, END, LAUNCH, RECEIVERS, TOP, Archived, store
 from tests.support.wait import eventually
 
@@ -38,17 +38,6 @@ def scene(request: pytest.FixtureRequest) -> Iterator[tuple[Visitor, int]]:
             stack.callback(couch.delete, "flights")
             uri = couch.uri("flights")
         yield stack.enter_context(console_over(made.documents, uri)), now
-
-
-def whole(visitor: Visitor, path: str) -> dict[str, Any]:
-    """A page's data, once nothing more has to be read."""
-
-    def read() -> Any:
-        found = visitor.json(path)
-        return None if found["reading"] else found
-
-    found: dict[str, Any] = eventually(read, "the archive is read")
-    return found
 
 
 def flight(visitor: Visitor, key: str, moment: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from habitat_like.console.windows import LONGEST
-from tests.support.console import Visitor, console_over
+from tests.support.console import Visitor, console_over, whole
 from tests.support.flights import END, RECEIVERS, TOP, Archived, sentence, store
 from tests.support.messages import TELEM
 from tests.support.wait import eventually
@@ -55,17 +55,6 @@ def visitor(request: pytest.FixtureRequest) -> Iterator[Visitor]:
             stack.callback(couch.delete, "map")
             uri = couch.uri("map")
         yield stack.enter_context(console_over(archived(int(time.time())), uri))
-
-
-def whole(visitor: Visitor, path: str) -> dict[str, Any]:
-    """The map, once all of its window is read."""
-
-    def read() -> Any:
-        found = visitor.json(path)
-        return found if found["reading"] is None else None
-
-    found: dict[str, Any] = eventually(read, "the archive is read")
-    return found
 
 
 def features(data: dict[str, Any], kind: str) -> dict[str, Any]:

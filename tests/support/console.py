@@ -16,6 +16,7 @@ from habitat_like.console import users
 from tests.support.archive import encode
 from tests.support.gateway import Habitat
 from tests.support.reply import Reply
+from tests.support.wait import PATIENCE, eventually
 
 USER, PASSWORD = "alice", "correct horse"
 _FORM = "application/x-www-form-urlencoded"
@@ -109,6 +110,18 @@ class Visitor:
             self.cookie = pair
             self.attributes = {attribute.lower() for attribute in attributes}
         return reply
+
+
+def whole(visitor: Visitor, path: str) -> dict[str, Any]:
+    """A page's data, once nothing more has to be read."""
+
+    def read() -> Any:
+        found = visitor.json(path)
+        return None if found["reading"] else found
+
+    # Most of the time that this takes is the server's, which may get little of a busy machine.
+    found: dict[str, Any] = eventually(read, "the archive is read", timeout=3 * PATIENCE)
+    return found
 
 
 @contextlib.contextmanager

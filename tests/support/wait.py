@@ -14,6 +14,8 @@ T = TypeVar("T")
 #: Seconds after which a wait gives up. No test takes so long, however busy the machine is, and
 #: a wait that succeeds ends with its condition.
 PATIENCE = 120.0
+#: Seconds between two looks after a while.
+REST = 0.2
 
 
 def eventually(
@@ -22,8 +24,8 @@ def eventually(
     """Call ``predicate`` until it returns something true, and return that.
 
     An AssertionError, OSError, HTTPException or ArchiveUnavailable in it means "not yet". After
-    ``timeout`` seconds the test fails with ``what`` and the last answer. Looking takes at most half
-    of the time, so that it does not hold up what is waited for.
+    ``timeout`` seconds the test fails with ``what`` and the last answer. The longer it takes, and
+    the longer a look takes, the longer the pause, up to ``REST``: each look costs the machine.
     """
     begin = time.monotonic()
     while True:
@@ -46,4 +48,4 @@ def eventually(
         if now > begin + timeout:
             name = what or getattr(predicate, "__qualname__", repr(predicate))
             raise AssertionError(f"not within {timeout:g} s: {name}; last: {last}")
-        time.sleep(max(pause, now - looked, min((now - begin) / 20, 0.2)))
+        time.sleep(max(pause, min(now - looked, REST), min((now - begin) / 20, REST)))
