@@ -46,6 +46,9 @@ def main() -> None:
     gateway = Habitat()
 
     def switch(parses: bool) -> None:
+        # Else the sink would begin with what came in without it.
+        for path in gateway.directory.glob("*.sqlite*"):
+            path.unlink()
         gateway.config["sinks"] = [ARCHIVE_SINK, PARSER_SINK] if parses else [ARCHIVE_SINK]
 
     def parsed(parses: bool) -> str:

@@ -25,8 +25,8 @@ MAX_REASONS = 64
 #: Messages after which it looks whether uploads came in meanwhile, the part of its time that it
 #: works while they do, and the seconds that it waits for each of them at most.
 SLICE, SHARE, PAUSE = 10, 0.1, 0.005
-#: The part of ``journal.max_backlog`` from which it gives way no more.
-BEHIND = 0.02
+#: The parts of ``journal.max_backlog`` from which it gives way less, and no more.
+BEHIND, FAR_BEHIND = 0.1, 0.5
 #: What is counted of packets that were understood.
 PARSED = "parsed"
 #: The kind of error of what the parser should have understood or refused.
@@ -82,7 +82,7 @@ class ParserSink(JournalSink):
         self._names: Names = NO_NAMES
         # What the last packets say. For the sink's thread alone.
         self._known: dict[bytes, tuple[list[Fix], list[ParseError]]] = {}
-        self._most_behind = int(server.program.config.journal.max_backlog * BEHIND)
+        self._max_backlog = server.program.config.journal.max_backlog
 
     def setup(self) -> None:
         """Read the files. Raises ConfigError."""
@@ -121,11 +121,13 @@ class ParserSink(JournalSink):
         """Wait as the uploads since ``seen`` require; returns the journal's last message.
 
         The gateway's thread has to wait for this one: the interpreter has one lock. What is left
-        undone is caught up with later, unless that would be too much.
+        undone is caught up with later; the more there is, the larger this one's share.
         """
         last = self.server.journal.last_seq
-        if last > seen and last - seq < self._most_behind:
-            self._stopping.wait(min(used * (1 / SHARE - 1), (last - seen) * PAUSE))
+        if last > seen:
+            part = ((last - seq) / self._max_backlog - BEHIND) / (FAR_BEHIND - BEHIND)
+            share = SHARE + (1 - SHARE) * min(max(part, 0), 1)
+            self._stopping.wait(min(used * (1 / share - 1), (last - seen) * PAUSE))
         return last
 
     def _look_into(self, entry: Entry) -> None:

@@ -17,7 +17,7 @@ from habitat_like.message.message import type_of
 from habitat_like.message.types import Registry
 from habitat_like.message_server import Server
 from habitat_like.telemetry.fix import Fix, ParseError
-from habitat_like.telemetry.sink import BEHIND, DEFECT, PARSED, SHARE, SLICE, ParserSink
+from habitat_like.telemetry.sink import BEHIND, DEFECT, FAR_BEHIND, PARSED, SHARE, SLICE, ParserSink
 from tests.telemetry.test_dates import FIX, sentence
 from tests.telemetry.test_sink import heard
 
@@ -118,15 +118,14 @@ def test_while_uploads_come_in_it_works_a_part_of_its_time(sink: Watched) -> Non
     assert SHARE <= 0.1
 
 
-def test_what_is_far_behind_gives_way_no_more(sink: Watched, journal: Journal) -> None:
-    many = int(BACKLOG * BEHIND) + 2 * SLICE
+def test_the_further_it_is_behind_the_less_it_gives_way(sink: Watched, journal: Journal) -> None:
+    many = int(BACKLOG * FAR_BEHIND) + 2 * SLICE
     journal.write([(f"waits {number}", b"{}") for number in range(many)])
     sink.uploads = 1
-    take(sink, received(SLICE))
-    assert sink.waiting.waits == []
-    # The newest messages are no longer far behind.
-    take(sink, received(SLICE, first=journal.last_seq))
-    assert len(sink.waiting.waits) == 1
+    for behind in (many, int(BACKLOG * (BEHIND + FAR_BEHIND) / 2), 0):
+        take(sink, received(SLICE, first=journal.last_seq - behind))
+    far, halfway, near = sink.waiting.waits
+    assert far == 0 < halfway < near
 
 
 def test_a_packet_that_several_receivers_heard_is_read_once(sink: Watched) -> None:
