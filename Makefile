@@ -43,7 +43,7 @@ demo:
 
 test:
 	@$(PREPARE) test
-	.venv/bin/python -m pytest --numprocesses $$(($$(nproc) + 4)) --dist loadfile \
+	.venv/bin/python -m pytest --numprocesses $$(($$(nproc) + 3)) --dist loadfile \
 	    --no-loadscope-reorder $(ARGS)
 
 # What can't be installed is skipped with the reason.

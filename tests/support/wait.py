@@ -24,8 +24,8 @@ def eventually(
     """Call ``predicate`` until it returns something true, and return that.
 
     An AssertionError, OSError, HTTPException or ArchiveUnavailable in it means "not yet". After
-    ``timeout`` seconds the test fails with ``what`` and the last answer. The longer it takes, and
-    the longer a look takes, the longer the pause, up to ``REST``: each look costs the machine.
+    ``timeout`` seconds the test fails with ``what`` and the last answer. A pause is as long as the
+    look before it, and grows up to ``REST`` in a long wait: each look costs the machine.
     """
     begin = time.monotonic()
     while True:
@@ -48,4 +48,4 @@ def eventually(
         if now > begin + timeout:
             name = what or getattr(predicate, "__qualname__", repr(predicate))
             raise AssertionError(f"not within {timeout:g} s: {name}; last: {last}")
-        time.sleep(max(pause, min(now - looked, REST), min((now - begin) / 20, REST)))
+        time.sleep(max(pause, now - looked, min((now - begin) / 20, REST)))
