@@ -7,13 +7,12 @@ they are answered.
 from __future__ import annotations
 
 import itertools
-import os
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from benchmarks.process import cpu
 from tests.support.gateway import Habitat
 
 STATIONS = 4
@@ -70,9 +69,9 @@ class Beside:
                 switch(has_it)
                 self._gateway.start()
                 self.load(1)
-                begun = _busy(self._gateway)
+                begun = cpu(self._gateway.pid)
                 found[has_it] = self.load(seconds)
-                used[has_it] = (_busy(self._gateway) - begun) / len(found[has_it])
+                used[has_it] = (cpu(self._gateway.pid) - begun) / len(found[has_it])
                 said += after(has_it)
                 self._gateway.stop()
             rates.append(len(found[True]) / len(found[False]))
@@ -82,7 +81,7 @@ class Beside:
                 f"pair {pair}: {len(found[False]) / seconds:.0f}/s without,"
                 f" {len(found[True]) / seconds:.0f}/s with ({rates[-1]:.2f}); p99"
                 f" {_p99(found[False]):.1f} ms, {_p99(found[True]):.1f} ms ({slowest[-1]:.2f});"
-                f" processor time an upload {used[False] * 1e6:.0f} µs, {used[True] * 1e6:.0f} µs"
+                f" processor time an upload {used[False]:.0f} µs, {used[True]:.0f} µs"
                 f" ({costs[-1]:.2f}){said}",
                 flush=True,
             )
@@ -91,13 +90,6 @@ class Beside:
             f" p99 {statistics.median(slowest):.2f},"
             f" processor time an upload {statistics.median(costs):.2f}"
         )
-
-
-def _busy(gateway: Habitat) -> float:
-    """The processor time of the gateway so far, in seconds."""
-    assert gateway.process is not None
-    fields = Path(f"/proc/{gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _p99(took: list[float]) -> float:

@@ -27,6 +27,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process import cpu
 from habitat_like.networks.hisparc import events, pickles
 from habitat_like.networks.hisparc.stations import HisparcStation
 from tests.networks.hisparc.support import FORM, Network, as_utf8, fields
@@ -158,12 +159,6 @@ def memory(pid: int) -> dict[str, float]:
     }
 
 
-def cpu(pid: int) -> float:
-    """Seconds of processor time that a process has used."""
-    fields_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields_[11]) + int(fields_[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def measure_gateway(uploads: int, connections: int) -> None:
     gateway = Habitat()
     gateway.config["log"] = {"level": "warning"}
@@ -191,7 +186,7 @@ def measure_gateway(uploads: int, connections: int) -> None:
         f" {uploads / seconds:.0f} uploads/s, {uploads * EVENTS / seconds:.0f} events/s\n"
         f"answered after {took[len(took) // 2] * 1000:.0f} ms (median),"
         f" {took[int(len(took) * 0.99)] * 1000:.0f} ms (99 %)\n"
-        f"the gateway's processor time: {used / uploads * 1000:.1f} ms an upload\n"
+        f"the gateway's processor time: {used / uploads / 1000:.1f} ms an upload\n"
         f"the gateway's memory: {before['VmRSS']:.0f} MB before, {after['VmRSS']:.0f} MB after,"
         f" {after['VmHWM']:.0f} MB at most"
     )

@@ -30,6 +30,8 @@ AT_ONCE = 2
 RETRY_AFTER = 30
 #: Bytes that are sent at once. The client has ``gateway.timeout`` for each.
 PIECE = 64 * 1024
+#: What a download that a stop cut says.
+STOPPED = "the gateway stopped; try again"
 #: Seconds without anything to send after which something that means nothing is sent.
 IDLE = 2.0
 #: Seconds of pause for each message that was uploaded: a hundred times what the gateway's thread
@@ -150,10 +152,11 @@ class Downloads:
                 pace.keep()
             download.state = "whole"
         except (ArchiveError, JournalError) as error:
-            download.problem = str(error)
+            # A stop may also come as an interrupted query.
+            download.problem = STOPPED if self._stopping() else str(error)
             if not download.bytes:
                 raise
-            if end := form.broken(str(error)):
+            if end := form.broken(download.problem):
                 # On a line of its own, also after half of a long one.
                 yield end if piece.endswith(b"\n") else b"\n" + end
         finally:
@@ -178,7 +181,7 @@ class Downloads:
 
     def _check_stopping(self) -> None:
         if self._stopping():
-            raise ArchiveUnavailable("the gateway stopped; try again")
+            raise ArchiveUnavailable(STOPPED)
 
 
 class Pace:

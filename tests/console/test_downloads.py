@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import itertools
 import json
 import signal
 import socket
@@ -211,13 +212,13 @@ def test_a_file_that_a_stop_cut_does_not_look_whole() -> None:
         slow = Slow(visitor, "ndjson")
         visitor.gateway.signal(signal.SIGTERM)
         eventually(lambda: '"stopping"' in visitor.gateway.log)
-        check_cut("ndjson", slow.rest(), "stop")  # noticed between pages, or while one is read
+        check_cut("ndjson", slow.rest(), "the gateway stopped")
         assert visitor.gateway.wait() == 0
 
 
 def test_a_stop_within_a_long_line_is_told_on_a_line_of_its_own() -> None:
     line = b'{"string": "' + b"x" * 2 * PIECE + b'"}\n'
-    stopping = iter([False, True])
+    stopping = itertools.chain([False], itertools.repeat(True))
     made = Downloads(lambda: 0, lambda: next(stopping), lambda: PATIENCE)
     started = Download(user="alice", name="x", begun=0.0)
     body = made._run(started, NDJSON, (Part(line, 1) for _ in range(1)))

@@ -54,15 +54,6 @@ def gateway() -> Iterator[Habitat]:
 
 
 @pytest.fixture(scope="module")
-def front(gateway: Habitat) -> Iterator[Nginx]:
-    made = Nginx(gateway)
-    try:
-        yield made.start()
-    finally:
-        made.close()
-
-
-@pytest.fixture(scope="module")
 def telephone(browser: Browser, front: Nginx) -> Iterator[Person]:
     """Somebody with a telephone, signed in, who sees no error in the end."""
     made = Person(browser, front.url, viewport=TELEPHONE)
