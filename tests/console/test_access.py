@@ -82,7 +82,9 @@ def test_a_password_file_that_can_not_be_used_stops_no_upload(
     spoil(path)
     gateway = habitat({"console": {"password_file": str(path)}})
     assert gateway.scgi("POST", "/message", GOOD).status == 200
-    (told,) = [line for line in gateway.log.splitlines() if "the console answers 503" in line]
+    says = "the console answers 503"
+    eventually(lambda: says in gateway.log)
+    (told,) = [line for line in gateway.log.splitlines() if says in line]
     assert f"console.password_file: {path}" in told
     assert why in told
     reply = gateway.scgi("GET", "/console/overview")
@@ -114,8 +116,8 @@ def test_a_console_that_does_not_start_stops_no_upload(
     gateway.environ["PYTHONPATH"] = str(gateway.directory)
     gateway.start()
     assert gateway.scgi("POST", "/message", GOOD).status == 200
-    assert "there is no console" in gateway.log
-    assert "broken by an upgrade" in gateway.log
+    eventually(lambda: "there is no console" in gateway.log)
+    eventually(lambda: "broken by an upgrade" in gateway.log)
     assert gateway.scgi("GET", "/console/").status == 404
 
 
@@ -249,7 +251,7 @@ def test_who_guesses_is_not_looked_at_any_more(gateway: Habitat) -> None:
 
     eventually(is_refused, "the right password is refused, too")
     assert Visitor(gateway).sign_in().status == 303, "others are"
-    assert "too many wrong passwords" in gateway.log
+    eventually(lambda: "too many wrong passwords" in gateway.log)
 
 
 # -- sessions

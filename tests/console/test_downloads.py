@@ -203,7 +203,7 @@ def test_a_file_that_the_archive_cut_does_not_look_whole(
             couch.start()
         else:
             away.rename(path)
-    assert '"message":"download ended","user":"alice"' in visitor.gateway.log
+    eventually(lambda: '"message":"download ended","user":"alice"' in visitor.gateway.log)
     assert "Traceback" not in visitor.gateway.log
 
 

@@ -17,6 +17,7 @@ from tests.support.control import connect, last_line
 from tests.support.gateway import Habitat
 from tests.support.reply import unavailable
 from tests.support.station import body
+from tests.support.wait import eventually
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_maintenance_is_begun_and_ended(gateway: Habitat, visitor: Visitor) -> N
     assert visitor.json("/console/settings.json")["switches"]["maintenance"]["status"] == 503
     assert "Maintenance is off" in switch(visitor, "maintenance", on="0")
     assert gateway.scgi("POST", "/message", body(2)).status == 200
-    assert '"by":"console alice"' in gateway.log
+    eventually(lambda: '"by":"console alice"' in gateway.log)
 
 
 def test_a_redirect_that_can_not_be_is_refused(visitor: Visitor) -> None:

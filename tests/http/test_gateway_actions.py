@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Connect, HabitatFactory
 from tests.support import scgi
 from tests.support.gateway import OWN, Habitat, own_actions
-from tests.support.log import logged, plain_lines
+from tests.support.log import plain_lines, wait_for_log
 from tests.support.station import answer, archived, at_once, body, bulk, each
 from tests.support.wait import PATIENCE, eventually
 
@@ -125,7 +125,7 @@ def test_an_action_that_fails_changes_nothing(
     assert each(connections) == [200, status] * 20
     assert archived(gateway) == list(range(0, 40, 2))
     if status == 500:
-        failures = logged(gateway, "action failed")
+        failures = wait_for_log(gateway, "action failed", 20)
         assert len(failures) == 20
         assert failures[0]["action"] == name
         assert "a defect in an action" in failures[0]["exception"]

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Connect, HabitatFactory
 from tests.support import scgi
 from tests.support.gateway import OWN, own_actions, read_all
-from tests.support.log import logged
+from tests.support.log import wait_for_log
 from tests.support.station import answer, archived, at_once, body, bulk, close, each, send, upload
 from tests.support.wait import PATIENCE, eventually
 
@@ -181,4 +181,4 @@ def test_out_of_descriptors_clients_wait_and_are_served_later(
     assert reply.status == 200
     assert each(idle[:10]) == [408] * 10
     assert archived(gateway) == [1]
-    assert logged(gateway, "can't accept connections")
+    wait_for_log(gateway, "can't accept connections")

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Connect, HabitatFactory, NginxFactory
 from tests.support import scgi
 from tests.support.gateway import OWN, own_actions
-from tests.support.log import logged
+from tests.support.log import wait_for_log
 from tests.support.station import answer, archived, body, bulk, each, message, upload
 from tests.support.wait import PATIENCE, eventually
 
@@ -122,7 +122,7 @@ def test_malformed_requests_are_told_400_and_logged_once(habitat: HabitatFactory
         assert reply.status == 400, name
         assert reply.body.startswith(b"SCGI: "), name
         assert reply.body.count(b"\n") == 1, name
-    assert len(logged(gateway, "malformed requests")) == 1
+    assert len(wait_for_log(gateway, "malformed requests")) == 1
     assert (
         f"habitat_malformed_requests_total {len(MALFORMED)}.0"
         in gateway.scgi("GET", "/metrics").text

@@ -21,6 +21,7 @@ from habitat_like.config.keys import LogConfig
 from habitat_like.log.writer import QUEUE_BYTES
 from tests.conftest import HabitatFactory
 from tests.support.gateway import Habitat
+from tests.support.log import wait_for_log
 from tests.support.station import archived, body
 from tests.support.wait import eventually
 
@@ -282,8 +283,8 @@ def test_closed_standard_streams_cost_lines_and_harm_no_file(
 def test_what_own_code_prints_is_in_the_log(habitat: HabitatFactory) -> None:
     gateway = habitat(OWN_ACTIONS, own=OWN)
     assert gateway.scgi("POST", "/talk").status == 200
-    printed = [json.loads(line)["message"][:16] for line in gateway.log.splitlines()]
-    assert [one for one in printed if "a word" in one] == ["a word on stdout", "a word on stderr"]
+    printed = [entry["message"][:16] for entry in wait_for_log(gateway, "a word", 2)]
+    assert printed == ["a word on stdout", "a word on stderr"]
 
 
 class Nameless:

@@ -18,7 +18,7 @@ from tests.support.cli import fails
 from tests.support.control import ask, connect, control_path, last_line
 from tests.support.couch import CouchServer
 from tests.support.gateway import ARCHIVE_SINK, OWN, Habitat, own_actions
-from tests.support.log import log_entries, logged
+from tests.support.log import log_entries, logged, wait_for_log
 from tests.support.proxy import Proxy
 from tests.support.reply import unavailable
 from tests.support.station import answer, archived, at_once, body, bulk, close
@@ -54,7 +54,7 @@ def test_the_log_level_changes_at_once_and_a_reload_takes_it_back(habitat: Habit
     assert "debug" in ctl(gateway, "log-level", "debug")
     assert gateway.status()["switches"]["log_level"] == "debug"
     # Who switched is logged whatever the level is.
-    (entry,) = logged(gateway, "log level set")
+    (entry,) = wait_for_log(gateway, "log level set")
     assert (entry["before"], entry["now"], entry["by"]) == ("error", "debug", ME)
     ctl(gateway, "reload")
     assert gateway.status()["switches"]["log_level"] == "error"
@@ -64,7 +64,7 @@ def test_the_log_level_changes_at_once_and_a_reload_takes_it_back(habitat: Habit
 def test_slow_requests_are_logged_with_action_status_address_and_time(gateway: Habitat) -> None:
     ctl(gateway, "slow-log", "0")
     assert gateway.scgi("POST", "/message", b"no message").status == 400
-    (entry,) = eventually(lambda: logged(gateway, "slow request"))
+    (entry,) = wait_for_log(gateway, "slow request")
     assert (entry["action"], entry["status"], entry["ip"]) == ("message", 400, "127.0.0.1")
     assert 0 < entry["seconds"] < PATIENCE
     ctl(gateway, "slow-log", "3600")
@@ -80,7 +80,7 @@ def test_an_action_that_is_given_up_is_a_slow_request(habitat: HabitatFactory) -
     ctl(gateway, "slow-log", "1")
     go = gateway.directory / "go"
     assert gateway.scgi("POST", f"/wait?{go}", b"").status == 503
-    (entry,) = eventually(lambda: logged(gateway, "slow request"))
+    (entry,) = wait_for_log(gateway, "slow request")
     assert (entry["action"], entry["status"]) == ("wait", 503)
     assert entry["seconds"] >= 2
     go.touch()
@@ -105,7 +105,7 @@ def test_a_batch_that_fails_is_logged_with_the_reason(habitat: HabitatFactory) -
     gateway = habitat(DOWN)
     ctl(gateway, "archive-log", "on")
     assert gateway.scgi("POST", "/message", body(1)).status == 200
-    (entry, *_) = eventually(lambda: logged(gateway, "archive batch"))
+    (entry, *_) = wait_for_log(gateway, "archive batch")
     assert entry["documents"] == 1
     assert "127.0.0.1:1" in entry["problem"]
 
@@ -128,7 +128,7 @@ def test_status_shows_the_switches(gateway: Habitat) -> None:
 def test_who_asks_is_in_the_log(gateway: Habitat) -> None:
     ctl(gateway, "slow-log", "3")
     ctl(gateway, "slow-log", "off")
-    entry = logged(gateway, "slow log set")[-1]
+    entry = wait_for_log(gateway, "slow log set", 2)[-1]
     assert (entry["seconds"], entry["by"]) == (None, ME)
 
 
@@ -185,7 +185,7 @@ def test_reload_waits_and_tells_what_came_of_it(habitat: HabitatFactory) -> None
     gateway.write_config()
     assert ctl(gateway, "reload") == "changed: gateway.max_body\nneeds a restart: gateway.workers\n"
     assert gateway.scgi("POST", "/message", b"x" * 5001).status == 413
-    assert logged(gateway, "configuration reloaded")[-1]["by"] == ME
+    assert wait_for_log(gateway, "configuration reloaded")[-1]["by"] == ME
 
 
 def test_a_reload_with_a_mistake_is_refused_with_code_1(habitat: HabitatFactory) -> None:
@@ -266,7 +266,7 @@ def test_a_drain_waits_for_what_the_slow_lane_still_has(habitat: HabitatFactory)
         slow.sendall(scgi.encode("POST", f"/wait_and_push_all?{go}", bulk(range(50))))
         eventually((gateway.directory / "go.began").exists)
         control.sendall(b'{"command": "drain"}\n')
-        eventually(lambda: logged(gateway, "draining"))
+        wait_for_log(gateway, "draining")
         go.touch()
         assert answer(slow).status == 200
         with control.makefile("rb") as lines:
@@ -306,7 +306,7 @@ def test_a_second_gateway_with_the_same_control_socket_serves_without_it(
     first, second = habitat(), habitat(start=False)
     second.config["control"] = {"socket": str(control_path(first))}
     second.start()
-    (entry,) = logged(second, "habitat ctl can't reach this gateway")
+    (entry,) = wait_for_log(second, "habitat ctl can't reach this gateway")
     assert "control.socket" in entry["why"]
     assert "another instance is listening" in entry["why"]
     assert second.scgi("POST", "/message", body(1)).status == 200
@@ -320,7 +320,7 @@ def test_a_file_in_its_place_is_left_alone(habitat: HabitatFactory) -> None:
     control_path(gateway).parent.mkdir()
     control_path(gateway).write_text("precious")
     gateway.start()
-    assert logged(gateway, "habitat ctl can't reach this gateway")
+    wait_for_log(gateway, "habitat ctl can't reach this gateway")
     assert gateway.stop() == 0
     assert control_path(gateway).read_text() == "precious"
 

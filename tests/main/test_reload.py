@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import HabitatFactory
 from tests.support import scgi
 from tests.support.gateway import ARCHIVE_SINK, OWN, Habitat
-from tests.support.log import logged, plain_lines
+from tests.support.log import logged, plain_lines, wait_for_log
 from tests.support.station import answer, archived, body, bulk, message
 from tests.support.wait import eventually
 
@@ -32,7 +32,7 @@ def test_signals_in_a_flood_neither_kill_nor_hang_it(habitat: HabitatFactory) ->
             gateway.signal(signal.SIGHUP)
         assert not gateway.process_ended()
     assert gateway.scgi("POST", "/message", body(1)).status == 200
-    eventually(lambda: logged(gateway, "configuration reloaded"))
+    wait_for_log(gateway, "configuration reloaded")
     assert gateway.stop() == 0
     assert plain_lines(gateway) == []
 
@@ -136,7 +136,7 @@ def test_a_broken_file_is_refused_and_the_old_one_stays(habitat: HabitatFactory,
     gateway = habitat(own=OWN)
     gateway.config_path.write_text(text, encoding="utf-8")
     gateway.signal(signal.SIGHUP)
-    eventually(lambda: logged(gateway, "reload refused"))
+    wait_for_log(gateway, "reload refused")
     assert logged(gateway, "reload refused")[0]["why"]
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     assert reload(gateway)["changed"] == "nothing"
@@ -147,8 +147,8 @@ def test_a_sink_that_can_not_be_loaded_leaves_the_others(habitat: HabitatFactory
     gateway = habitat(own=OWN)
     gateway.config["sinks"] = ["own.BadStart", ARCHIVE_SINK, "own.Missing"]
     reload(gateway)
-    assert logged(gateway, "own.BadStart")
-    assert logged(gateway, "own.Missing")
+    wait_for_log(gateway, "own.BadStart")
+    wait_for_log(gateway, "own.Missing")
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     assert archived(gateway) == [1]
 

@@ -15,14 +15,14 @@ import pytest
 
 from tests.conftest import HabitatFactory
 from tests.support.gateway import ARCHIVE_SINK, OWN, Habitat
-from tests.support.log import log_entries, logged, plain_lines, refusal
+from tests.support.log import log_entries, plain_lines, refusal, wait_for_log
 from tests.support.station import archived, body
 from tests.support.wait import eventually
 
 
 def test_its_start_says_what_runs(habitat: HabitatFactory) -> None:
     gateway = habitat({"archive": {"uri": "couchdb://op:s3cret@127.0.0.1:1/down"}})
-    (entry,) = eventually(lambda: logged(gateway, "habitat_like started"))
+    (entry,) = wait_for_log(gateway, "habitat_like started")
     assert {"version", "instance", "workers", "max_body", "archive", "journal"} <= set(entry)
     assert all("s3cret" not in json.dumps(entry) for entry in log_entries(gateway))
     assert "s3cret" not in gateway.log

@@ -7,7 +7,7 @@ import signal
 
 from tests.conftest import HabitatFactory
 from tests.support.gateway import Habitat
-from tests.support.log import logged
+from tests.support.log import logged, wait_for_log
 from tests.support.station import body
 from tests.support.wait import eventually
 
@@ -57,7 +57,7 @@ def test_a_sink_that_takes_long_to_stop_holds_up_no_page_and_no_upload(
     assert gateway.scgi("POST", "/message", body(2)).status == 200
     assert not logged(gateway, "sink unloaded"), "the pages waited for the sink"
     let_go(gateway)
-    eventually(lambda: logged(gateway, "sink unloaded"))
+    wait_for_log(gateway, "sink unloaded")
     assert list(gateway.status()["sinks"]) == [ARCHIVE]
 
 
@@ -66,7 +66,7 @@ def test_a_sink_that_stopped_too_late_is_gone_in_the_end_and_can_come_back(
 ) -> None:
     gateway = with_slow_sink(habitat)
     take_out(gateway)
-    eventually(lambda: logged(gateway, "sinks: slow.Slow did not stop within 10 s"))
+    wait_for_log(gateway, "sinks: slow.Slow did not stop within 10 s")
     assert "slow.Slow" in gateway.status()["sinks"]
     let_go(gateway)
     eventually(lambda: list(gateway.status()["sinks"]) == [ARCHIVE])

@@ -23,8 +23,7 @@ from habitat_like.networks.stations import Station, Stations
 from tests.conftest import HabitatFactory
 from tests.support.cli import fails
 from tests.support.gateway import Habitat
-from tests.support.log import logged
-from tests.support.wait import eventually
+from tests.support.log import wait_for_log
 
 KEY = bytes(range(32))
 PASSKEY = "0123456789ABCDEF0123456789ABCDEF"
@@ -214,11 +213,11 @@ def test_the_file_gives_callsign_and_position_and_is_read_again(habitat: Habitat
     assert weather(gateway, ECOWITT % 30) == 200
     path.write_text(yaml.safe_dump([{"network": "weather", "identity": PASSKEY, "callsign": "B"}]))
     gateway.signal(signal.SIGHUP)
-    eventually(lambda: logged(gateway, "configuration reloaded"), "it is reloaded")
+    wait_for_log(gateway, "configuration reloaded")
     assert weather(gateway, ECOWITT % 31) == 200
     path.write_text("- {network: weather}\n")
     gateway.signal(signal.SIGHUP)
-    (entry,) = eventually(lambda: logged(gateway, "reload refused"), "it is refused")
+    (entry,) = wait_for_log(gateway, "reload refused")
     assert f"{path}: entry 1: " in entry["why"]
     assert weather(gateway, ECOWITT % 32) == 200
     first, *later = archived(gateway)

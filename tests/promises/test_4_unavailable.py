@@ -123,8 +123,10 @@ def test_4_a_disk_that_takes_no_more_is_503_until_it_does_again(
             assert front.request("POST", "/message", body).status == 200
         assert set(counted(gateway.documents())) == sent([*taken, *refused])
         # One line for each change of state, not for each request.
+        again = "messages can be stored again"
+        eventually(lambda: again in gateway.log)
         told = gateway.log.count("no message can be stored")
-        assert told == gateway.log.count("messages can be stored again")
+        assert told == gateway.log.count(again)
         assert told == 1
         assert gateway.stop() == 0
 

@@ -14,7 +14,7 @@ from tests.conftest import HabitatFactory, NginxFactory
 from tests.support import scgi
 from tests.support.gateway import ARCHIVE_SINK, OWN, Habitat, own_actions, read_all
 from tests.support.load import Load
-from tests.support.log import logged, plain_lines
+from tests.support.log import logged, plain_lines, wait_for_log
 from tests.support.reply import unavailable
 from tests.support.station import answer, archived, body, upload
 from tests.support.wait import eventually
@@ -78,7 +78,7 @@ def test_a_stop_answers_what_is_in_flight(habitat: HabitatFactory, number: signa
         half.sendall(upload(2)[:-1])
         eventually(lambda: gateway.connections() == 2, "both are read")
         gateway.signal(number)
-        eventually(lambda: logged(gateway, "stopping"))
+        wait_for_log(gateway, "stopping")
         half.sendall(upload(2)[-1:])
         assert answer(half).status == 200
         go.touch()
@@ -148,7 +148,7 @@ def test_a_second_signal_ends_it_at_once(habitat: HabitatFactory) -> None:
     connection, _ = begin(gateway, 2)
     with connection:
         gateway.signal(signal.SIGTERM)
-        eventually(lambda: logged(gateway, "stopping"))
+        wait_for_log(gateway, "stopping")
         assert not gateway.process_ended()
         gateway.signal(signal.SIGINT)
         assert gateway.wait() == 1

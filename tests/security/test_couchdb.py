@@ -16,11 +16,10 @@ from tests.conftest import HabitatFactory
 from tests.support.couch import CouchServer
 from tests.support.docs import blocks, text
 from tests.support.gateway import Habitat
-from tests.support.log import log_entries, logged
+from tests.support.log import log_entries, wait_for_log
 from tests.support.messages import GOOD, TELEM
 from tests.support.proxy import Action, Answer, Proxy
 from tests.support.reply import Reply
-from tests.support.wait import eventually
 
 SECRET = "s3cr3t: {p@ss}/w%rd"
 ADMIN = "the admin's own"
@@ -79,7 +78,7 @@ def test_without_rights_to_design_documents_it_archives_and_says_once_what_is_mi
     assert gateway.scgi("POST", "/message", GOOD).status == 200
     gateway.wait_until_archived()
     assert [one["callsign"] for one in couch.all_docs(database)] == ["M0ZDR"]
-    (warning,) = logged(gateway, "write design documents")
+    (warning,) = wait_for_log(gateway, "write design documents")
     said = warning["message"]
     assert warning["level"] == "warning"
     assert "\n" not in said
@@ -114,7 +113,7 @@ def test_a_database_that_it_may_not_make_is_told_and_made_by_an_admin(
     archive_at(gateway, proxy.uri(database, "habitat"), SECRET)
     gateway.start()
     assert gateway.scgi("POST", "/message", GOOD).status == 200
-    eventually(lambda: logged(gateway, "sink can't go on"))
+    wait_for_log(gateway, "sink can't go on")
     why = gateway.status()["archive"]["problem"]
     assert "have an admin run curl -X PUT" in why
     code, (line,) = check(gateway)
@@ -201,7 +200,7 @@ def test_the_gateway_archives_with_the_documented_account(
     gateway.start()
     assert gateway.scgi("POST", "/message", GOOD).status == 200
     gateway.wait_until_archived()
-    (warning,) = logged(gateway, "write design documents")
+    (warning,) = wait_for_log(gateway, "write design documents")
     assert run_by_admin(gateway, warning["message"], "admin", ADMIN) == 0
     code, (line,) = check(gateway)
     assert (code, line[:3]) == (0, "ok ")

@@ -17,7 +17,7 @@ from tests.conftest import HabitatFactory, NginxFactory
 from tests.networks.hisparc.support import LIST
 from tests.support import scgi
 from tests.support.gateway import OWN, Habitat, own_actions
-from tests.support.log import logged
+from tests.support.log import wait_for_log
 from tests.support.reply import unavailable
 from tests.support.station import answer, archived, body, bulk, upload
 from tests.support.wait import eventually
@@ -129,8 +129,8 @@ def test_on_and_off_by_the_file_with_an_upload_in_each(habitat: HabitatFactory) 
     assert gateway.scgi("POST", "/message", body(2)).status == 200
     assert gateway.scgi("GET", "/readyz").status == 200
     assert archived(gateway) == [1, 2]
-    assert logged(gateway, "maintenance begins")[0]["by"] == "the maintenance file"
-    assert logged(gateway, "maintenance ended")[0]["by"] == "the maintenance file"
+    assert wait_for_log(gateway, "maintenance begins")[0]["by"] == "the maintenance file"
+    assert wait_for_log(gateway, "maintenance ended")[0]["by"] == "the maintenance file"
 
 
 def test_on_and_off_by_ctl_with_an_upload_in_each(habitat: HabitatFactory) -> None:
@@ -148,7 +148,7 @@ def test_on_and_off_by_ctl_with_an_upload_in_each(habitat: HabitatFactory) -> No
     assert gateway.scgi("POST", "/message", body(3)).status == 200
     assert not file_of(gateway)
     assert archived(gateway) == [1, 3]
-    (entry,) = logged(gateway, "maintenance begins")
+    (entry,) = wait_for_log(gateway, "maintenance begins")
     assert entry["by"].startswith("ctl uid ")
 
 
@@ -199,12 +199,12 @@ def test_a_bad_line_is_refused_by_ctl_and_told_of_the_file(habitat: HabitatFacto
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     put(gateway, "200 OK")
     assert unavailable(gateway.scgi("POST", "/message", body(2))) == "200 OK"
-    (entry,) = logged(gateway, "the maintenance file can't be used as it is")
+    (entry,) = wait_for_log(gateway, "the maintenance file can't be used as it is")
     assert "200" in entry["why"]
     # A directory is no file: what was, stays.
     put(gateway, None)
     (gateway.directory / "maintenance").mkdir()
-    eventually(lambda: len(logged(gateway, "the maintenance file can't be used")) == 2)
+    wait_for_log(gateway, "the maintenance file can't be used", 2)
     assert gateway.scgi("POST", "/message", body(2)).status == 200
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tests.support.gateway import Habitat
+from tests.support.wait import eventually
 
 
 def log_entries(habitat: Habitat) -> list[dict[str, Any]]:
@@ -24,6 +25,20 @@ def log_entries(habitat: Habitat) -> list[dict[str, Any]]:
 def logged(habitat: Habitat, text: str) -> list[dict[str, Any]]:
     """The log's entries whose message contains ``text``."""
     return [entry for entry in log_entries(habitat) if text in str(entry["message"])]
+
+
+def wait_for_log(habitat: Habitat, text: str, number: int = 1) -> list[dict[str, Any]]:
+    """The log's entries whose message contains ``text``, once there are ``number`` of them.
+
+    What a request shows may be logged after its answer, and the log is written by a thread of its
+    own.
+    """
+
+    def found() -> list[dict[str, Any]]:
+        entries = logged(habitat, text)
+        return entries if len(entries) >= number else []
+
+    return eventually(found, f"{number} times in the log: {text}")
 
 
 def plain_lines(habitat: Habitat) -> list[str]:

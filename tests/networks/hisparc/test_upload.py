@@ -32,7 +32,7 @@ from tests.networks.hisparc.support import (
 )
 from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
-from tests.support.log import log_entries, logged
+from tests.support.log import log_entries, wait_for_log
 from tests.support.net import ROOT
 from tests.support.nginx import Nginx
 from tests.support.wait import eventually
@@ -434,7 +434,7 @@ def test_a_broken_line_refuses_the_reload_and_the_old_list_stays(network: Networ
     gateway = network.gateway.start()
     network.list.write_text("503,leiden,new\n504,secretword\n")
     gateway.signal(signal.SIGHUP)
-    (entry,) = eventually(lambda: logged(gateway, "reload refused"))
+    (entry,) = wait_for_log(gateway, "reload refused")
     assert entry["why"].endswith(f"{network.list} line 2: expected number,cluster,password")
     assert network.code(fields([event()])) == "100"
     assert network.code(fields([event()], 503, "new")) == "206"
@@ -470,7 +470,7 @@ def test_a_reload_that_would_give_two_actions_one_name_is_refused(
     Network(gateway)
     gateway.write_config()
     gateway.signal(signal.SIGHUP)
-    (entry,) = eventually(lambda: logged(gateway, "reload refused"))
+    (entry,) = wait_for_log(gateway, "reload refused")
     assert "the path /upload of the network hisparc is taken" in entry["why"]
     assert gateway.scgi("POST", "/upload", as_utf8(GOOD)).text == "own"
 
@@ -486,7 +486,7 @@ def test_passwords_are_in_no_log(network: Network) -> None:
     assert network.code(fields([event()], password="secretword")) == "100"
     network.list.write_text("501,amsterdam,secretword\nsecretword\n")
     gateway.signal(signal.SIGHUP)
-    eventually(lambda: logged(gateway, "reload refused"))
+    wait_for_log(gateway, "reload refused")
     gateway.stop()
     assert "secretword" not in gateway.log
     assert "guessedword" not in gateway.log
@@ -496,7 +496,7 @@ def test_a_refused_upload_is_logged_once_a_minute_for_each_station(network: Netw
     gateway = network.gateway.start()
     for _ in range(3):
         assert network.code(fields(b"no pickle")) == "208"
-    (entry,) = logged(gateway, "upload refused")
+    (entry,) = wait_for_log(gateway, "upload refused")
     assert (entry["station"], entry["code"]) == (501, "208")
     assert "opcode b'n' at byte 0" in entry["why"]
 
