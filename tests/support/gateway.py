@@ -258,6 +258,16 @@ class Habitat:
         """How many connections it has open, but for the one that asks."""
         return int(self.status()["connections"])
 
+    def threads(self) -> list[str]:
+        """The names of its threads, once the sinks' have started, which are the last."""
+
+        def found() -> list[str]:
+            status = self.status()
+            names: list[str] = status["threads"]
+            return names if {f"sink {sink}" for sink in status["sinks"]} <= set(names) else []
+
+        return eventually(found, "all threads have started")
+
     def wait_until_archived(self) -> None:
         """Wait until every sink has taken all that is in the journal."""
         eventually(lambda: self.status()["backlog"] == 0, "all is archived")

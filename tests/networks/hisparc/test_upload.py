@@ -236,7 +236,7 @@ def test_attacks_are_answered_208_and_nothing_comes_of_them(network: Network) ->
         children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text()
         sockets = Path(f"/proc/{gateway.pid}/fd")
         count = sum(os.readlink(one).startswith("socket:") for one in sockets.iterdir())
-        return names, children, count, set(gateway.status()["threads"])
+        return names, children, count, set(gateway.threads())
 
     before = traces()
     for name, data in attacks.ALL.items():
