@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
@@ -31,6 +30,8 @@ def archive_class(uri: str) -> ArchiveClass:
     scheme, colon, _ = uri.partition(":")
     path = BUILT_IN.get(scheme) or (scheme if "." in scheme and "@" not in scheme else "")
     if not colon or not path:
+        from importlib.metadata import entry_points  # noqa: PLC0415 (slow, and few need it)
+
         found = tuple(entry_points(group=GROUP, name=scheme)) if colon else ()
         if not found:
             text = (
