@@ -246,11 +246,11 @@ def test_a_gateway_lets_old_messages_go(
     with closing(open_archive(ArchiveConfig(uri=gateway.config["archive"]["uri"]))) as archive:
         archive.prepare()
         now = int(time.time())
-        made = [document(n, now - n * 40 * DAY, time_uploaded=now) for n in range(20)]
+        made = [document(n, now - n * 40 * DAY, time_uploaded=now) for n in range(8)]
         archive.store(encode(made))
     gateway.start()
     eventually(
-        lambda: gateway.status()["archive"]["counts"].get("dropped", 0) >= 16, "the old ones go"
+        lambda: gateway.status()["archive"]["counts"].get("dropped", 0) >= 4, "the old ones go"
     )
     assert gateway.scgi("POST", "/message", old_upload(1, 0)).status == 200
     eventually(lambda: gateway.status()["archive"]["backlog"] == 0, "uploads are archived")
