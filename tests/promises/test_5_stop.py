@@ -156,7 +156,7 @@ def test_a_second_signal_ends_it_at_once(habitat: HabitatFactory) -> None:
 
 
 def test_5_an_action_that_never_ends_can_not_hold_up_the_stop(habitat: HabitatFactory) -> None:
-    gateway = habitat(own_actions("wait_and_push", shutdown_timeout=1, timeout=600), own=OWN)
+    gateway = habitat(own_actions("wait_and_push", shutdown_timeout=5, timeout=600), own=OWN)
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     connection, _ = begin(gateway, 2)
     with connection:
