@@ -13,7 +13,7 @@ from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.couch import CouchServer
 from tests.support.gateway import ARCHIVE_SINK, Habitat
 from tests.support.load import identity, upload
-from tests.support.log import log_entries
+from tests.support.log import log_entries, wait_for_log
 from tests.support.nginx import Nginx
 from tests.support.proxy import (
     Action,
@@ -111,9 +111,17 @@ class Site:
         assert self.archive()["dead_letters"] == 0
         assert self.metric("sink_up") == 1
         assert self.metric("sink_backlog") == 0
-        gone = self.lines("sink can't go on, messages wait in the journal")
-        assert len(gone) == outages if outages is not None else gone, gone
-        assert len(self.lines("sink works again")) == len(gone)
+
+        def told() -> tuple[int, int]:
+            """How often the log says that it is gone, and that it is back."""
+            gone = self.lines("sink can't go on, messages wait in the journal")
+            return len(gone), len(self.lines("sink works again"))
+
+        # The log is written by a thread of its own, a moment later.
+        eventually(lambda: told()[0] == told()[1], "the end of the outage is logged")
+        gone, back = told()
+        assert gone == outages if outages is not None else gone
+        assert back == gone
 
 
 @pytest.fixture
@@ -305,7 +313,7 @@ def test_a_document_that_the_archive_forbids_is_a_dead_letter_and_holds_up_nobod
     assert site.archive()["state"] == "ok"
     assert site.metric("sink_dead_letters") == 3
     assert site.metric("sink_up") == 1
-    letters = site.lines("dead letter")
+    letters = wait_for_log(site.gateway, "dead letter", 3)
     assert len(letters) == 3
     assert all("forbidden: no bad ones" in letter["why"] for letter in letters)
 
@@ -349,7 +357,7 @@ def test_a_gateway_killed_after_the_archive_stored_its_batch_doubles_nothing(sit
 
 def test_a_gateway_stops_in_order_while_its_archive_hangs(site: Site) -> None:
     site.gateway.config["archive"]["timeout"] = 600
-    site.gateway.config["gateway"]["shutdown_timeout"] = 20
+    site.gateway.config["gateway"]["shutdown_timeout"] = 60
     site.gateway.restart()
     site.proxy.rule = bulk(Hang())
     before = site.proxy.count("POST", "/_bulk_docs")
