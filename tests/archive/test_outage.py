@@ -13,7 +13,7 @@ from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.couch import CouchServer
 from tests.support.gateway import ARCHIVE_SINK, Habitat
 from tests.support.load import identity, upload
-from tests.support.log import log_entries, wait_for_log
+from tests.support.log import logged, wait_for_log
 from tests.support.nginx import Nginx
 from tests.support.proxy import (
     Action,
@@ -32,6 +32,9 @@ from tests.support.wait import PATIENCE, eventually
 
 #: Tries that an outage lasts for at least.
 TRIES = 4
+#: What the log says when an outage begins, and when it ends.
+BEGINS = "sink can't go on, messages wait in the journal"
+ENDS = "sink works again"
 
 
 @dataclass
@@ -69,24 +72,23 @@ class Site:
         eventually(lambda: self.archive()["backlog"] == 0, "all is archived")
         return self.couch.all_docs(self.database)
 
-    def lines(self, message: str) -> list[dict[str, Any]]:
-        """The log's lines with this message."""
-        return [entry for entry in log_entries(self.gateway) if entry["message"] == message]
+    def outages(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The log's entries of their begins and of their ends."""
+        return logged(self.gateway, BEGINS), logged(self.gateway, ENDS)
+
+    def is_out(self) -> bool:
+        """Whether an outage is logged whose end is not."""
+        begins, ends = self.outages()
+        return len(begins) > len(ends)
 
     def wait_for_outage(self, says: str, tries: int = TRIES) -> None:
         """Wait until the outage was met again and again, and look at all that shows it."""
         eventually(lambda: self.archive()["state"] == "waiting", "the outage is met")
         # The log is written by a thread of its own, a moment later.
-        eventually(
-            lambda: (
-                len(self.lines("sink can't go on, messages wait in the journal"))
-                > len(self.lines("sink works again"))
-            ),
-            "the outage is logged",
-        )
-        logged, before = self.gateway.log, self.archive()["retries"]
+        eventually(self.is_out, "the outage is logged")
+        told, before = self.gateway.log, self.archive()["retries"]
         eventually(lambda: self.archive()["retries"] >= before + tries, f"{tries} tries")
-        assert self.gateway.log == logged, "tries are logged, not only the change of state"
+        assert self.gateway.log == told, "tries are logged, not only the change of state"
         state = self.archive()
         assert state["state"] == "waiting"
         assert says in state["problem"]
@@ -111,17 +113,11 @@ class Site:
         assert self.archive()["dead_letters"] == 0
         assert self.metric("sink_up") == 1
         assert self.metric("sink_backlog") == 0
-
-        def told() -> tuple[int, int]:
-            """How often the log says that it is gone, and that it is back."""
-            gone = self.lines("sink can't go on, messages wait in the journal")
-            return len(gone), len(self.lines("sink works again"))
-
-        # The log is written by a thread of its own, a moment later.
-        eventually(lambda: told()[0] == told()[1], "the end of the outage is logged")
-        gone, back = told()
-        assert gone == outages if outages is not None else gone
-        assert back == gone
+        wait_for_log(self.gateway, ENDS)
+        eventually(lambda: not self.is_out(), "the end of each is logged")
+        begins, ends = self.outages()
+        assert len(begins) == outages if outages is not None else begins, begins
+        assert len(ends) == len(begins)
 
 
 @pytest.fixture
@@ -390,7 +386,7 @@ def test_a_gateway_with_a_wrong_password_serves_stations_and_says_so(
     site = Site(gateway, nginx(gateway), locked, couch, database)
     site.upload()
     site.wait_for_outage("refused the password of user 'habitat' (401)")
-    (line,) = site.lines("sink can't go on, messages wait in the journal")
+    (line,), _ = site.outages()
     assert line["level"] == "error"
     assert "401" in line["why"]
     assert "wrong-one" not in gateway.log
