@@ -102,6 +102,14 @@ def show_on_failure(request: pytest.FixtureRequest, name: str, read: Callable[[]
     request.node.stash.setdefault(LOGS, []).append((name, read))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_files() -> Iterator[None]:
+    """A test waits for a journal that a gateway writes to, however busy the disk is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("habitat_like.journal.file.BUSY_TIMEOUT", PATIENCE)
+        yield
+
+
 @pytest.fixture
 def habitat(request: pytest.FixtureRequest) -> Iterator[HabitatFactory]:
     """Makes gateways: ``habitat({"gateway": {"timeout": 1}})`` is one that serves."""

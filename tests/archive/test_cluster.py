@@ -18,7 +18,7 @@ from tests.support.archive import batch, everything, fails, found_ids, ids, mess
 from tests.support.cluster import Cluster
 from tests.support.couch import CouchServer
 from tests.support.load import identity, upload
-from tests.support.log import log_entries
+from tests.support.log import wait_for_log
 from tests.support.proxy import (
     Action,
     Answer,
@@ -127,6 +127,13 @@ def test_a_batch_goes_to_another_node_at_once(
     assert found_ids(archive) == sent_ids(batch(20))
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that works is given as long as it may take on a busy machine."""
+    monkeypatch.setattr("habitat_like.archive.couch_cluster.STILL", 16.0)
+
+
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("name", STILLS)
 def test_a_node_that_hangs_is_left_within_seconds(
     cluster: Cluster, archive: CouchArchive, name: str
@@ -379,8 +386,7 @@ def test_a_gateway_archives_whatever_its_nodes_do(
     eventually(is_archived, "all is archived")
     found = [identity(document) for document in couch.all_docs(database)]
     assert sorted(found) == sorted(identity(json.loads(upload(n))) for n in range(sent))
-    logged = [entry["message"] for entry in log_entries(gateway)]
-    assert "archive node left" in logged
+    assert wait_for_log(gateway, "archive node left")
     assert gateway.status()["archive"]["dead_letters"] == 0
     gateway.stop()
     cluster.nodes[1].refuse()

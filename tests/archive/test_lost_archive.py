@@ -191,7 +191,7 @@ def test_messages_wait_while_the_archive_is_gone(
 ) -> None:
     before = gateway.status()["archive"]["cursor"]
     lose(kept)
-    eventually(lambda: "archive.sqlite was" in problem(gateway), "noticed when idle", timeout=60)
+    eventually(lambda: "archive.sqlite was" in problem(gateway), "noticed when idle")
     for number in range(5, 10):
         upload(gateway, number)
     assert gateway.scgi("GET", "/readyz").status == 200
@@ -208,10 +208,10 @@ def test_a_restored_archive_is_given_what_the_journal_still_holds(
     with closing(SqliteArchive(str(backup))) as other:
         other.prepare()  # from before the first message
     remove_files(kept)
-    eventually(lambda: "was deleted" in problem(gateway), "noticed", timeout=60)
+    eventually(lambda: "was deleted" in problem(gateway), "noticed")
     upload(gateway, 5)
     backup.rename(kept / "archive.sqlite")
-    eventually(lambda: not problem(gateway), "it goes on", timeout=60)
+    eventually(lambda: not problem(gateway), "it goes on")
     gateway.wait_until_archived()
     with closing(SqliteArchive(str(kept / "archive.sqlite"))) as found:
         documents = Counter(one["_id"] for one in found.query(Query()))

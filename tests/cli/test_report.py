@@ -15,10 +15,9 @@ from habitat_like.statistics.status import NetworkStatus
 from tests.support.cli import Run, fails
 from tests.support.messages import INFO
 from tests.support.statistics import Site
+from tests.support.wait import away_from_midnight
 
 DAY = 86400
-TODAY = int(time.time()) // DAY * DAY
-YESTERDAY = TODAY - DAY
 EVIL = "<script>alert('\u2028 & more')</script>"
 
 
@@ -31,13 +30,20 @@ def site(config_file: str) -> Iterator[Site]:
 
 
 @pytest.fixture
-def busy(site: Site) -> Site:
+def yesterday() -> int:
+    """When the day before this one began, which goes on for a while."""
+    away_from_midnight()
+    return int(time.time()) // DAY * DAY - DAY
+
+
+@pytest.fixture
+def busy(site: Site, yesterday: int) -> Site:
     """Two days: on the first A and GONE are heard, on the second, yesterday, A and NEW."""
-    site.clock.now = YESTERDAY - 5000
+    site.clock.now = yesterday - 5000
     for callsign in ("A", "GONE"):
         site.upload({**INFO, "callsign": callsign, "data": {"name": EVIL}})
     site.count()
-    site.clock.now = YESTERDAY + 14 * 3600
+    site.clock.now = yesterday + 14 * 3600
     site.write("A")
     site.write("NEW")
     site.write("NEW")
@@ -60,12 +66,12 @@ def date(seconds: int) -> str:
 
 
 @pytest.mark.usefixtures("busy")
-def test_the_text_tells_what_happened_and_first_what_is_wrong(run: Run) -> None:
+def test_the_text_tells_what_happened_and_first_what_is_wrong(run: Run, yesterday: int) -> None:
     done = run("report")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == run("report", "--day", date(YESTERDAY)).stdout
+    assert done.stdout == run("report", "--day", date(yesterday)).stdout
     head, _, rest = done.stdout.partition("\n\nMessages: ")
-    assert head.splitlines()[0] == f"habitat report for {date(YESTERDAY)} (UTC), gateway a1"
+    assert head.splitlines()[0] == f"habitat report for {date(yesterday)} (UTC), gateway a1"
     assert "! Requests that could not be served (status 5xx): 1." in head
     assert "! 1 message was refused for good and waits as a dead letter" in head
     assert "! 1 station heard in the 7 days before was not heard that day." in head
@@ -74,7 +80,7 @@ def test_the_text_tells_what_happened_and_first_what_is_wrong(run: Run) -> None:
     )
     assert "most in the hour from 14:00: 3" in rest
     assert "Stations: 2 heard, 1 new, 1 not heard" in rest
-    assert re.search(rf"Not heard\n    GONE  .*  {date(YESTERDAY - DAY)}\n", rest)
+    assert re.search(rf"Not heard\n    GONE  .*  {date(yesterday - DAY)}\n", rest)
     assert re.search(r"New\n    NEW +14:00\n", rest)
     assert re.search(r"Most messages\n    NEW  2\n    A    1\n", rest)
     assert "Requests: 6, 3 of them refused\n  message  400  2\n  message  503  1\n" in rest

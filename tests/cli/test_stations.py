@@ -14,6 +14,7 @@ from tests.support import cli
 from tests.support.cli import Run, fails
 from tests.support.messages import INFO, WHERE
 from tests.support.statistics import Site
+from tests.support.wait import away_from_midnight
 
 HOUR = 3600
 
@@ -21,6 +22,7 @@ HOUR = 3600
 @pytest.fixture
 def site(config_file: str) -> Iterator[Site]:
     """The statistics of the configuration that ``run`` uses, at the present."""
+    away_from_midnight()
     made = Site(Path(config_file).parent / "var" / "journal.sqlite")
     made.clock.now = time.time()
     yield made

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from tests.support.browser import TELEPHONE, Person, chromium
-from tests.support.console import PASSWORD, USER, with_console
+from tests.support.browser import TELEPHONE, Person, chromium, wait_for_image
+from tests.support.console import PASSWORD, USER, unhurried, with_console
 from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
 from tests.support.messages import INFO, TELEM, WHERE
@@ -42,7 +42,7 @@ def gateway(couch_server: CouchServer) -> Iterator[Habitat]:
     """A gateway with messages of three stations in CouchDB."""
     if not couch_server.running():
         couch_server.start()
-    made = with_console(archive={"uri": couch_server.uri(DATABASE)})
+    made = unhurried(with_console(archive={"uri": couch_server.uri(DATABASE)}))
     try:
         made.start()
         now = int(time.time())
@@ -124,10 +124,7 @@ def test_the_overview_says_how_uploads_flow(person: Person) -> None:
     expect(page.locator("dt:text-is('Stations heard') + dd")).to_have_text("3")
     expect(page.locator("dt:text-is('Archive') + dd")).to_have_text("works")
     for image in page.locator(".plot img").all():
-        image.scroll_into_view_if_needed()
-        person.page.wait_for_function(
-            "i => i.complete && i.naturalWidth > 0", arg=image.element_handle()
-        )
+        wait_for_image(image)
 
 
 def test_a_station_has_a_page(person: Person) -> None:
@@ -172,7 +169,8 @@ def test_pages_of_messages_go_on_where_the_last_ended(person: Person, gateway: H
     gateway.wait_until_archived()
     follow(person, "Messages")
     person.page.get_by_label("Callsign").fill("M0PAGE")
-    person.page.get_by_role("button", name="Show").click()
+    with person.page.expect_navigation():
+        person.page.get_by_role("button", name="Show").click()
     seen: list[str] = []
     while True:
         links = rows(person).locator("td:first-child a")

@@ -53,8 +53,14 @@ Try = Callable[..., int]
 
 
 @pytest.fixture(params=["form", "basic"])
-def attempt(request: pytest.FixtureRequest, password_file: Path) -> Try:
-    """Send a name and a password from an address; gives the status."""
+def attempt(
+    request: pytest.FixtureRequest, password_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Try:
+    """Send a name and a password from an address; gives the status.
+
+    However long a test takes, it gets no more tries than those of the beginning.
+    """
+    monkeypatch.setattr(passwords, "REFILL", 86400.0)
     console = ConsoleConfig(password_file=str(password_file))
     app = create_app(Program(Config(console=console)))
 

@@ -181,7 +181,12 @@ def test_what_is_uploaded_appears_and_what_came_late_is_put_in_order(visitor: Vi
 
 def test_the_table_says_the_same(visitor: Visitor) -> None:
     data = whole(visitor, "/console/map.json?payload=S1234567")
-    page = visitor.page("/console/map?payload=S1234567")
+    # Receptions are read after the tracks.
+    (page,) = eventually(
+        lambda: [
+            page for page in [visitor.page("/console/map?payload=S1234567")] if "PA3XYZ" in page
+        ]
+    )
     last = features(data, "payload")["S1234567"]["properties"]
     assert f"{last['latitude']:.4f}, {last['longitude']:.4f}" in page
     for word in ("S1234567", "m/s", "sondehub", "M0ZDR", "PA3XYZ", "since=7d"):

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, expect
 from habitat_like.archive import open_archive
 from habitat_like.config.keys import ArchiveConfig
 from tests.support.archive import encode
-from tests.support.browser import TELEPHONE, Person, chromium
+from tests.support.browser import TELEPHONE, Person, chromium, wait_for_image
 from tests.support.console import PASSWORD, USER, with_console
 from tests.support.flights import END, Archived, sentence
 from tests.support.gateway import Habitat
@@ -126,8 +126,7 @@ def test_the_world_and_the_tracks_are_drawn(person: Person) -> None:
     page.goto("/console/map?payload=habitat")
     expect(page.get_by_role("button", name="habitat")).to_be_visible()
     page.wait_for_function("() => document.querySelectorAll('.leaflet-tile-loaded').length > 3")
-    colours = page.evaluate(
-        """() => {
+    script = """() => {
           const found = new Set();
           for (const canvas of document.querySelectorAll('.map canvas')) {
             const { width, height } = canvas;
@@ -137,9 +136,12 @@ def test_the_world_and_the_tracks_are_drawn(person: Person) -> None:
           }
           return [...found];
         }"""
-    )
-    assert "246,244,238" in colours  # land
-    assert {"54,92,141", "31,161,135"} <= set(colours)  # 5 to 10 km, 15 to 20
+    wanted = {
+        "246,244,238",  # land
+        *("54,92,141", "31,161,135"),  # 5 to 10 km, 15 to 20
+    }
+    # A tile that is there, and a track, are drawn with the next frame.
+    eventually(lambda: wanted <= set(page.evaluate(script)), "all is drawn")
 
 
 def test_from_the_list_to_a_flight_and_its_plots(person: Person) -> None:
@@ -153,8 +155,7 @@ def test_from_the_list_to_a_flight_and_its_plots(person: Person) -> None:
     images = page.locator(".plot img")
     expect(images.first).to_be_visible()
     for image in images.all():
-        image.scroll_into_view_if_needed()
-        page.wait_for_function("i => i.complete && i.naturalWidth > 0", arg=image.element_handle())
+        wait_for_image(image)
     page.get_by_label("Station").select_option("PA3XYZ")
     expect(page).to_have_url(re.compile("[?&]station=PA3XYZ"))
 

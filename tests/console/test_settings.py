@@ -141,7 +141,7 @@ def test_a_reload_that_comes_too_late_holds_up_no_stop(
     habitat: HabitatFactory, tmp_path: Path
 ) -> None:
     console = {"password_file": make_users(tmp_path / "users")}
-    gateway = habitat({"console": console, "gateway": {"shutdown_timeout": 3}})
+    gateway = habitat({"console": console, "gateway": {"shutdown_timeout": 30}})
     visitor = Visitor(gateway)
     visitor.sign_in()
     token = visitor.token()

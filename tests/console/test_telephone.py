@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from habitat_like.console.app import PAGES
 from habitat_like.journal.dead_letters import DeadLetters
 from habitat_like.journal.file import open_file
-from tests.support.browser import LAPTOP, TELEPHONE, Person, chromium
+from tests.support.browser import LAPTOP, TELEPHONE, Person, chromium, wait_for_image
 from tests.support.console import PASSWORD, USER, with_console
 from tests.support.gateway import ARCHIVE_SINK, Habitat
 from tests.support.messages import INFO, TELEM, WHERE
@@ -139,12 +139,13 @@ def test_text_in_plots_is_large_enough_to_be_read(
     person.sign_in(USER, PASSWORD)
     person.page.goto("/console/station?callsign=M0ZDR")
     image = person.page.locator(".plot img").first
-    image.scroll_into_view_if_needed()
-    person.page.wait_for_function(
-        "image => image.complete && image.naturalWidth > 0", arg=image.element_handle()
-    )
-    source, scale = image.evaluate(
-        "image => [image.currentSrc, image.clientWidth / image.naturalWidth]"
+    wait_for_image(image)
+    # The page may renew itself at any time, and has a new image then.
+    source, scale = eventually(
+        lambda: image.evaluate(
+            "image => image.complete && image.naturalWidth > 0"
+            " && [image.currentSrc, image.clientWidth / image.naturalWidth]"
+        )
     )
     person.page.goto(source)
     sizes = person.page.locator("text:not(:empty)").evaluate_all(

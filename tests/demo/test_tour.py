@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Download, expect
 
 from tests.demo.running import Demo
 from tests.support.browser import LAPTOP, TELEPHONE, Person, chromium
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 from tools.demo.scene import BIRDS
 
 BIRD = BIRDS[0]
@@ -39,7 +39,7 @@ def url(demo: Demo) -> str:
         flights = demo.page(f"payloads/{BIRD}.json")
         return flights["reading"] is None and len(flights["flights"]) == 2
 
-    eventually(whole, "two flights")
+    eventually(whole, "two flights", timeout=3 * PATIENCE)
     host, port = demo.address()
     return f"http://{host}:{port}"
 
@@ -78,7 +78,7 @@ def test_a_flight_is_followed_live_on_the_map(visit: Visit) -> None:
         seen.add(re.sub(r"\d+s ago", "", row.inner_text()))
         return len(seen) >= 8
 
-    eventually(moves, "eight positions, one after the other", pause=0.5)
+    eventually(moves, "eight positions, one after the other", timeout=3 * PATIENCE, pause=0.5)
     assert page.evaluate("window.same") is True
 
 

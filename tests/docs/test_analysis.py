@@ -145,7 +145,8 @@ def test_the_same_lines_work_in_a_notebook(desk: Path) -> None:
         "import json, nbclient, nbformat, sys\n"
         "cells = map(nbformat.v4.new_code_cell, json.load(sys.stdin))\n"
         "book = nbformat.v4.new_notebook(cells=list(cells))\n"
-        "nbclient.NotebookClient(book, timeout=100, kernel_name='python3').execute()\n"
+        f"waits = dict(timeout={PATIENCE:.0f}, startup_timeout={PATIENCE:.0f})\n"
+        "nbclient.NotebookClient(book, kernel_name='python3', **waits).execute()\n"
         "print([one.get('data', {}).keys() for one in book.cells[-1].outputs])\n"
     )
     done = subprocess.run(
@@ -155,7 +156,7 @@ def test_the_same_lines_work_in_a_notebook(desk: Path) -> None:
         env={name: one for name, one in ours(programs, desk).items() if name != "MPLBACKEND"},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

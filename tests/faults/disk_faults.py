@@ -234,7 +234,7 @@ def lost(run: Run) -> None:
             stations.wait_for(run.rng.randint(1, 2 * BETWEEN))
             way(directory)
             wait_for_503(run, stations)
-            eventually(lambda: is_saved(rig), "what waits is saved", timeout=60)
+            eventually(lambda: is_saved(rig), "what waits is saved")
             config["archive"]["uri"] = good
             killed = number % 3 == 1
             rig.habitat.restart(kill=killed)

@@ -50,11 +50,14 @@ def ends(run: Run) -> None:
     for number in range(run.faults):
         year = list(ENDS)[number % len(ENDS)]
         off = -0.7 if number < len(ENDS) else run.rng.choice(AROUND)
-        rig.shim.move_clock(ENDS[year] + off - time.time())
+        runs_over = off == -0.7
+        rig.shim.move_clock(ENDS[year] + (-HOUR if runs_over else off) - time.time())
         run.inject(f"the clock is {off} s off the end of {year}")
         with run.stations(rig) as stations:
-            if off == -0.7:
+            if runs_over:
+                # Something is taken before the end, however long that takes.
                 stations.wait_for(1)
+                rig.shim.move_clock(ENDS[year] + off - time.time())
                 run.pause(0.8, 1.0)
             stations.wait_for(run.rng.randint(1, BETWEEN))
             if number % 3:

@@ -17,6 +17,8 @@ from tests.support.station import answer, archived, at_once, body, bulk, each
 from tests.support.wait import PATIENCE, eventually
 
 GZIP = {"Content-Encoding": "gzip"}
+#: Seconds that pass in a test, and in which a worker begins on the busiest machine.
+TIMEOUT = 10
 
 
 def test_an_action_runs_on_the_lane_it_is_declared_for(habitat: HabitatFactory) -> None:
@@ -86,7 +88,7 @@ def test_slow_actions_on_every_worker_hold_up_no_big_or_compressed_upload(
 def test_a_slow_action_over_the_timeout_is_told_503_and_its_messages_are_dropped(
     habitat: HabitatFactory, connect: Connect
 ) -> None:
-    gateway = habitat(own_actions("push_and_wait", "push", timeout=2, workers=1), own=OWN)
+    gateway = habitat(own_actions("push_and_wait", "push", timeout=TIMEOUT, workers=1), own=OWN)
     go = gateway.directory / "go"
     (late,) = connect(gateway, 1)
     late.sendall(scgi.encode("POST", f"/push_and_wait?{go}", body(1)))
@@ -102,7 +104,7 @@ def test_a_slow_action_over_the_timeout_is_told_503_and_its_messages_are_dropped
 def test_a_request_that_waited_too_long_for_a_worker_is_not_run_later(
     habitat: HabitatFactory, connect: Connect
 ) -> None:
-    gateway = habitat(own_actions("wait", "push", timeout=2, workers=1), own=OWN)
+    gateway = habitat(own_actions("wait", "push", timeout=TIMEOUT, workers=1), own=OWN)
     _, go = block_workers(gateway, connect, 1)
     assert gateway.scgi("POST", "/push", body(1)).status == 503
     go.touch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grp
-import json
 import os
 import socket
 import stat
@@ -18,7 +17,7 @@ import pytest
 
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.gateway import Habitat
-from tests.support.log import refusal
+from tests.support.log import refusal, wait_for_log
 from tests.support.reply import http_request
 from tests.support.station import answer, archived, body, upload
 from tests.support.wait import PATIENCE, eventually
@@ -284,9 +283,7 @@ def test_restarts_under_load_behind_nginx_fail_no_request(
     assert set(outcomes) == {200}, outcomes
     sent = sorted(number for station in stations for number, _ in station.replies)
     assert archived(gateway) == sent
-    assert [json.loads(line)["message"] for line in gateway.log.splitlines()].count(
-        "habitat_like started"
-    ) == RESTARTS + 1
+    assert len(wait_for_log(gateway, "habitat_like started", RESTARTS + 1)) == RESTARTS + 1
     assert stat.S_ISSOCK(Path(gateway.socket_path).stat().st_mode)
 
 

@@ -68,7 +68,7 @@ def application(directory: Path) -> Iterator[SCGIApplication]:
         access=Access(config.access),
         statistics=None,
     )
-    made = SCGIApplication(Server(program), program, config.gateway.socket, 5)
+    made = SCGIApplication(Server(program), program, config.gateway.socket, PATIENCE)
     yield made
     made.shutdown()
     journal.close()

@@ -232,7 +232,7 @@ def upload(number: int) -> bytes:
 def lose_one(gateway: Habitat, lose: Callable[[Path], None]) -> None:
     """Lose the files, and wait until it is noticed without an upload."""
     lose(gateway.journal_path)
-    eventually(lambda: gateway.scgi("GET", "/readyz").status == 503, "noticed", timeout=60)
+    eventually(lambda: gateway.scgi("GET", "/readyz").status == 503, "noticed")
 
 
 @pytest.mark.parametrize("lose", [remove, move, remove_directory, restore_snapshot, empty])

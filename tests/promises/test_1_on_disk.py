@@ -85,7 +85,8 @@ def test_1_only_an_operator_can_trade_the_sync_away(habitat: HabitatFactory) -> 
 
 def test_1_no_commit_no_200(habitat: HabitatFactory) -> None:
     gateway = habitat()
-    other = sqlite3.connect(gateway.journal_path, isolation_level=None)
+    # What the gateway commits by itself may take long on a busy disk.
+    other = sqlite3.connect(gateway.journal_path, isolation_level=None, timeout=PATIENCE)
     with contextlib.closing(other):
         other.execute("BEGIN IMMEDIATE")  # no other commit is possible now
         unavailable(post(gateway, 1))

@@ -208,7 +208,7 @@ def test_4_bytes_that_wait_are_503_until_there_is_room(habitat: HabitatFactory) 
     gateway.config["journal"]["max_bytes"] = 12_000
     gateway.write_config()
     gateway.signal(signal.SIGHUP)
-    eventually(lambda: gateway.scgi("GET", "/readyz").status == 200, "there is room", timeout=60)
+    eventually(lambda: gateway.scgi("GET", "/readyz").status == 200, "there is room")
     assert post(gateway, len(taken)).status == 200
     taken.append(len(taken))
     gateway.config["archive"]["uri"] = good

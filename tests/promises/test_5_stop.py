@@ -17,7 +17,13 @@ from tests.support.load import Load
 from tests.support.log import logged, plain_lines, wait_for_log
 from tests.support.reply import unavailable
 from tests.support.station import answer, archived, body, upload
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
+
+#: A stop waits for the rest of a request for as long as a busy machine takes to send it.
+PATIENT_STOP = f"""
+import habitat_like.http.gateway
+habitat_like.http.gateway.STOP_GRACE = {PATIENCE}
+"""
 
 
 def begin(gateway: Habitat, number: int) -> tuple[socket.socket, Path]:
@@ -72,7 +78,7 @@ def test_5_with_an_inherited_socket_a_restart_under_load_fails_no_request(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_answers_what_is_in_flight(habitat: HabitatFactory, number: signal.Signals) -> None:
-    gateway = habitat(own_actions("wait_and_push"), own=OWN)
+    gateway = habitat(own_actions("wait_and_push"), own=OWN + PATIENT_STOP)
     connection, go = begin(gateway, 1)
     with connection, gateway.connect() as half:
         half.sendall(upload(2)[:-1])
@@ -156,7 +162,7 @@ def test_a_second_signal_ends_it_at_once(habitat: HabitatFactory) -> None:
 
 
 def test_5_an_action_that_never_ends_can_not_hold_up_the_stop(habitat: HabitatFactory) -> None:
-    gateway = habitat(own_actions("wait_and_push", shutdown_timeout=1, timeout=600), own=OWN)
+    gateway = habitat(own_actions("wait_and_push", shutdown_timeout=5, timeout=600), own=OWN)
     assert gateway.scgi("POST", "/message", body(1)).status == 200
     connection, _ = begin(gateway, 2)
     with connection:

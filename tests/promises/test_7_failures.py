@@ -40,7 +40,7 @@ def test_7_an_exception_that_ends_a_thread_ends_the_program_in_order(
     habitat: HabitatFactory, name: str
 ) -> None:
     # The stop waits for the request of a worker that fell as long as for any other.
-    gateway = habitat(own_actions(name, timeout=5), own=OWN)
+    gateway = habitat(own_actions(name, timeout=10), own=OWN)
     assert gateway.scgi("POST", "/messages", bulk(range(500))).status == 200
     with gateway.connect() as connection:
         connection.sendall(scgi.encode("POST", f"/{name}"))

@@ -167,6 +167,6 @@ def test_what_a_client_sends_adds_no_line_to_the_log(habitat: HabitatFactory) ->
     name = b"A\n\x1b[31mB"
     block = b"CONTENT_LENGTH\x000\x00SCGI\x001\x00%b\x001\x00%b\x002\x00" % (name, name)
     assert b"400" in gateway.send_raw(b"%d:%b," % (len(block), block))
-    (line,) = gateway.log.splitlines()[len(before) :]
+    (line,) = eventually(lambda: gateway.log.splitlines()[len(before) :])
     assert "malformed requests" in line
     assert line.isprintable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from benchmarks.load import Outcome
 from tests.soak.look import Look, by_neighbours, look
 from tests.soak.run import Run, scenario
+from tests.soak.traffic import Traffic
+from tests.support.couch import CouchServer
 from tests.support.gateway import Habitat
 from tests.support.wait import eventually
 
@@ -63,26 +66,32 @@ def full_backlog(run: Run) -> None:
     habitat = run.gateway("gateway", config).start()
     port = run.front("gateway")
     eventually(lambda: habitat.status()["archive"]["state"] == "ok", "the archive is found")
-    _overload(run, habitat, port, full=True)
+    _overload(run, habitat, port, archive=couch)
 
 
 def _overload(
-    run: Run, habitat: Habitat, target: Path | int, batch: int = 0, *, full: bool = False
+    run: Run,
+    habitat: Habitat,
+    target: Path | int,
+    batch: int = 0,
+    *,
+    archive: CouchServer | None = None,
 ) -> None:
     """By turns as much as is answered, and twice as much at a fixed rate.
 
-    ``full``: begin each look with a full backlog, and look for what is answered with a little more
-    than that, not with CONNECTIONS senders who each wait for an answer: where most answers are 503,
-    they would take the processor for those.
+    With the ``archive``: begin each look with a full backlog, and look for what is answered with a
+    little more than that, not with CONNECTIONS senders who each wait for an answer: where most
+    answers are 503, they would take the processor for those.
     """
+    full = archive is not None
     traffic = run.traffic()
     looks: list[Look] = []  # by turns: as much as it takes, twice that
     # The archive takes hundreds at once: less than a second may see none of that.
     seconds = run.seconds(3, 1.0 if full else 0.2)
 
     def take(seconds: float, rate: float = 0) -> Look:
-        while full and not traffic.send(target, FILL).unavailable.count:
-            pass
+        if archive is not None:
+            _fill(archive, traffic, target)
         # No more connections than requests: each has its own bytes in the loader's memory.
         many = min(MANY, max(CONNECTIONS, round(rate * seconds)))
         return look(
@@ -103,6 +112,17 @@ def _overload(
     run.demand("200s/s by capacity", "at least 0.9", f"{rate:.2f}", rate >= 0.9)
     if not full:  # then it is the archive that limits
         run.demand("CPU for a 200 by that at capacity", "at most 1.1", f"{cost:.2f}", cost <= 1.1)
+
+
+def _fill(archive: CouchServer, traffic: Traffic, target: Path | int) -> None:
+    """Fill the backlog. The archive stands still: it may take more than a busy gateway does."""
+    assert archive.process is not None
+    archive.process.send_signal(signal.SIGSTOP)
+    try:
+        while not traffic.send(target, FILL).unavailable.count:
+            pass
+    finally:
+        archive.process.send_signal(signal.SIGCONT)
 
 
 def _tell_times(run: Run, over: list[Outcome]) -> None:

@@ -27,7 +27,7 @@ from tests.conftest import HabitatFactory
 from tests.support.messages import INFO, TELEM, WHERE
 from tests.support.station import bulk
 from tests.support.statistics import MIDNIGHT, Site
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_a_network_that_is_turned_off_and_on_again_counts_on(
         site.uploads = {"weather": NetworkStatus(requests)}
         site.write()
         eventually(is_counted, "it is counted")
-    site.aggregator.stop(20)
+    site.aggregator.stop(PATIENCE)
     with site.ask() as reader:
         assert reader.network_sums(0, 2**33) == (NetworkSum("weather", 6, 0, 0, 0, 0),)
 
@@ -408,7 +408,7 @@ def test_what_is_too_old_goes_and_totals_stay(site: Site, monkeypatch: pytest.Mo
                     )
                 )
             )
-            site.aggregator.stop(20)
+            site.aggregator.stop(PATIENCE)
             assert all(
                 left(one.table, one.column) for one in RETENTIONS if one.seconds > days * DAY
             )
@@ -493,7 +493,7 @@ def test_sums_and_cursor_are_one_transaction(site: Site) -> None:
     refuse = "CREATE TRIGGER refuse BEFORE INSERT ON station BEGIN SELECT RAISE(ABORT, 'no'); END"
     site.journal.update([(refuse, ())])
     site.aggregator.start()
-    site.aggregator.stop(20)
+    site.aggregator.stop(PATIENCE)
     assert "no" in (site.aggregator.problem or "")
     with site.ask() as reader:
         assert (reader.counted(), reader.totals()) == (1, {"RECEIVED_TELEM": 1})
@@ -613,7 +613,7 @@ def corrected(site: Site) -> list[HeardStation]:
     """The stations once a running aggregator has seen what the clock shows now."""
     site.aggregator.start()
     with site.ask() as reader:
-        eventually(lambda: not reader.heard_wrongly(RELEASED, site.clock.now + MINUTE), timeout=60)
+        eventually(lambda: not reader.heard_wrongly(RELEASED, site.clock.now + MINUTE))
         return list(reader.stations().stations)
 
 

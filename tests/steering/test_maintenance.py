@@ -105,7 +105,10 @@ def put(gateway: Habitat, text: str | None) -> None:
     if text is None:
         path.unlink()
     else:
-        path.write_text(text)
+        # At once: the gateway must not find it empty.
+        new = path.with_name("maintenance.new")
+        new.write_text(text)
+        new.rename(path)
     eventually(lambda: (gateway.status()["maintenance"] is None) == (text is None))
 
 

@@ -7,10 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.support.net import program
-from tests.support.wait import PATIENCE
+from tests.support.wait import PATIENCE, eventually
 
 #: As root there is no sandbox; the rest keeps it from calling its maker.
 _ARGUMENTS = (
@@ -40,6 +48,16 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def wait_for_image(image: Locator) -> None:
+    """Wait until an image is shown, be it another one: a page that renews itself has new ones."""
+
+    def is_shown() -> Any:
+        image.scroll_into_view_if_needed()
+        return image.evaluate("image => image.complete && image.naturalWidth > 0")
+
+    eventually(is_shown, "the image is shown")
 
 
 class Person:

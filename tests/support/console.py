@@ -41,6 +41,25 @@ def with_console(**config: Any) -> Habitat:
     return made
 
 
+#: A module of the operator's own, with which late answers are no trouble to tell of.
+_UNHURRIED = """
+import msgspec
+from habitat_like.statistics import troubles
+
+troubles.SLOW = float("inf")
+
+class Unhurried(msgspec.Struct):
+    pass
+"""
+
+
+def unhurried(gateway: Habitat) -> Habitat:
+    """Have a gateway, not started, find nothing wrong with a machine that is busy otherwise."""
+    (gateway.directory / "unhurried.py").write_text(_UNHURRIED, encoding="utf-8")
+    gateway.config["types"] = {"UNHURRIED": "unhurried.Unhurried"}
+    return gateway
+
+
 class Visitor:
     """One person at the console, with a cookie; as a browser it asks for HTML."""
 

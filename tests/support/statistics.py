@@ -12,6 +12,7 @@ from habitat_like.message.types import Registry
 from habitat_like.statistics import Aggregator, StatisticsReader
 from habitat_like.statistics.metrics import GatewayMetrics
 from habitat_like.statistics.status import NetworkStatus
+from tests.support.wait import PATIENCE
 
 #: A midnight, UTC.
 MIDNIGHT = 1_795_219_200
@@ -67,7 +68,7 @@ class Site:
     def count(self) -> None:
         """Have all counted: the last round of a stop, and the next start."""
         self.aggregator.start()
-        assert self.aggregator.stop(20) == []
+        assert self.aggregator.stop(PATIENCE) == []
         self.close()
         self.metrics = GatewayMetrics()
         self.uploads = {}
@@ -75,7 +76,7 @@ class Site:
 
     def close(self) -> None:
         """End it; what is not counted stays so."""
-        self.aggregator.stop(20)
+        self.aggregator.stop(PATIENCE)
         self.journal.close()
 
     def ask(self) -> StatisticsReader:

@@ -49,3 +49,10 @@ def eventually(
             name = what or getattr(predicate, "__qualname__", repr(predicate))
             raise AssertionError(f"not within {timeout:g} s: {name}; last: {last}")
         time.sleep(max(pause, now - looked, min((now - begin) / 20, REST)))
+
+
+def away_from_midnight() -> None:
+    """Wait for a new day (UTC) where it is near: what a test does then is all of one day."""
+    eventually(
+        lambda: time.time() % 86400 < 86400 - PATIENCE, "midnight is past", timeout=2 * PATIENCE
+    )

@@ -16,11 +16,12 @@ from habitat_like.passwords import Verifier
 from tests.conftest import HabitatFactory
 from tests.networks.hisparc.support import Network, event, fields
 from tests.support.cli import environment, fails, run
-from tests.support.wait import PATIENCE
+from tests.support.wait import PATIENCE, away_from_midnight
 
 
 @pytest.fixture
 def network(habitat: HabitatFactory) -> Network:
+    away_from_midnight()
     return Network(habitat(start=False))
 
 
