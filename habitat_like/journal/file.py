@@ -31,6 +31,8 @@ APPLICATION_ID = 0x6861626C
 RESERVE = 16 * 1024 * 1024
 #: How long a commit waits for another writing process (``habitat journal``), in seconds.
 BUSY_TIMEOUT = 5.0
+#: How long such a process waits for the gateway's commits, which follow each other, in seconds.
+COMMAND_TIMEOUT = 30.0
 
 #: The bytes of the documents from ``first`` to ``seq``, so that a start need not count them all.
 _TALLY = (
@@ -94,7 +96,7 @@ def open_file(path: str | Path) -> sqlite3.Connection:
     with errors(path):
         check_links(path)
         connection = sqlite3.connect(
-            path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
+            path, isolation_level=None, timeout=COMMAND_TIMEOUT, check_same_thread=False
         )
         try:
             if not _format(connection, path):
