@@ -108,7 +108,11 @@ def check_environment(config: Config) -> Iterator[Finding]:
         yield Finding(WARNING, "configuration", f"archive.uri holds a password; {hint}")
     if config.archive.password_file is not None:
         path = Path(config.archive.password_file)
-        if not path.is_file():
+        if path.exists() and not path.is_file():
+            kind = "a directory" if path.is_dir() else "no regular file"
+            hint = f"{path} is {kind}; name the file with the password"
+            yield Finding(CONFIG_ERROR, "archive.password_file", hint)
+        elif not path.is_file():
             hint = f"there is no file {path}; create it, or remove the key"
             yield Finding(CONFIG_ERROR, "archive.password_file", hint)
         elif open_to_all := rights.readable(path):
@@ -317,9 +321,14 @@ def _nodes(archive: Archive) -> Iterator[Finding]:
 
 
 def _sinks(config: Config) -> list[str]:
-    """The names of the sinks. Raises SinkError and ConfigError for one that can't be."""
+    """The names of the sinks. Raises SinkError and ConfigError for one that can't be started."""
     for index, sink in enumerate(config.sinks):
-        find_sink(sink, f"sinks[{index}]")
+        key = f"sinks[{index}]"
+        factory, settings = find_sink(sink, key)
+        try:
+            factory.check(settings)
+        except ConfigError as error:
+            raise ConfigError(str(error), key) from None
     return config.sink_names
 
 

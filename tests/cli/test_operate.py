@@ -168,6 +168,26 @@ def test_check_of_a_configuration_that_can_not_be_used(
     assert marks(done)[subject] == "config error"
 
 
+def test_check_and_start_refuse_a_sink_whose_file_can_not_be_read(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "odd.yml").write_text("!!bool x")
+    for path, says in ((tmp_path, "Is a directory"), (tmp_path / "odd.yml", "neither YAML nor")):
+        sinks = f"[habitat_like.telemetry.ParserSink: {{payloads: {path}}}]"
+        done = run("check", HABITAT_SINKS=sinks)
+        assert done.returncode == 2
+        assert f"config error sinks: sinks[0]: {path}: {says}" in done.stdout
+        fails(run("serve", HABITAT_SINKS=sinks), 2, f" HABITAT_SINKS: sinks[0]: {path}: {says}")
+
+
+def test_check_says_that_a_directory_holds_no_password(run: Run, tmp_path: Path) -> None:
+    done = run(
+        "check",
+        HABITAT_ARCHIVE_URI="couchdb://u@127.0.0.1:1/db",
+        HABITAT_ARCHIVE_PASSWORD_FILE=str(tmp_path),
+    )
+    assert f"archive.password_file: {tmp_path} is a directory; name the file" in done.stdout
+    assert done.returncode == 2
+
+
 def test_check_warns_of_variables_that_override_nothing(run: Run) -> None:
     done = run("check", HABITAT_ARCHIVE_URL="x")
     assert done.returncode == 0
