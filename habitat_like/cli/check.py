@@ -31,6 +31,8 @@ from habitat_like.journal.file import JournalError, open_file
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server.server import find_sink
 from habitat_like.networks import catalogue, stations
+from habitat_like.networks.networks import check_paths, types_of
+from habitat_like.networks.runner import Runner
 
 OK = "ok"
 WARNING = "warning"
@@ -133,7 +135,7 @@ def check_clock(config: Config) -> Iterator[Finding]:
 def check_code(config: Config) -> Iterator[Finding]:
     """Types, actions and sinks lead to what they must lead to."""
     loads: dict[str, Callable[[], list[str]]] = {
-        "types": lambda: Registry(load_types(config.types)).names,
+        "types": lambda: Registry(load_types(config.types), _network_types(config)).names,
         "gateway.actions": lambda: list(find_actions(config.gateway.actions)),
         "sinks": lambda: _sinks(config),
     }
@@ -156,14 +158,17 @@ def check_networks(config: Config) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding(CONFIG_ERROR, "networks", error.reason)
         return
+    runners = []
     for key, network in zip(config.networks, classes.values(), strict=True):
         subject = f"networks.{key}"
         try:
             settings = catalogue.settings_of(key, config.networks[key])
-            found = list(network(settings, network.load(settings)).check())
+            made = network(settings, network.load(settings))
+            found = list(made.check())
         except ConfigError as error:
             yield Finding(CONFIG_ERROR, error.key or subject, error.reason)
             continue
+        runners.append(Runner(made, stations.Stations(b""), stations.Gatekeeper()))
         paths = ", ".join(dict.fromkeys(route.pattern for route in network.routes))
         yield Finding(OK, subject, f"accepts uploads to {paths}")
         for mark, of, text in found:
@@ -171,6 +176,10 @@ def check_networks(config: Config) -> Iterator[Finding]:
                 yield Finding(mark, of, text)
             elif hint := rights.readable(text):
                 yield Finding(WARNING, of, f"it has plain-text passwords, and {hint}")
+    try:
+        check_paths(runners, config)
+    except ConfigError as error:
+        yield Finding(CONFIG_ERROR, "networks", error.reason)
 
 
 def check_stations(config: Config) -> Iterator[Finding]:
@@ -189,6 +198,30 @@ def check_stations(config: Config) -> Iterator[Finding]:
         yield Finding(WARNING, "stations", f"networks that are off have entries: {', '.join(off)}")
     if hint := rights.readable(path):
         yield Finding(WARNING, "stations", f"it has identities and secrets, and {hint}")
+
+
+def check_identities(config: Config) -> Iterator[Finding]:
+    """The key of identities' hashes, where it is made, and that no two stations share one."""
+    try:
+        entries = [] if config.stations is None else stations.read(config.stations)
+    except ConfigError:
+        return  # check_stations says so
+    path = stations.key_path(config.journal.path)
+    key = b""
+    if os.path.lexists(path) and (entries or config.networks):  # made here, it could be root's
+        if path.exists() and not os.access(path, os.R_OK):
+            text = f"{path} can't be read by {_user()}; check as the gateway's user"
+            yield Finding(ERROR, "identities", text)
+            return
+        try:
+            key = stations.load_key(path)
+        except ConfigError as error:
+            yield Finding(CONFIG_ERROR, "identities", str(error))
+            return
+    try:
+        stations.Stations(key, entries)
+    except ConfigError as error:
+        yield Finding(CONFIG_ERROR, "stations", str(error.at(str(config.stations))))
 
 
 def check_source(source: Path | None) -> Iterator[Finding]:
@@ -303,6 +336,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_code,
     check_networks,
     check_stations,
+    check_identities,
     check_console,
     check_directories,
     check_socket,
@@ -318,6 +352,13 @@ def _nodes(archive: Archive) -> Iterator[Finding]:
     for node in archive.ask_nodes():
         mark = OK if node.problem is None else ERROR
         yield Finding(mark, "archive node", f"{node.name} {node.problem or 'stores documents'}")
+
+
+def _network_types(config: Config) -> dict[str, str]:
+    """The types of the networks that are on; none if these can't be used, as is told elsewhere."""
+    with contextlib.suppress(ConfigError):
+        return types_of(catalogue.classes(config.networks).values())
+    return {}
 
 
 def _sinks(config: Config) -> list[str]:
