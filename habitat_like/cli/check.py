@@ -163,7 +163,7 @@ def check_networks(config: Config) -> Iterator[Finding]:
         subject = f"networks.{key}"
         try:
             settings = catalogue.settings_of(key, config.networks[key])
-            made = network(settings, network.load(settings))
+            made = network(settings, catalogue.load(key, network, settings))
             found = list(made.check())
         except ConfigError as error:
             yield Finding(CONFIG_ERROR, error.key or subject, error.reason)

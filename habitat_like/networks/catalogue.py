@@ -85,6 +85,16 @@ def _lists(key: str, given: Mapping[str, Any], struct: type[msgspec.Struct]) -> 
     return found
 
 
+def load(key: str, network: type[Network], settings: Any) -> Any:
+    """What a network loads. Raises ConfigError, whatever an operator's own raises."""
+    try:
+        return network.load(settings)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{type(error).__name__}: {error}", f"networks.{key}") from error
+
+
 def classes(networks: Mapping[str, Any]) -> dict[str, type[Network]]:
     """The classes of the networks that are on, by their names. Raises ConfigError."""
     found: dict[str, type[Network]] = {}

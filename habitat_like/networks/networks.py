@@ -54,7 +54,7 @@ class Networks:
             config.networks.items(), classes.items(), strict=True
         ):
             settings[name] = catalogue.settings_of(key, value)
-            loaded[name] = network.load(settings[name])
+            loaded[name] = catalogue.load(key, network, settings[name])
         entries = [] if config.stations is None else stations.read(config.stations)
         if self._key is None and (classes or entries):
             path = stations.key_path(config.journal.path)

@@ -200,6 +200,7 @@ def test_check_and_start_refuse_a_key_of_identities_that_is_none(
     ("config", "said"),
     [
         ("gateway: {actions: [message, mine.data]}", "networks: the path /data of the network "),
+        ("networks: {mine.Failing: {}}", "networks.mine.Failing: KeyError: 'nothing here'"),
         ("types: {WEATHER: mine.Good}", "types: the type WEATHER already exists"),
         ("types: {X: mine.Undefined}", "types.X: mine.Undefined: name 'Nowhere' is not defined"),
         ("types: {X: mine.Mixed}", "types.X: mine.Mixed: Type unions may not contain"),
@@ -214,9 +215,13 @@ def test_check_and_start_refuse_what_is_taken_or_can_not_be_read(
         "class Undefined(msgspec.Struct):\n    x: 'Nowhere'\n"
         "class Mixed(msgspec.Struct):\n    x: list[int] | set[int]\n"
         "def data(ip, args):\n    return 'OK'\n"
+        "from habitat_like.networks.base import Network\n"
+        "class Failing(Network):\n    name = 'failing'\n    types = routes = ()\n"
+        "    @classmethod\n    def load(cls, settings):\n        raise KeyError('nothing here')\n"
     )
     file = tmp_path / "networks.yml"
-    file.write_text(f"networks: {{weather: {{}}}}\n{config}\n")
+    weather = "" if "networks" in config else "networks: {weather: {}}\n"
+    file.write_text(f"{weather}{config}\n")
     done = run("--config", str(file), "check")
     assert done.returncode == 2
     assert said in done.stdout
