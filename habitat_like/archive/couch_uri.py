@@ -14,6 +14,8 @@ from habitat_like.config.keys import ArchiveConfig, ConfigError
 
 #: The ports of CouchDB, in clear and with TLS.
 PORTS = {"couchdb": 5984, "couchdbs": 6984}
+#: Characters of a password, at most: the file may be another than was meant.
+MAX_PASSWORD = 1024
 
 
 class CouchUri(msgspec.Struct, frozen=True):
@@ -79,11 +81,23 @@ def _host(text: str, scheme: str, uri: str) -> str:
     """One host with its port. Raises ConfigError."""
     try:
         parts = urlsplit(f"//{text}")
+        bare = text.rpartition("@")[2].count(":") > 1 and "[" not in text
+    except ValueError:
+        bare = True
+    if bare:
+        raise _wrong(f"{mask(uri)!r} names no host; put an IPv6 address in [ ]")
+    try:
         name, port = parts.hostname, parts.port
     except ValueError:
-        raise _wrong("the port must be a number from 1 to 65535") from None
+        port = 0
+    if port == 0:
+        raise _wrong("the port must be a number from 1 to 65535")
     if not name:
         raise _wrong(f"{mask(uri)!r} names no host")
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        raise _wrong(f"{mask(uri)!r} names a host that can't be one") from None
     return f"{f'[{name}]' if ':' in name else name}:{port or PORTS[scheme]}"
 
 
@@ -95,9 +109,13 @@ def with_password(uri: CouchUri, config: ArchiveConfig) -> CouchUri:
     if config.password_file is None:
         return uri
     try:
-        password = Path(config.password_file).read_text(encoding="utf-8-sig").strip("\r\n")
+        with Path(config.password_file).open(encoding="utf-8-sig") as file:
+            password = file.read(MAX_PASSWORD + 1).strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(error), "archive.password_file") from None
+    if len(password) > MAX_PASSWORD:
+        reason = f"{config.password_file} has more than a password on one line"
+        raise ConfigError(reason, "archive.password_file")
     return msgspec.structs.replace(uri, password=password)
 
 

@@ -287,4 +287,6 @@ def _path(config: ArchiveConfig) -> str:
         raise ConfigError("write sqlite:PATH, without // before the path", "archive.uri")
     if not path:
         raise ConfigError("there is no path; write sqlite:PATH", "archive.uri")
+    if path == ":memory:":
+        raise ConfigError("messages must be on disk; write sqlite:PATH", "archive.uri")
     return path

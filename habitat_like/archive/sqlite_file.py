@@ -402,7 +402,7 @@ class SqliteFile:
     def _connect(self, mode: str) -> sqlite3.Connection:
         check_links(self.path)
         return sqlite3.connect(
-            f"file:{quote(os.fspath(self.path))}?mode={mode}",
+            f"file:{quote(os.fsencode(self.path))}?mode={mode}",
             uri=True,
             timeout=_BUSY_SLICE,
             isolation_level=None,

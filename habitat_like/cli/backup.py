@@ -42,7 +42,7 @@ MODE, DIRECTORY_MODE = 0o640, 0o750
 )
 @options.config_option
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Remove all but the newest N.")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=options.Named(path_type=Path))
 def command(config_path: str | None, keep: int | None, directory: Path) -> None:
     """Make a backup in DIR, named by its time, while the gateway runs.
 

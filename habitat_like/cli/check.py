@@ -31,6 +31,8 @@ from habitat_like.journal.file import JournalError, open_file
 from habitat_like.message.types import Registry, load_types
 from habitat_like.message_server.server import find_sink
 from habitat_like.networks import catalogue, stations
+from habitat_like.networks.networks import check_paths, types_of
+from habitat_like.networks.runner import Runner
 
 OK = "ok"
 WARNING = "warning"
@@ -108,7 +110,11 @@ def check_environment(config: Config) -> Iterator[Finding]:
         yield Finding(WARNING, "configuration", f"archive.uri holds a password; {hint}")
     if config.archive.password_file is not None:
         path = Path(config.archive.password_file)
-        if not path.is_file():
+        if path.exists() and not path.is_file():
+            kind = "a directory" if path.is_dir() else "no regular file"
+            hint = f"{path} is {kind}; name the file with the password"
+            yield Finding(CONFIG_ERROR, "archive.password_file", hint)
+        elif not path.is_file():
             hint = f"there is no file {path}; create it, or remove the key"
             yield Finding(CONFIG_ERROR, "archive.password_file", hint)
         elif open_to_all := rights.readable(path):
@@ -129,7 +135,7 @@ def check_clock(config: Config) -> Iterator[Finding]:
 def check_code(config: Config) -> Iterator[Finding]:
     """Types, actions and sinks lead to what they must lead to."""
     loads: dict[str, Callable[[], list[str]]] = {
-        "types": lambda: Registry(load_types(config.types)).names,
+        "types": lambda: Registry(load_types(config.types), _network_types(config)).names,
         "gateway.actions": lambda: list(find_actions(config.gateway.actions)),
         "sinks": lambda: _sinks(config),
     }
@@ -152,14 +158,17 @@ def check_networks(config: Config) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding(CONFIG_ERROR, "networks", error.reason)
         return
+    runners = []
     for key, network in zip(config.networks, classes.values(), strict=True):
         subject = f"networks.{key}"
         try:
             settings = catalogue.settings_of(key, config.networks[key])
-            found = list(network(settings, network.load(settings)).check())
+            made = network(settings, catalogue.load(key, network, settings))
+            found = list(made.check())
         except ConfigError as error:
             yield Finding(CONFIG_ERROR, error.key or subject, error.reason)
             continue
+        runners.append(Runner(made, stations.Stations(b""), stations.Gatekeeper()))
         paths = ", ".join(dict.fromkeys(route.pattern for route in network.routes))
         yield Finding(OK, subject, f"accepts uploads to {paths}")
         for mark, of, text in found:
@@ -167,6 +176,10 @@ def check_networks(config: Config) -> Iterator[Finding]:
                 yield Finding(mark, of, text)
             elif hint := rights.readable(text):
                 yield Finding(WARNING, of, f"it has plain-text passwords, and {hint}")
+    try:
+        check_paths(runners, config)
+    except ConfigError as error:
+        yield Finding(CONFIG_ERROR, "networks", error.reason)
 
 
 def check_stations(config: Config) -> Iterator[Finding]:
@@ -185,6 +198,30 @@ def check_stations(config: Config) -> Iterator[Finding]:
         yield Finding(WARNING, "stations", f"networks that are off have entries: {', '.join(off)}")
     if hint := rights.readable(path):
         yield Finding(WARNING, "stations", f"it has identities and secrets, and {hint}")
+
+
+def check_identities(config: Config) -> Iterator[Finding]:
+    """The key of identities' hashes, where it is made, and that no two stations share one."""
+    try:
+        entries = [] if config.stations is None else stations.read(config.stations)
+    except ConfigError:
+        return  # check_stations says so
+    path = stations.key_path(config.journal.path)
+    key = b""
+    if os.path.lexists(path) and (entries or config.networks):  # made here, it could be root's
+        if path.exists() and not os.access(path, os.R_OK):
+            text = f"{path} can't be read by {_user()}; check as the gateway's user"
+            yield Finding(ERROR, "identities", text)
+            return
+        try:
+            key = stations.load_key(path)
+        except ConfigError as error:
+            yield Finding(CONFIG_ERROR, "identities", str(error))
+            return
+    try:
+        stations.Stations(key, entries)
+    except ConfigError as error:
+        yield Finding(CONFIG_ERROR, "stations", str(error.at(str(config.stations))))
 
 
 def check_source(source: Path | None) -> Iterator[Finding]:
@@ -299,6 +336,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_code,
     check_networks,
     check_stations,
+    check_identities,
     check_console,
     check_directories,
     check_socket,
@@ -316,10 +354,22 @@ def _nodes(archive: Archive) -> Iterator[Finding]:
         yield Finding(mark, "archive node", f"{node.name} {node.problem or 'stores documents'}")
 
 
+def _network_types(config: Config) -> dict[str, str]:
+    """The types of the networks that are on; none if these can't be used, as is told elsewhere."""
+    with contextlib.suppress(ConfigError):
+        return types_of(catalogue.classes(config.networks).values())
+    return {}
+
+
 def _sinks(config: Config) -> list[str]:
-    """The names of the sinks. Raises SinkError and ConfigError for one that can't be."""
+    """The names of the sinks. Raises SinkError and ConfigError for one that can't be started."""
     for index, sink in enumerate(config.sinks):
-        find_sink(sink, f"sinks[{index}]")
+        key = f"sinks[{index}]"
+        factory, settings = find_sink(sink, key)
+        try:
+            factory.check(settings)
+        except ConfigError as error:
+            raise ConfigError(str(error), key) from None
     return config.sink_names
 
 

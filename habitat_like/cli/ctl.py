@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from habitat_like.cli import client, options
-from habitat_like.cli.text import printable
+from habitat_like.cli.text import is_text, printable
 from habitat_like.config.keys import ConfigError
 from habitat_like.steering.switches import LOG_LEVELS, MAX_SLOW
 
@@ -49,6 +49,8 @@ def maintenance(config_path: str | None, switch: str, message: str | None) -> No
     """
     if message is not None and switch == OFF:
         raise click.UsageError("--message works only with 'on'")
+    if message is not None and not is_text(message):
+        raise click.UsageError("--message is not UTF-8 text")
     answer = _ask(config_path, command="maintenance", on=switch == "on", message=message or "")
     now = answer["steering"]["maintenance"]
     if now is None:

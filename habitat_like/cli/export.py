@@ -137,7 +137,7 @@ def command(
         raise click.UsageError("--resume needs the FILE of an interrupted export")
     path = Path(file)
     if path.is_dir():
-        raise click.UsageError(f"{file} is a directory; name a file in it")
+        raise click.UsageError(f"{path} is a directory; name a file in it")
     is_raw = (given["form"] or _by_name(file)) in RAW
     facts = BUILT_IN if is_raw and not selection else options.facts_of(config)
     with contextlib.closing(open_archive(config.archive)) as archive, holding(archive):

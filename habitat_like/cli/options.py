@@ -51,6 +51,16 @@ class Command(click.Command):
             raise click.ClickException(f"journal: {error}") from None
 
 
+class Named(click.Path):
+    """A path that has to be given: an empty one, of a variable that is not set, is no directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Raises click.BadParameter for an empty one."""
+        if value == "":
+            self.fail("it is empty; name a directory", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def config_option(function: Function) -> Function:
     """Add ``--config`` to a subcommand, as its argument ``config_path``."""
     return click.option(

@@ -28,6 +28,9 @@ def command() -> None:
     """Check payload configurations, and try sentences on them."""
 
 
+command.command_class = options.Command
+
+
 @command.command("check", epilog="Example: habitat payloads check /etc/habitat/payloads.yml")
 @click.argument("file")
 def check(file: str) -> None:

@@ -47,7 +47,7 @@ DATABASES = ("journal", "archive")
     is_flag=True,
     help="Only journal and archive, to where the present configuration has them.",
 )
-@click.argument("backup", metavar="BACKUP", type=click.Path(path_type=Path))
+@click.argument("backup", metavar="BACKUP", type=options.Named(path_type=Path))
 def command(*, config_path: str | None, force: bool, data_only: bool, backup: Path) -> int:
     """Put back a backup, or the newest of a directory of backups, while the gateway is stopped.
 

@@ -11,3 +11,12 @@ def printable(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def is_text(given: str) -> bool:
+    """Whether a word of the command line is text: bytes in another encoding come as surrogates."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

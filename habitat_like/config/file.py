@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +36,13 @@ ENVIRONMENT_OTHERS = frozenset({"HABITAT_CONFIG"})
 NETWORKS = "habitat_like.networks.catalogue:BUILT_IN"
 #: Settings of sinks and networks with such names are not shown.
 SECRET = re.compile("password|secret|token|key$", re.IGNORECASE)
+#: What PyYAML raises for a text that it can't read.
+YAML_ERRORS = (
+    *(yaml.YAMLError, RecursionError, ValueError),
+    *(AttributeError, KeyError, OverflowError),  # a value that is not what its tag says
+)
+#: Values of a configuration, with what aliases repeat: a few lines of them can make billions.
+MAX_VALUES = 100_000
 
 
 def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -53,7 +61,7 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
             if variable in environ:
                 _put(tree, key, _from_environment(key, environ[variable], variable))
         _override_networks(tree, environ)
-        _check_texts(tree, "", ())
+        _check_texts(tree, "", (), itertools.count())
         if "sinks" in tree:
             tree["sinks"] = _sinks(tree["sinks"])
         config = _convert(tree)
@@ -139,7 +147,19 @@ def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that appears twice instead of taking the last one."""
+    """YAML's safe loader, which refuses a key that appears twice instead of taking the last one.
+
+    A value that is not what its form or tag says, such as 2026-13-45, is an error with its line.
+    """
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Build a value; raises yaml.YAMLError where its text can't be one."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, AttributeError, KeyError, OverflowError):
+            kind = str(node.tag).rpartition(":")[2]
+            reason = f"this can't be read as {kind}; if it is text, put it in quotes, without a tag"
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark) from None
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping; raises yaml.YAMLError for a repeated key."""
@@ -201,7 +221,7 @@ def _read(path: Path, text: str) -> dict[str, Any]:
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(f"{path}{line}: {problem}") from None
-    except (RecursionError, ValueError) as error:
+    except YAML_ERRORS as error:
         raise ConfigError(f"{path}: can't be read as YAML ({error})") from None
     if tree is None:
         return {}
@@ -213,8 +233,13 @@ def _read(path: Path, text: str) -> dict[str, Any]:
     return tree
 
 
-def _check_texts(value: Any, key: str, above: tuple[Any, ...]) -> None:
-    """Refuse a text that is not UTF-8, and a value inside itself. Raises ConfigError."""
+def _check_texts(value: Any, key: str, above: tuple[Any, ...], numbers: Iterator[int]) -> None:
+    """Refuse a text that is not UTF-8, a value inside itself, and too many values.
+
+    ``numbers`` counts the values. Raises ConfigError.
+    """
+    if next(numbers) > MAX_VALUES:
+        raise ConfigError(f"over {MAX_VALUES} values, as aliases repeat them; write it out")
     if isinstance(value, str):
         # What the environment has in other encodings comes as surrogates.
         if "\0" in value or re.search("[\ud800-\udfff]", value):
@@ -225,7 +250,7 @@ def _check_texts(value: Any, key: str, above: tuple[Any, ...]) -> None:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for name, below in items:
             place = f"[{name}]" if isinstance(value, list) else ascii(name).strip("'")
-            _check_texts(below, join(key, place), (*above, value))
+            _check_texts(below, join(key, place), (*above, value), numbers)
 
 
 def _check_names(tree: dict[Any, Any]) -> None:
@@ -331,8 +356,7 @@ def _check(config: Config) -> None:
         if len(os.fsencode(sockets.socket)) > 107:
             # sizeof(sun_path) less the final NUL, see unix(7).
             raise ConfigError("a UNIX socket's path has at most 107 bytes", f"{section}.socket")
-    if Path(config.control.socket).absolute() == Path(config.gateway.socket).absolute():
-        raise ConfigError("this is gateway.socket; choose another path", "control.socket")
+    _check_paths(config)
     for name in ("allow", "deny"):
         for text in getattr(config.access, name):
             try:
@@ -348,6 +372,24 @@ def _check(config: Config) -> None:
         if name in names[:index]:
             hint = "give one of them another name, as in '{name: second}'"
             raise ConfigError(f"the sink {name} appears twice; {hint}", f"sinks[{index}]")
+
+
+def _check_paths(config: Config) -> None:
+    """Refuse two files of the gateway at one path: the log's lines would ruin the journal."""
+    scheme, _, archive = config.archive.uri.partition(":")
+    paths = {
+        "gateway.socket": config.gateway.socket,
+        "control.socket": config.control.socket,
+        "journal.path": config.journal.path,
+        "archive.uri": archive if scheme == "sqlite" else None,
+        "log.file": config.log.file,
+    }
+    if config.journal.path == ":memory:":
+        raise ConfigError("messages must be on disk; name a file", "journal.path")
+    seen: dict[str, str] = {}
+    for key, path in paths.items():
+        if path and (first := seen.setdefault(os.path.abspath(path), key)) != key:  # noqa: PTH100
+            raise ConfigError(f"this is {first}; choose another path", key)
 
 
 def _check_tiles(console: ConsoleConfig) -> None:
@@ -366,7 +408,7 @@ def _from_environment(key: str, text: str, variable: str) -> Any:
         return None if fact.default is None and text == "" else text
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except YAML_ERRORS:
         reason = "not a YAML list or a comma-separated one"
         raise ConfigError(reason, where=f"environment variable {variable}") from None
     if isinstance(value, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -20,6 +21,8 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _POWER = re.compile(r"[0-9]+(?:\.[0-9]*)?e\+?[0-9]{1,2}", re.IGNORECASE)
 _NUMBERS = ("int", "float")
+#: Values of a file that are looked at: aliases can repeat a few of them billions of times.
+_MAX_VALUES = 10_000
 _TREES = ("array", "object")
 _OTHERS = {"bool": "true or false", "object": "'name: value' below it"}
 
@@ -91,9 +94,10 @@ def _bytes(size: re.Match[str]) -> int:
 
 
 def written(text: str) -> dict[str, str]:
-    """Each value in a YAML ``text``, as written, by its dotted key with indices."""
+    """The values in a YAML ``text``, as written, by their dotted keys with indices."""
     try:
-        return dict(_walk(yaml.compose(text, yaml.SafeLoader), ""))
+        walk = _walk(yaml.compose(text, yaml.SafeLoader), "")
+        return dict(itertools.islice(walk, _MAX_VALUES))
     except (yaml.YAMLError, RecursionError):
         return {}
 

@@ -66,7 +66,7 @@ def check_copy(path: Path) -> str | None:
 def _connect(path: Path, how: str) -> sqlite3.Connection:
     check_links(path)
     return sqlite3.connect(
-        f"file:{quote(os.fspath(path.absolute()))}?{how}",
+        f"file:{quote(os.fsencode(path.absolute()))}?{how}",
         uri=True,
         isolation_level=None,
         timeout=BUSY,

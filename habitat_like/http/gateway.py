@@ -12,11 +12,12 @@ import select
 import time
 from collections import deque
 
+from habitat_like.config.keys import ConfigError, socket_mode
 from habitat_like.http import scgi
 from habitat_like.http.batch import Answer, Committer
 from habitat_like.http.connection import Connection, Visit, finish_sending, send
 from habitat_like.http.handler import SCGIHandler, find_unread
-from habitat_like.http.listening_socket import ListeningSocket
+from habitat_like.http.listening_socket import ListenError, ListeningSocket, listen_at
 from habitat_like.http.response import Refused, Response, crowded, to_reply, unavailable
 from habitat_like.http.site import Site
 from habitat_like.http.workers import Done, Workers
@@ -75,6 +76,7 @@ class Gateway:
         self._malformed_since = 0
         self._malformed_at = -LOG_EVERY
         self._paused_at = -LOG_EVERY
+        self._cut_off_at = -LOG_EVERY
         self.workers = Workers("worker", config.workers, site.server, self.report)
         self.bulk = Workers("bulk", BULK_WORKERS, site.server, self.report)
         #: Monotonic time of the last turn, for the watchdog.
@@ -394,6 +396,8 @@ class Gateway:
         if not self._accepting and self._stop_at is None:
             self._epoll.register(self._listening.socket.fileno(), select.EPOLLIN)
             self._accepting = True
+        if self._stop_at is None and self._listening.is_gone():
+            self._listen_again(now)
         self._committer.probe()
 
     def _pause(self, error: OSError) -> None:
@@ -404,6 +408,26 @@ class Gateway:
         self._paused_at = now
         self._epoll.unregister(self._listening.socket.fileno())
         self._accepting = False
+
+    def _listen_again(self, now: float) -> None:
+        """Make the socket anew after something has removed it."""
+        config = self._site.program.config.gateway
+        gone = self._listening
+        try:
+            self._listening = listen_at(
+                gone.path, socket_mode(config.socket_mode), config.socket_group
+            )
+        except (ListenError, ConfigError) as error:
+            if now - self._cut_off_at >= LOG_EVERY:
+                log.error("the socket is gone, nobody can connect", extra={"why": str(error)})
+                self._cut_off_at = now
+            return
+        log.warning("the socket was removed, and is made anew", extra={"socket": str(gone.path)})
+        if self._accepting:
+            self._epoll.unregister(gone.socket.fileno())
+        gone.close()
+        self._epoll.register(self._listening.socket.fileno(), select.EPOLLIN)
+        self._accepting = True
 
     def _finish(self, deadline: float) -> None:
         """Answer complete requests, refuse the others, wait for the slow lane."""

@@ -37,6 +37,18 @@ class ListeningSocket:
         sock.setblocking(False)
         self._identity = None if inherited else _identity(path)
 
+    def is_gone(self) -> bool:
+        """Whether our path has been removed, so that nobody can connect any more."""
+        if self._identity is None:
+            return False
+        try:
+            self.path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            pass  # its directory can't be searched for now
+        return False
+
     def unlink(self) -> None:
         """Remove our path, so that no new client can connect; those waiting can still be served."""
         # Another instance may have put its own socket there in the meantime.
@@ -123,12 +135,9 @@ def _bind(path: Path, mode: int, group: str | None) -> socket.socket:
             ) from None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Never more permissive than asked for: bind creates the file with the umask's mode.
-        umask = os.umask(0o777)
-        try:
-            sock.bind(os.fspath(path))
-        finally:
-            os.umask(umask)
+        # Never more permissive than asked for: bind creates the file with the socket's own mode.
+        os.fchmod(sock.fileno(), 0)
+        sock.bind(os.fspath(path))
         _give(path, mode, gid)
         sock.listen(BACKLOG)
     except OSError as error:

@@ -163,11 +163,14 @@ class Program(Parts):
             networks = self.networks.prepare(config)
             registry = Registry(load_types(config.types), networks.types)
             log.configure(config.log)
-        except (ConfigError, ValueError, OSError) as error:
-            extra = {"why": str(error), "by": by}
+        except Exception as error:
+            # An operator's own types and networks may raise anything: stations are served all the
+            # same.
+            why = str(error) or type(error).__name__
+            extra = {"why": why, "by": by}
             logger.error("reload refused, the old configuration stays", extra=extra)
             notify("READY=1")
-            return Reloaded(refused=str(error))
+            return Reloaded(refused=why)
         changed = list(differences(self.config, config))
         restart = [key for key in changed if key not in RELOADABLE]
         changed = [key for key in changed if key in RELOADABLE]

@@ -264,13 +264,17 @@ def load_types(definitions: Mapping[str, str]) -> list[MessageType]:
 
     A Struct may carry a static method ``check(data)``, which raises ValueError with field and
     reason, and one ``facts(data)``, which tells the Facts of archived data. Raises ValueError, with
-    one line, for a path that leads to no Struct.
+    one line, for a path that leads to no Struct, or to one that msgspec can't read.
     """
     types = []
     for name, path in definitions.items():
         struct = import_path(path)
         if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
             raise ValueError(f"types.{name}: {path} is not a msgspec Struct")
+        try:
+            msgspec.json.Decoder(struct)
+        except Exception as error:  # as for a name in it that is not defined, or a union
+            raise ValueError(f"types.{name}: {path}: {error}") from None
         # A field of that name is a descriptor, which can't be called.
         check, tell = getattr(struct, "check", None), getattr(struct, "facts", None)
         check = check if callable(check) else None

@@ -91,7 +91,7 @@ class Server(Intake):
                 sink.name = name
                 sink.config = wanted
                 sink.settings = settings
-                sink.setup()
+                _set_up(sink, key)
                 if isinstance(sink, JournalSink):
                     sink.register()
             except (ConfigError, SinkError, JournalError, OSError):
@@ -201,3 +201,11 @@ def _try(change: Callable[[], object]) -> list[str]:
         log.error(str(error))
         return [str(error)]
     return []
+
+
+def _set_up(sink: Sink, key: str) -> None:
+    """Call its ``setup``. Raises what that does, a ConfigError with ``key``."""
+    try:
+        sink.setup()
+    except ConfigError as error:
+        raise ConfigError(str(error), key) from None

@@ -61,6 +61,10 @@ class Sink:
     def __init__(self, server: Intake) -> None:
         self.server = server
 
+    @classmethod
+    def check(cls, settings: Any) -> None:
+        """Called by ``habitat check``: raises ConfigError for settings that ``setup`` refuses."""
+
     def setup(self) -> None:
         """Called once, before the first message; an exception here refuses the sink."""
 

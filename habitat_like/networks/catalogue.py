@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 import yaml
 
+from habitat_like.config.file import YAML_ERRORS
 from habitat_like.config.imports import import_path
 from habitat_like.config.keys import ConfigError
 from habitat_like.config.settings import convert
@@ -77,11 +78,21 @@ def _lists(key: str, given: Mapping[str, Any], struct: type[msgspec.Struct]) -> 
         if isinstance(value, str) and kind in (tuple, list, dict):
             try:
                 tree = yaml.safe_load(value) if value[:1] in ("[", "{") else None
-            except yaml.YAMLError:
+            except YAML_ERRORS:
                 raise ConfigError("not a YAML list or mapping", f"networks.{key}.{name}") from None
             parts = [part.strip() for part in value.split(",") if part.strip()]
             found[name] = parts if tree is None else tree
     return found
+
+
+def load(key: str, network: type[Network], settings: Any) -> Any:
+    """What a network loads. Raises ConfigError, whatever an operator's own raises."""
+    try:
+        return network.load(settings)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{type(error).__name__}: {error}", f"networks.{key}") from error
 
 
 def classes(networks: Mapping[str, Any]) -> dict[str, type[Network]]:

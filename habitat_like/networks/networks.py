@@ -27,7 +27,7 @@ class Prepared(NamedTuple):
     @property
     def types(self) -> dict[str, str]:
         """The message types that they make, with the reason why stations may not send them."""
-        return _types(self.classes.values())
+        return types_of(self.classes.values())
 
 
 class Networks:
@@ -54,7 +54,7 @@ class Networks:
             config.networks.items(), classes.items(), strict=True
         ):
             settings[name] = catalogue.settings_of(key, value)
-            loaded[name] = network.load(settings[name])
+            loaded[name] = catalogue.load(key, network, settings[name])
         entries = [] if config.stations is None else stations.read(config.stations)
         if self._key is None and (classes or entries):
             path = stations.key_path(config.journal.path)
@@ -66,12 +66,7 @@ class Networks:
         except ConfigError as error:
             raise error.at(str(config.stations)) from None
         prepared = Prepared(classes, settings, loaded, known)
-        router = _route(self._run(name, prepared) for name in classes)
-        taken = {one.rpartition(".")[2] for one in config.gateway.actions} | RESERVED - {""}
-        for way, action in router.ways:
-            if way.first in taken:
-                text = f"the path /{way.first} of the network {action.name} is taken"
-                raise ConfigError(text, "networks")
+        check_paths((self._run(name, prepared) for name in classes), config)
         return prepared
 
     def apply(self, prepared: Prepared) -> None:
@@ -98,7 +93,7 @@ class Networks:
     @property
     def types(self) -> dict[str, str]:
         """The message types that they make, with the reason why stations may not send them."""
-        return _types(type(runner.network) for runner in list(self.runners.values()))
+        return types_of(type(runner.network) for runner in list(self.runners.values()))
 
     def counts(self) -> dict[str, NetworkStatus]:
         """What each counted since the start, without its own status."""
@@ -122,6 +117,15 @@ class Networks:
         return {name: one.network.recipes(host) for name, one in list(self.runners.items())}
 
 
+def check_paths(runners: Iterable[Runner], config: Config) -> None:
+    """Raises ConfigError for a path that two networks have, or a network and an action."""
+    taken = {one.rpartition(".")[2] for one in config.gateway.actions} | RESERVED - {""}
+    for way, action in _route(runners).ways:
+        if way.first in taken:
+            text = f"the path /{way.first} of the network {action.name} is taken"
+            raise ConfigError(text, "networks")
+
+
 def _route(runners: Iterable[Runner]) -> Router:
     try:
         return make_router(runners)
@@ -129,6 +133,7 @@ def _route(runners: Iterable[Runner]) -> Router:
         raise ConfigError(str(error), "networks") from None
 
 
-def _types(classes: Iterable[type[Network]]) -> dict[str, str]:
+def types_of(classes: Iterable[type[Network]]) -> dict[str, str]:
+    """The message types of networks, with the reason why stations may not send them."""
     reason = "is made from uploads of the network {}; stations may not send it"
     return {name: reason.format(one.name) for one in classes for name in one.types}

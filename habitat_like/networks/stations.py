@@ -19,7 +19,7 @@ import msgspec
 import yaml
 
 from habitat_like import passwords
-from habitat_like.config.file import TextLoader
+from habitat_like.config.file import YAML_ERRORS, TextLoader
 from habitat_like.config.keys import Callsign, ConfigError, Text
 from habitat_like.disk import Directory
 from habitat_like.passwords import Limiter, Verifier
@@ -154,7 +154,7 @@ def parse(text: str, where: str) -> list[Station]:
         # YAML's own message may quote the line, and with it a secret.
         reason = str(getattr(error, "problem", None) or "not valid YAML").partition("\n")[0]
         raise ConfigError(f"{where}{line}: {reason}") from None
-    except (RecursionError, ValueError):
+    except YAML_ERRORS:
         raise ConfigError(f"{where}: can't be read as YAML") from None
     if tree is None or tree == "":
         return []

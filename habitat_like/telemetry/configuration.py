@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import yaml
 
+from habitat_like.config.file import YAML_ERRORS
 from habitat_like.config.keys import ConfigError
 from habitat_like.config.settings import explain, join
 from habitat_like.telemetry.checksums import CHECKSUMS, NONE
@@ -130,7 +131,7 @@ def load(path: str) -> Payloads:
     """The payload configurations in a file: one document, or a list of them. Raises ConfigError."""
     try:
         tree = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except YAML_ERRORS as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         raise ConfigError("neither YAML nor JSON", where=f"{path}{line}") from None

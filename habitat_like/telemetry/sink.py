@@ -84,11 +84,14 @@ class ParserSink(JournalSink):
         self._known: dict[bytes, tuple[list[Fix], list[ParseError]]] = {}
         self._max_backlog = server.program.config.journal.max_backlog
 
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Read the files. Raises ConfigError."""
+        _read_files(settings)
+
     def setup(self) -> None:
         """Read the files. Raises ConfigError."""
-        if self.settings.payloads is not None:
-            self._payloads = configuration.load(self.settings.payloads)
-        self._names = names.read(self.settings.payload_ids, self.settings.custom_fields)
+        self._payloads, self._names = _read_files(self.settings)
 
     def read(self, packet: bytes) -> tuple[list[Fix], list[ParseError]]:
         """A packet's contents, and why anything that looked like one is not. Thread-safe."""
@@ -175,3 +178,9 @@ class ParserSink(JournalSink):
         self.examples[kind] = Example(
             received.time_uploaded, received.callsign, received.id, str(problem)[:SHOWN]
         )
+
+
+def _read_files(settings: ParserSink.Settings) -> tuple[Payloads, Names]:
+    """What the files of the settings hold. Raises ConfigError."""
+    known = Payloads([]) if settings.payloads is None else configuration.load(settings.payloads)
+    return known, names.read(settings.payload_ids, settings.custom_fields)

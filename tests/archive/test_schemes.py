@@ -32,6 +32,12 @@ def mistake(uri: str, password_file: str | None = None) -> str:
         ("couchdb://h:x/db", "archive.uri: "),
         ("couchdb://h/Db", "not a CouchDB database name"),
         ("couchdb:///db", "names no host"),
+        ("couchdb://h:0/db", "the port must be a number from 1 to 65535"),
+        ("couchdb://[::1/db", "names no host; put an IPv6 address in [ ]"),
+        ("couchdb://::1:5984/db", "names no host; put an IPv6 address in [ ]"),
+        ("couchdb://a..b/db", "names a host that can't be one"),
+        (f"couchdb://{'h' * 64}.example.org/db", "names a host that can't be one"),
+        ("sqlite::memory:", "messages must be on disk"),
         ("couchdb://:secret@h/db", "a password but no user"),
         ("no.such.Archive:x", "No module named 'no'"),
         ("pathlib.Path:x", "pathlib.Path is not an archive class: it has no from_config"),
@@ -93,6 +99,14 @@ def test_a_password_file_that_is_missing_is_told() -> None:
     archive.check(config)  # no I/O yet
     with pytest.raises(ConfigError, match=r"archive\.password_file"):
         archive.open_archive(config)
+
+
+def test_a_password_file_that_is_another_file_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "long"
+    file.write_text("x" * 2000)
+    for path, says in ((file, "has more than a password"), (Path("/dev/zero"), "more than")):
+        with pytest.raises(ConfigError, match=says):
+            archive.open_archive(ArchiveConfig(uri="couchdb://u@h/db", password_file=str(path)))
 
 
 def test_a_scheme_leads_to_a_class_of_one_s_own() -> None:

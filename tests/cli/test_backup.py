@@ -298,3 +298,20 @@ def test_a_large_archive_needs_little_memory(habitat: HabitatFactory, tmp_path: 
     used = most_memory("backup", str(tmp_path / "backups"), env=gateway.environ)
     assert used < 150_000_000
     shutil.rmtree(tmp_path / "backups")
+
+
+def test_a_directory_s_name_may_be_in_another_encoding(
+    habitat: HabitatFactory, tmp_path: Path
+) -> None:
+    gateway = habitat()
+    upload(gateway, "M0ZDR")
+    gateway.documents()
+    directory = tmp_path / "b\udcff"
+    done = gateway.cli("backup", str(directory))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert gateway.stop() == 0
+    ruin(gateway)
+    done = gateway.cli("restore", "--config", str(gateway.config_path), str(directory))
+    assert (done.returncode, done.stderr) == (0, "")
+    gateway.start()
+    assert [document["callsign"] for document in gateway.documents()] == ["M0ZDR"]

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from habitat_like import __version__
 from habitat_like.archive.base import Archive
+from habitat_like.cli import habitat
+from habitat_like.cli.options import Command
 from tests.support.cli import document, environment, run, store
 from tests.support.wait import PATIENCE
 
@@ -31,6 +35,24 @@ def test_every_command_has_help_with_an_example_and_takes_config(words: list[str
     assert (done.returncode, done.stderr) == (0, "")
     assert "--config PATH" in done.stdout
     assert f"habitat {' '.join(words)}" in done.stdout.partition("Example")[2]
+
+
+def test_every_command_makes_a_line_of_a_configuration_s_mistake() -> None:
+    with habitat.make_context("habitat", ["--help"], resilient_parsing=True) as context:
+        found = list(_commands(habitat, context))
+    assert len(found) > 30
+    assert [command.name for command in found if not isinstance(command, Command)] == []
+
+
+def _commands(group: click.Group, context: click.Context) -> Iterator[click.Command]:
+    """All that can be run below a group."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from _commands(command, context)
+        else:
+            yield command
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -72,6 +94,12 @@ def test_version() -> None:
         (["journal", "retry"], "--all"),
         (["journal", "retry", "1", "--all"], "--all"),
         (["journal", "show", "99999999999999999999"], "ID"),
+        (["backup", ""], "name a directory"),
+        (["restore", ""], "name a directory"),
+        (["export", ""], "habitat export: . is a directory"),
+        (["payloads", "check", "/"], "habitat: /: Is a directory"),
+        (["payloads", "try", "--payloads", "/nonexistent", "x"], "/nonexistent: No such file"),
+        (["ctl", "maintenance", "on", "--message", "\udcff"], "--message is not UTF-8 text"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:

@@ -168,6 +168,92 @@ def test_check_of_a_configuration_that_can_not_be_used(
     assert marks(done)[subject] == "config error"
 
 
+def test_check_and_start_refuse_a_sink_whose_file_can_not_be_read(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "odd.yml").write_text("!!bool x")
+    for path, says in ((tmp_path, "Is a directory"), (tmp_path / "odd.yml", "neither YAML nor")):
+        sinks = f"[habitat_like.telemetry.ParserSink: {{payloads: {path}}}]"
+        done = run("check", HABITAT_SINKS=sinks)
+        assert done.returncode == 2
+        assert f"config error sinks: sinks[0]: {path}: {says}" in done.stdout
+        fails(run("serve", HABITAT_SINKS=sinks), 2, f" HABITAT_SINKS: sinks[0]: {path}: {says}")
+
+
+@pytest.mark.parametrize("text", ["", "not hex", "00" * 31])
+def test_check_and_start_refuse_a_key_of_identities_that_is_none(
+    run: Run, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "identity.key").write_text(text)
+    file = tmp_path / "networks.yml"
+    file.write_text("networks: {weather: {}}")
+    words = ("--config", str(file))
+    environ = {"HABITAT_JOURNAL_PATH": str(tmp_path / "journal.sqlite")}
+    done = run(*words, "check", **environ)
+    assert done.returncode == 2
+    said = f"{tmp_path}/identity.key: not a key of 32 bytes in hex; put it back from a backup"
+    assert f"config error identities: {said}" in done.stdout
+    fails(run(*words, "serve", **environ), 2, said)
+    (tmp_path / "identity.key").write_text("00" * 32)
+    assert "identities" not in run(*words, "check", **environ).stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("gateway: {actions: [message, mine.data]}", "networks: the path /data of the network "),
+        ("networks: {mine.Failing: {}}", "networks.mine.Failing: KeyError: 'nothing here'"),
+        ("types: {WEATHER: mine.Good}", "types: the type WEATHER already exists"),
+        ("types: {X: mine.Undefined}", "types.X: mine.Undefined: name 'Nowhere' is not defined"),
+        ("types: {X: mine.Mixed}", "types.X: mine.Mixed: Type unions may not contain"),
+    ],
+)
+def test_check_and_start_refuse_what_is_taken_or_can_not_be_read(
+    run: Run, tmp_path: Path, config: str, said: str
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import msgspec\n"
+        "class Good(msgspec.Struct):\n    x: int\n"
+        "class Undefined(msgspec.Struct):\n    x: 'Nowhere'\n"
+        "class Mixed(msgspec.Struct):\n    x: list[int] | set[int]\n"
+        "def data(ip, args):\n    return 'OK'\n"
+        "from habitat_like.networks.base import Network\n"
+        "class Failing(Network):\n    name = 'failing'\n    types = routes = ()\n"
+        "    @classmethod\n    def load(cls, settings):\n        raise KeyError('nothing here')\n"
+    )
+    file = tmp_path / "networks.yml"
+    weather = "" if "networks" in config else "networks: {weather: {}}\n"
+    file.write_text(f"{weather}{config}\n")
+    done = run("--config", str(file), "check")
+    assert done.returncode == 2
+    assert said in done.stdout
+    fails(run("--config", str(file), "serve"), 2, said.partition(": ")[2])
+
+
+def test_check_and_start_refuse_stations_that_share_an_identity(run: Run, tmp_path: Path) -> None:
+    listed = tmp_path / "stations.yml"
+    one = "- {network: weather, identity: K, callsign: "
+    listed.write_text(f"{one}A}}\n{one}B}}\n")
+    environ = {
+        "HABITAT_STATIONS": str(listed),
+        "HABITAT_JOURNAL_PATH": str(tmp_path / "journal.sqlite"),
+    }
+    said = f"{listed}: entry 2: an entry before it has the same identity"
+    done = run("check", **environ)
+    assert done.returncode == 2
+    assert f"config error stations: {said}" in done.stdout
+    assert not (tmp_path / "identity.key").exists()
+    fails(run("serve", **environ), 2, said)
+
+
+def test_check_says_that_a_directory_holds_no_password(run: Run, tmp_path: Path) -> None:
+    done = run(
+        "check",
+        HABITAT_ARCHIVE_URI="couchdb://u@127.0.0.1:1/db",
+        HABITAT_ARCHIVE_PASSWORD_FILE=str(tmp_path),
+    )
+    assert f"archive.password_file: {tmp_path} is a directory; name the file" in done.stdout
+    assert done.returncode == 2
+
+
 def test_check_warns_of_variables_that_override_nothing(run: Run) -> None:
     done = run("check", HABITAT_ARCHIVE_URL="x")
     assert done.returncode == 0

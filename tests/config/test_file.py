@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,56 @@ def test_any_text_is_a_configuration_or_one_line(
         config.load(str(path), {})
     except ConfigError as error:
         assert "\n" not in str(error)  # noqa: PT017 (either outcome is right)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("log: {}\ngateway: {timeout: 2026-13-45}", "line 2: this can't be read as timestamp"),
+        ("gateway: {timeout: !!timestamp x}", "line 1: this can't be read as timestamp"),
+        ("gateway: {workers: !!int x}", "line 1: this can't be read as int; if it is text, put it"),
+        ("console: {trust_proxy_auth: !!bool x}", "line 1: this can't be read as bool"),
+        (f"gateway: {{workers: {'9' * 5000}}}", "line 1: this can't be read as int"),
+        ('journal: {path: "\\UFFFFFFFF"}', "can't be read as YAML"),
+    ],
+)
+def test_a_value_that_is_not_what_it_looks_like_is_told_with_its_line(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    assert says in mistake(tmp_path, text)
+
+
+@pytest.mark.parametrize("list_", ["[2026-13-45]", '["\\UFFFFFFFF"]', "[!!bool x]", "[" * 5000])
+def test_a_list_in_the_environment_that_can_not_be_read_is_told(tmp_path: Path, list_: str) -> None:
+    line = mistake(tmp_path, "", HABITAT_GATEWAY_ACTIONS=list_)
+    assert line.startswith("environment variable HABITAT_GATEWAY_ACTIONS: not a YAML list")
+
+
+@pytest.mark.parametrize("end", ["networks: {weather: {a: *j}}", "other: *j"])
+def test_aliases_that_repeat_a_text_billions_of_times_are_told(tmp_path: Path, end: str) -> None:
+    names = "abcdefghij"
+    lines = [
+        f"- &{name} [{', '.join([f'*{below}'] * 9)}]" for below, name in itertools.pairwise(names)
+    ]
+    text = "\n".join(["types:", "- &a [x]", *lines, end])
+    assert mistake(tmp_path, text)
+    text = "\n".join(["types:", "- &a [x]", *lines])
+    assert "over 100000 values, as aliases repeat them; write it out" in mistake(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("log: {file: x}\njournal: {path: ./x}", "log.file: this is journal.path; choose another"),
+        ("log: {file: a/../x}\narchive: {uri: 'sqlite:x'}", "log.file: this is archive.uri"),
+        ("journal: {path: x}\narchive: {uri: 'sqlite:x'}", "archive.uri: this is journal.path"),
+        ("gateway: {socket: x}\njournal: {path: x}", "journal.path: this is gateway.socket"),
+        ("gateway: {socket: x}\ncontrol: {socket: ./x}", "control.socket: this is gateway.socket"),
+        ("journal: {path: ':memory:'}", "journal.path: messages must be on disk; name a file"),
+    ],
+)
+def test_no_two_files_are_at_one_path(tmp_path: Path, text: str, says: str) -> None:
+    assert says in mistake(tmp_path, text)
 
 
 # what YAML takes for something else

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from habitat_like.http.listening_socket import is_live
 from tests.conftest import HabitatFactory, NginxFactory
 from tests.support.gateway import Habitat
 from tests.support.log import refusal, wait_for_log
@@ -176,19 +177,47 @@ def test_no_socket_is_left_after_a_stop(habitat: HabitatFactory) -> None:
 
 def test_the_socket_of_a_successor_is_left(habitat: HabitatFactory) -> None:
     gateway = habitat()
-    gateway.socket_path.unlink()
-    successor = rival(habitat, gateway)
-    successor.socket_path = gateway.socket_path
-    successor.start()
-    assert gateway.stop() == 0
-    assert successor.scgi("POST", "/message", body(1)).status == 200
-    assert archived(successor) == [1]
+    with socket.socket(socket.AF_UNIX) as successor:
+        own = gateway.directory / "t"
+        successor.bind(str(own))
+        successor.listen()
+        own.replace(gateway.socket_path)
+        assert gateway.stop() == 0
+        gateway.connect().close()
 
 
 def test_a_socket_that_somebody_removed_is_no_reason_to_fail(habitat: HabitatFactory) -> None:
     gateway = habitat()
     gateway.socket_path.unlink()
     assert gateway.stop() == 0
+
+
+def test_a_socket_that_somebody_removed_is_made_again(habitat: HabitatFactory) -> None:
+    gateway = habitat({"gateway": {"socket_mode": "0600"}})
+    for number in range(2):
+        gateway.socket_path.unlink()
+        eventually(lambda: is_live(gateway.socket_path))
+        assert stat.S_IMODE(gateway.socket_path.stat().st_mode) == 0o600
+        assert gateway.scgi("POST", "/message", body(number)).status == 200
+    wait_for_log(gateway, "the socket was removed, and is made anew", 2)
+    assert archived(gateway) == [0, 1]
+    assert gateway.stop() == 0
+    assert not gateway.socket_path.exists()
+
+
+def test_a_socket_s_directory_that_somebody_removed_is_made_again(habitat: HabitatFactory) -> None:
+    gateway = habitat(start=False)
+    gateway.socket_path = gateway.directory / "a" / "s"
+    gateway.config["gateway"]["socket"] = str(gateway.socket_path)
+    gateway.start()
+    gateway.socket_path.unlink()
+    directory = gateway.socket_path.parent
+    directory.rmdir()
+    directory.write_text("in the way")
+    wait_for_log(gateway, "the socket is gone, nobody can connect")
+    directory.unlink()
+    eventually(lambda: is_live(gateway.socket_path))
+    assert gateway.scgi("POST", "/message", body()).status == 200
 
 
 def test_more_than_one_inherited_socket_is_refused(habitat: HabitatFactory) -> None:

@@ -89,6 +89,31 @@ def test_a_reload_brings_a_new_type(habitat: HabitatFactory) -> None:
     assert archived(gateway) == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"types": {"WEATHER": "own.Undefined"}}, "name 'Nowhere' is not defined"),
+        ({"networks": {"own.Failing": {}}}, "nothing here"),
+    ],
+)
+def test_a_reload_of_code_that_fails_is_refused(
+    habitat: HabitatFactory, change: dict[str, Any], says: str
+) -> None:
+    more = (
+        "from habitat_like.networks.base import Network\n"
+        "class Undefined(msgspec.Struct):\n    x: 'Nowhere'\n"
+        "class Failing(Network):\n    name = 'failing'\n    types = ()\n    routes = ()\n"
+        "    @classmethod\n    def load(cls, settings):\n        raise KeyError('nothing here')\n"
+    )
+    gateway = habitat(own=OWN + more)
+    gateway.config.update(change)
+    gateway.write_config()
+    gateway.signal(signal.SIGHUP)
+    assert says in wait_for_log(gateway, "reload refused, the old configuration stays")[0]["why"]
+    assert gateway.scgi("POST", "/message", body(1)).status == 200
+    assert archived(gateway) == [1]
+
+
 def test_a_reload_loads_and_unloads_sinks(habitat: HabitatFactory) -> None:
     gateway = habitat(own=OWN)
     counted = gateway.directory / "counted"
