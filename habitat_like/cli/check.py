@@ -168,6 +168,9 @@ def check_networks(config: Config) -> Iterator[Finding]:
         except ConfigError as error:
             yield Finding(CONFIG_ERROR, error.key or subject, error.reason)
             continue
+        except Exception as error:  # an operator's own network may raise anything
+            yield Finding(CONFIG_ERROR, subject, f"{type(error).__name__}: {error}")
+            continue
         runners.append(Runner(made, stations.Stations(b""), stations.Gatekeeper()))
         paths = ", ".join(dict.fromkeys(route.pattern for route in network.routes))
         yield Finding(OK, subject, f"accepts uploads to {paths}")

@@ -228,6 +228,19 @@ def test_check_and_start_refuse_what_is_taken_or_can_not_be_read(
     fails(run("--config", str(file), "serve"), 2, said.partition(": ")[2])
 
 
+def test_a_check_of_a_network_of_one_s_own_that_fails_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from habitat_like.networks.base import Network\n"
+        "class Unsure(Network):\n    name = 'unsure'\n    types = routes = ()\n"
+        "    def check(self):\n        raise KeyError('nothing here')\n"
+    )
+    file = tmp_path / "networks.yml"
+    file.write_text("networks: {mine.Unsure: {}}\n")
+    done = run("--config", str(file), "check")
+    assert done.returncode == 2
+    assert "config error networks.mine.Unsure: KeyError: 'nothing here'" in done.stdout
+
+
 def test_check_and_start_refuse_stations_that_share_an_identity(run: Run, tmp_path: Path) -> None:
     listed = tmp_path / "stations.yml"
     one = "- {network: weather, identity: K, callsign: "
