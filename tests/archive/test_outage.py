@@ -353,7 +353,7 @@ def test_a_gateway_killed_after_the_archive_stored_its_batch_doubles_nothing(sit
 
 def test_a_gateway_stops_in_order_while_its_archive_hangs(site: Site) -> None:
     site.gateway.config["archive"]["timeout"] = 600
-    site.gateway.config["gateway"]["shutdown_timeout"] = 60
+    site.gateway.config["gateway"]["shutdown_timeout"] = 30
     site.gateway.restart()
     site.proxy.rule = bulk(Hang())
     before = site.proxy.count("POST", "/_bulk_docs")

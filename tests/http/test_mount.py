@@ -283,7 +283,8 @@ def test_a_client_that_takes_nothing_does_not_hold_up_a_stop(
     streamed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     while not entered.is_set():
         streamed.recv(1 << 16)
-    assert made.end() == []
+    # It is given half of the time that there is.
+    assert made.end(20) == []
 
 
 def test_a_page_that_does_not_end_is_named(mounted: Callable[..., Mounted]) -> None:
