@@ -41,6 +41,8 @@ YAML_ERRORS = (
     *(yaml.YAMLError, RecursionError, ValueError),
     *(AttributeError, KeyError, OverflowError),  # a value that is not what its tag says
 )
+#: What names a socket elsewhere, and would be a file of that name here.
+_ADDRESS = re.compile(r"(unix|tcp|scgi):.*|[^/]*:[0-9]+", re.DOTALL)
 #: Values of a configuration, with what aliases repeat: a few lines of them can make billions.
 MAX_VALUES = 100_000
 
@@ -388,6 +390,11 @@ def _check_paths(config: Config) -> None:
         raise ConfigError("messages must be on disk; name a file", "journal.path")
     seen: dict[str, str] = {}
     for key, path in paths.items():
+        if path and path.startswith("~/"):
+            raise ConfigError("~ is no home directory here; write the whole path", key)
+        if path and key.endswith(".socket") and _ADDRESS.fullmatch(path):
+            reason = "not the path of a UNIX socket, such as /run/habitat/habitat.sock"
+            raise ConfigError(reason, key)
         if path and (first := seen.setdefault(os.path.abspath(path), key)) != key:  # noqa: PTH100
             raise ConfigError(f"this is {first}; choose another path", key)
 

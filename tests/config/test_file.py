@@ -253,6 +253,26 @@ def test_no_two_files_are_at_one_path(tmp_path: Path, text: str, says: str) -> N
     assert says in mistake(tmp_path, text)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:4000", ":4000", "tcp:a:1", "unix:/run/s"])
+def test_an_address_is_no_path_of_a_socket(tmp_path: Path, address: str) -> None:
+    for section in ("gateway", "control"):
+        text = mistake(tmp_path, f"{section}: {{socket: '{address}'}}")
+        assert f"{section}.socket: not the path of a UNIX socket, such as /" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("gateway: {socket: ~/s}", "gateway.socket"),
+        ("journal: {path: ~/journal.sqlite}", "journal.path"),
+        ("archive: {uri: 'sqlite:~/archive.sqlite'}", "archive.uri"),
+        ("log: {file: ~/habitat.log}", "log.file"),
+    ],
+)
+def test_a_tilde_is_no_home_directory(tmp_path: Path, text: str, key: str) -> None:
+    assert f"{key}: ~ is no home directory here; write the whole path" in mistake(tmp_path, text)
+
+
 # what YAML takes for something else
 
 
