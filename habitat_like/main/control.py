@@ -12,6 +12,7 @@ import contextlib
 import logging
 import socket
 import struct
+import threading
 import time
 from concurrent.futures import CancelledError, Future
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 import msgspec
 
 from habitat_like.config.keys import ControlConfig, socket_mode
-from habitat_like.http.listening_socket import listen_at
+from habitat_like.http.listening_socket import ListenError, ListeningSocket, listen_at
 from habitat_like.http.process import Process
 from habitat_like.steering.drain import Drain
 from habitat_like.steering.reload import Reloaded
@@ -34,6 +35,8 @@ PATIENCE = 10.0
 MAX_REQUEST = 65536
 #: Clients at one time; more are turned away.
 MAX_CLIENTS = 16
+#: Seconds between looks whether the socket is still there.
+LOOK = 1.0
 #: Seconds between two lines of progress.
 PROGRESS = 0.5
 #: Seconds that clients have to read their last answer when the gateway ends.
@@ -82,9 +85,13 @@ class ControlServer:
 
     def __init__(self, program: Process, config: ControlConfig) -> None:
         self._program = program
-        self._listener = listen_at(
-            config.socket, socket_mode(config.socket_mode), section="control"
-        )
+        self._config = config
+        # Guards the next two: the socket is made anew by the thread, and removed by close.
+        self._lock = threading.Lock()
+        self._listener = self._listen()
+        self._is_closed = False
+        #: Why the socket could not be made anew.
+        self._problem: str | None = None
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_log_failure)
         self._clients: dict[asyncio.Task[None], _Client] = {}
@@ -100,7 +107,9 @@ class ControlServer:
 
     def close(self) -> None:
         """Remove the socket, so that another instance can have it; clients are still served."""
-        self._listener.unlink()
+        with self._lock:
+            self._is_closed = True
+            self._listener.unlink()
         self._tell(self._closing)
 
     def shutdown(self) -> list[str]:
@@ -122,10 +131,14 @@ class ControlServer:
             runner.run(self._main())
 
     async def _main(self) -> None:
-        server = await asyncio.start_unix_server(
-            self._connected, sock=self._listener.socket, limit=MAX_REQUEST
-        )
-        await self._closing.wait()
+        server = await self._serve()
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._closing.wait()
+            if self._listen_again():
+                server.close()
+                server = await self._serve()
         server.close()
         await self._ending.wait()
         for client in self._clients.values():
@@ -133,6 +146,33 @@ class ControlServer:
         if self._clients:
             await asyncio.wait(self._clients, timeout=LAST_ANSWERS)
         # The runner cancels what is left.
+
+    async def _serve(self) -> asyncio.Server:
+        return await asyncio.start_unix_server(
+            self._connected, sock=self._listener.socket, limit=MAX_REQUEST
+        )
+
+    def _listen(self) -> ListeningSocket:
+        """Raises ListenError."""
+        mode = socket_mode(self._config.socket_mode)
+        return listen_at(self._config.socket, mode, section="control")
+
+    def _listen_again(self) -> bool:
+        """Make the socket anew where something has removed it; returns whether it is another."""
+        with self._lock:
+            if self._is_closed or not self._listener.is_gone():
+                return False
+            try:
+                self._listener = self._listen()
+            except ListenError as error:
+                if self._problem != str(error):
+                    self._problem = str(error)
+                    logger.error("habitat ctl can't reach this gateway", extra={"why": str(error)})
+                return False
+            self._problem = None
+        extra = {"socket": str(self._listener.path)}
+        logger.warning("the control socket was removed, and is made anew", extra=extra)
+        return True
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -210,10 +211,11 @@ def test_a_socket_s_directory_that_somebody_removed_is_made_again(habitat: Habit
     gateway.socket_path = gateway.directory / "a" / "s"
     gateway.config["gateway"]["socket"] = str(gateway.socket_path)
     gateway.start()
-    gateway.socket_path.unlink()
     directory = gateway.socket_path.parent
-    directory.rmdir()
+    gateway.signal(signal.SIGSTOP)  # else it might make it again half-way
+    directory.rename(gateway.directory / "elsewhere")
     directory.write_text("in the way")
+    gateway.signal(signal.SIGCONT)
     wait_for_log(gateway, "the socket is gone, nobody can connect")
     directory.unlink()
     eventually(lambda: is_live(gateway.socket_path))

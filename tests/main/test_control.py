@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import stat
 from collections.abc import Iterator
 
@@ -302,6 +303,27 @@ def test_a_socket_that_a_crash_left_is_taken_over(habitat: HabitatFactory) -> No
     assert "off" in ctl(gateway, "slow-log", "off")
     assert gateway.stop() == 0
     assert not control_path(gateway).exists()
+
+
+def test_a_socket_that_somebody_removed_is_made_again(habitat: HabitatFactory) -> None:
+    gateway = habitat()
+    path = control_path(gateway)
+    with connect(gateway) as connected:
+        path.unlink()
+        eventually(lambda: "off" in ctl(gateway, "slow-log", "off"), "it is made again")
+        # A client of before is served, too.
+        connected.sendall(b'{"command": "slow-log", "seconds": null}\n')
+        assert "steering" in last_line(connected)
+    gateway.signal(signal.SIGSTOP)  # else it might make it again half-way
+    path.parent.rename(gateway.directory / "elsewhere")
+    path.parent.write_text("in the way")
+    gateway.signal(signal.SIGCONT)
+    (entry,) = wait_for_log(gateway, "habitat ctl can't reach this gateway")
+    assert entry["why"].startswith("control.socket run/control.sock: ")
+    path.parent.unlink()
+    eventually(lambda: "off" in ctl(gateway, "slow-log", "off"), "and its directory with it")
+    assert gateway.stop() == 0
+    assert not path.exists()
 
 
 def test_a_second_gateway_with_the_same_control_socket_serves_without_it(
