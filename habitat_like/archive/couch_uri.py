@@ -114,7 +114,7 @@ def with_password(uri: CouchUri, config: ArchiveConfig) -> CouchUri:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(error), "archive.password_file") from None
     if len(password) > MAX_PASSWORD:
-        reason = f"{config.password_file} has more than a password on one line"
+        reason = f"{config.password_file} has more than a password: over {MAX_PASSWORD} characters"
         raise ConfigError(reason, "archive.password_file")
     return msgspec.structs.replace(uri, password=password)
 
