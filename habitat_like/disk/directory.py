@@ -294,7 +294,8 @@ def _find(path: str | os.PathLike[str]) -> int:
     flags = os.O_PATH | os.O_CLOEXEC
     names = deque(_names(os.fspath(path)))
     links = 0
-    here = os.open(".", flags)
+    # The working directory may be one that the user can't search, as root's home after runuser.
+    here = os.open("/" if os.path.isabs(path) else ".", flags)  # noqa: PTH117
     try:
         while names:
             name = names.popleft()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,23 @@ def test_leftovers_of_killed_replacements_go_and_nothing_else(tmp_path: Path) ->
     with Directory(tmp_path) as directory:
         directory.remove_leftovers("x")
     assert sorted(os.listdir(tmp_path)) == [".x.y", ".xx.0123abcd", "x"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_whole_path_needs_no_right_to_the_working_directory(tmp_path: Path) -> None:
+    """As for ``runuser -u habitat`` from root's home."""
+    with tempfile.TemporaryDirectory() as theirs:
+        os.chown(theirs, 65534, 65534)
+        tmp_path.chmod(0o700)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                os.chdir(tmp_path)
+                os.setgid(65534)
+                os.setuid(65534)
+                with Directory(theirs) as directory:
+                    code = 0 if directory.status("none") is None else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
